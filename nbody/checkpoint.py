@@ -1,0 +1,182 @@
+"""Checkpoints: written atomically, complete, and read without ever opening a pickle.
+
+The keys are those of AITimeStepper, so that its readers read ours and ours read its: `epoch
+model_state_dict optimizer_state_dict loss info logs config config_summary history_len feature_type dtype
+extra`.
+"""
+
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nbody.config import Config
+from nbody.errors import CheckpointUnreadable
+from nbody.particle import ParticleTorch
+
+PARTICLE_TENSORS = ("mass", "position", "velocity", "acceleration", "dt", "current_time", "period")
+
+
+class InertParticle:
+    """Stands in for the particle objects that some of the original's files hold: data, no code."""
+
+
+def save_checkpoint(
+    path: str | Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer | None = None,
+    *,
+    epoch: int | None = None,
+    loss: Any = None,
+    info: dict[str, Any] | None = None,
+    logs: dict[str, Any] | None = None,
+    config: Config | None = None,
+    extra: dict[str, Any] | None = None,
+) -> Path:
+    """Write a checkpoint so that the file is either whole and durable, or not there.
+
+    Written under a temporary name in the same folder, synced, renamed, and the folder synced.
+    """
+    weights = model.state_dict()
+    optimizer_state = None if optimizer is None else optimizer.state_dict()
+    content: dict[str, Any] = {
+        "epoch": epoch,
+        "model_state_dict": weights,
+        "model_state": weights,
+        "optimizer_state_dict": optimizer_state,
+        "optimizer_state": optimizer_state,
+        "loss": plain(loss),
+        "info": plain(info),
+        "logs": plain(logs),
+        "extra": plain(extra),
+    }
+    if config is not None:
+        content |= {
+            "config": config.as_wandb_dict(),
+            "config_summary": config.summary(),
+            "history_len": config.history_len,
+            "feature_type": config.feature_type,
+            "dtype": config.dtype,
+        }
+    return _write_durably(Path(path), content)
+
+
+def load_checkpoint(
+    path: str | Path, map_location: str | torch.device | None = "cpu"
+) -> dict[str, Any]:
+    """The content of a checkpoint, ours or the original's.
+
+    Raises:
+        CheckpointUnreadable: no such file, damaged, or holding objects that are not plain data.
+    """
+    allowed = [(InertParticle, "src.particle.ParticleTorch")]
+    try:
+        with torch.serialization.safe_globals(allowed):  # pyright: ignore[reportArgumentType]
+            content = torch.load(path, map_location=map_location, weights_only=True)
+    except OSError as error:
+        raise CheckpointUnreadable(path, error.strerror or "no such file") from error
+    except Exception as error:  # noqa: BLE001 - torch and pickle raise almost anything
+        raise CheckpointUnreadable(path, str(error).partition("\n")[0]) from error
+    if not isinstance(content, dict) or not _weights(content):
+        raise CheckpointUnreadable(path, "it holds no model_state_dict")
+    return content
+
+
+def load_model_state(
+    model: nn.Module,
+    path: str | Path,
+    *,
+    map_location: str | torch.device | None = "cpu",
+    strict: bool = True,
+) -> dict[str, Any]:
+    """Load a checkpoint's weights into `model`; returns the checkpoint's content."""
+    content = load_checkpoint(path, map_location)
+    model.load_state_dict(_weights(content), strict=strict)
+    return content
+
+
+def load_config_from_checkpoint(path: str | Path) -> Config | None:
+    """The config of a checkpoint, or None where it has none."""
+    return config_of(load_checkpoint(path))
+
+
+def config_of(content: dict[str, Any]) -> Config | None:
+    """The config in a checkpoint's content. One that names no dt_head is the original's."""
+    fields = content.get("config")
+    if not isinstance(fields, dict):
+        return None
+    fields = dict(fields)
+    known = {key: fields.pop(key) for key in list(fields) if key in Config.model_fields}
+    known.setdefault("dt_head", "softplus")
+    if known["dt_head"] == "softplus":
+        known.setdefault("feature_type", "delta_mag")
+        known.setdefault("initial_conditions", "random")
+        known.setdefault("loss", "band_failing")
+        known = {key: value for key, value in known.items() if value is not None}
+    return Config.from_dict({**known, "extra": _json_only(fields)})
+
+
+def plain(value: Any) -> Any:
+    """`value` as data that loads without pickle: tensors on the CPU, containers, numbers, text."""
+    if isinstance(value, Tensor):
+        return value.detach().cpu().clone()
+    if isinstance(value, ParticleTorch):
+        parts = {name: getattr(value, name) for name in PARTICLE_TENSORS}
+        return plain({**parts, "softening": value.softening})
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(plain(item) for item in value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    return str(value)
+
+
+def particle_from_plain(state: dict[str, Any], like: ParticleTorch) -> ParticleTorch:
+    """The particle that `plain` wrote, on the device and in the external field of `like`."""
+    device = like.position.device
+
+    def tensor(name: str) -> Tensor:
+        return state[name].to(device)
+
+    particle = ParticleTorch(
+        tensor("mass"), tensor("position"), tensor("velocity"), tensor("dt"), state["softening"]
+    )
+    particle.acceleration, particle.current_time = tensor("acceleration"), tensor("current_time")
+    particle.period = None if state["period"] is None else tensor("period")
+    particle.external_field = like.external_field
+    return particle
+
+
+def _weights(content: dict[str, Any]) -> dict[str, Tensor]:
+    return content.get("model_state_dict") or content.get("model_state") or {}
+
+
+def _json_only(fields: dict[str, Any]) -> dict[str, Any]:
+    return {key: v for key, v in fields.items() if v is None or isinstance(v, bool | int | float | str)}
+
+
+def _write_durably(path: Path, content: dict[str, Any]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(
+        dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False
+    ) as file:
+        try:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+            Path(file.name).chmod(0o644)
+            Path(file.name).replace(path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+    return path

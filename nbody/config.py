@@ -1,0 +1,221 @@
+"""Config: what a run is. The library's configuration and the HTTP payload, torch-free."""
+
+import difflib
+import json
+import tomllib
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from nbody import original_format
+from nbody.config_sections import (
+    DeviceSection,
+    FeatureSection,
+    GateSection,
+    InitialConditionSection,
+    LoggingSection,
+    LossSection,
+    NetworkSection,
+    OptimizationSection,
+    SimulationSection,
+)
+
+PARTICLE_NUMBER = {
+    "kepler": 2,
+    "kepler_ensemble": 2,
+    "figure_eight": 3,
+    "pythagorean": 3,
+    "lagrange_triangle": 3,
+}
+
+
+def _field_error(field: str, message: str) -> ValidationError:
+    error = PydanticCustomError("inconsistent", "{reason}", {"reason": message})
+    details = InitErrorDetails(type=error, loc=(field,), input=None)
+    return ValidationError.from_exception_data("Config", [details])
+
+
+class Config(
+    OptimizationSection,
+    GateSection,
+    LossSection,
+    FeatureSection,
+    NetworkSection,
+    InitialConditionSection,
+    DeviceSection,
+    SimulationSection,
+    LoggingSection,
+):
+    """Everything that a run needs to know. Unknown keys are errors that name the nearest known key.
+
+    Raises:
+        pydantic.ValidationError (a ValueError): a field is unknown, out of range or inconsistent.
+    """
+
+    model_config = ConfigDict(extra="forbid", protected_namespaces=(), hide_input_in_errors=True)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _name_nearest_key(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Unknown keys are answered with the nearest known one."""
+        try:
+            return handler(data)
+        except ValidationError as error:
+            raise ValidationError.from_exception_data(
+                "Config", [_with_nearest_key(line, cls) for line in error.errors()]
+            ) from None
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> Self:
+        for low, high in (("e_min", "e_max"), ("a_min", "a_max"), ("E_lower", "E_upper")):
+            if getattr(self, low) > getattr(self, high):
+                raise _field_error(high, f"must not be less than {low}")
+        if self.feature_type == "delta_mag" and self.history_len == 0:
+            raise _field_error("history_len", "delta_mag compares states: use history_len >= 1")
+        if self.dt_head == "log" and self.feature_type != "dimensionless":
+            if "dt_head" in self.model_fields_set:
+                raise _field_error("dt_head", "the log head needs feature_type 'dimensionless'")
+            self.dt_head = "softplus"
+        if self.feature_type == "dimensionless" and self.normalize_inputs:
+            raise _field_error("normalize_inputs", "dimensionless features need no normalization")
+        if self.integrator_mode == "history" and self.history_len == 0:
+            raise _field_error("history_len", "integrator_mode 'history' needs history_len >= 1")
+        self._check_initial_conditions()
+        return self
+
+    def _check_initial_conditions(self) -> None:
+        kind = self.initial_conditions
+        expected = PARTICLE_NUMBER.get(kind)
+        if expected and "num_particles" in self.model_fields_set and self.num_particles != expected:
+            raise _field_error("num_particles", f"{kind!r} has {expected} particles; leave it out")
+        if (kind == "file") != (self.ic_path is not None):
+            raise _field_error("ic_path", "give it with initial_conditions 'file', and only then")
+        if (kind == "inline") != (self.particles is not None):
+            raise _field_error("particles", "give it with initial_conditions 'inline', only then")
+        if self.particles is not None and len({len(row) for row in self.particles}) != 1:
+            raise _field_error("particles", "all rows must have the same length")
+        if kind == "plummer" and self.dim != 3:
+            if "dim" in self.model_fields_set:
+                raise _field_error("dim", "a Plummer sphere has dim 3")
+            self.dim = 3
+        if (self.external_field_mass is None) != (self.external_field_position is None):
+            raise _field_error("external_field_position", "give mass and position, or neither")
+        if self.resample_each_epoch and kind not in {"kepler_ensemble", "random", "plummer"}:
+            raise _field_error("resample_each_epoch", f"{kind!r} is one fixed system")
+        if self.resample_each_epoch and not self.reset_particle_each_epoch:
+            raise _field_error("resample_each_epoch", "needs reset_particle_each_epoch")
+
+    def validate(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Check again, after fields were assigned.
+
+        Raises:
+            ValueError: naming the field and what is wrong with it.
+        """
+        type(self).model_validate(self.model_dump(exclude_unset=True))
+
+    @property
+    def num_systems(self) -> int:
+        """B, the systems that Part 1 steps as one batch."""
+        return self.num_orbits if self.initial_conditions == "kepler_ensemble" else 1
+
+    def warnings(self) -> list[str]:
+        """What the user should know before this config runs; empty where all is well."""
+        found = []
+        samples = self.num_systems * max(self.steps_per_epoch - self.history_len, 0)
+        if samples == 0:
+            found.append(
+                f"every step is warm-up: steps_per_epoch ({self.steps_per_epoch}) is not larger "
+                f"than history_len ({self.history_len}), so trajectories are empty"
+            )
+        elif samples < self.min_replay_size:
+            found.append(
+                f"Part 2 will be skipped in every epoch: {samples} sample(s) per epoch are fewer "
+                f"than min_replay_size ({self.min_replay_size}); raise steps_per_epoch or "
+                "num_orbits"
+            )
+        if self.replay_steps == 0:
+            found.append("Part 2 does not train: replay_steps is 0")
+        if self.dtype == "float32" and self.energy_threshold < 1e-5:
+            found.append(
+                f"float32 rounding is close to energy_threshold ({self.energy_threshold:g}); "
+                "use dtype 'float64'"
+            )
+        return found
+
+    def as_wandb_dict(self) -> dict[str, Any]:
+        """All fields as plain JSON types, those of `extra` beside them where no field hides them."""
+        fields = self.model_dump(mode="json")
+        return {**fields.pop("extra"), **fields}
+
+    def summary(self) -> str:
+        """One line for people."""
+        return (
+            f"{self.initial_conditions} epochs={self.epochs} steps_per_epoch={self.steps_per_epoch}"
+            f" threshold={self.energy_threshold:g} loss={self.loss} features={self.feature_type}"
+            f" hidden_dims={self.hidden_dims} lr={self.lr:g} device={self.device} {self.dtype}"
+        )
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """A Config from plain data, ours or the original's."""
+        return cls.model_validate(
+            original_format.translate(data) if original_format.is_original(data) else data
+        )
+
+    @classmethod
+    def from_file(cls, path: str | Path, overrides: dict[str, Any] | None = None) -> Self:
+        """A Config from a JSON or TOML file, ours or the original's, with some fields replaced.
+
+        Raises:
+            ValueError: the file is not JSON or TOML, or a field is wrong.
+            OSError: the file cannot be read.
+        """
+        return cls.model_validate({**read_config_file(path), **(overrides or {})})
+
+
+def read_config_file(path: str | Path) -> dict[str, Any]:
+    """The fields in a config file, before validation; the original's files are translated."""
+    path = Path(path)
+    text = path.read_text(encoding="utf-8")
+    data: Any = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    if not isinstance(data, dict):
+        raise ValueError(f"{path}: a config is a table of fields")  # noqa: TRY004
+    if original_format.is_original(data):
+        return original_format.translate(data, folder=path.parent)
+    return data
+
+
+def parse_override(assignment: str) -> tuple[str, Any]:
+    """`key=value` with a JSON value; what is not JSON is taken as text.
+
+    >>> parse_override("lr=1e-3"), parse_override("loss=band")
+    (('lr', 0.001), ('loss', 'band'))
+    """
+    key, separator, value = assignment.partition("=")
+    if not separator or not key:
+        raise ValueError(f"{assignment!r}: use key=value")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
+
+
+def nearest_key(key: str) -> str | None:
+    """The Config field whose name is closest to `key`, if any is close."""
+    close = difflib.get_close_matches(key, Config.model_fields, n=1, cutoff=0.6)
+    return close[0] if close else None
+
+
+def _with_nearest_key(line: Any, cls: type[Config]) -> InitErrorDetails:
+    """The line as it was, or with a better message where it is about an unknown key."""
+    loc: tuple[int | str, ...] = line["loc"]
+    if line["type"] == "extra_forbidden" and len(loc) == 1 and issubclass(cls, Config):
+        nearest = nearest_key(str(loc[0]))
+        hint = f"did you mean {nearest!r}?" if nearest else "free-form data goes in 'extra'"
+        message = "unknown field; {hint}"
+        error = PydanticCustomError("unknown_field", message, {"hint": hint})
+    else:
+        error = PydanticCustomError(line["type"], "{reason}", {"reason": line["msg"].removeprefix("Value error, ")})
+    return InitErrorDetails(type=error, loc=loc, input=None)

@@ -1,0 +1,27 @@
+"""From a Config's names to torch's devices and types, and the switches that come with them."""
+
+import torch
+
+from nbody.config import Config
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def resolve_device(config: Config) -> torch.device:
+    """The device that `config.device` names; `auto` takes a GPU where there is one."""
+    if config.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(config.device)
+
+
+def resolve_dtype(config: Config) -> torch.dtype:
+    """The floating-point type of state and network."""
+    return DTYPES[config.dtype]
+
+
+def apply_torch_settings(config: Config, device: torch.device) -> None:
+    """Set the process-wide switches that a config asks for."""
+    torch.autograd.set_detect_anomaly(config.detect_anomaly)
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = config.tf32
+        torch.backends.cudnn.allow_tf32 = config.tf32

@@ -1,0 +1,47 @@
+"""What can go wrong in a run.
+
+    NBodyError
+    ├── InvalidInitialConditions   the system to integrate cannot be made or makes no sense
+    ├── StepImpossible             no step, however small, satisfies the energy gate
+    ├── TrainingDiverged           a loss or a weight is no longer finite
+    └── CheckpointUnreadable       a file is not a checkpoint, or is damaged
+"""
+
+
+class NBodyError(Exception):
+    """Base of every error that a run can end with."""
+
+
+class InvalidInitialConditions(NBodyError):
+    """The system to integrate cannot be made or makes no sense."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"initial conditions: {reason}")
+
+
+class StepImpossible(NBodyError):
+    """No step, however small, satisfies the energy gate at some state."""
+
+    def __init__(self, orbits: list[int], threshold: float) -> None:
+        super().__init__(
+            f"no time step keeps the relative energy error under {threshold:g} for orbit(s) "
+            f"{orbits[:8]}: the state is singular or its energy is zero or not finite; "
+            "use other initial conditions, a softening, or a larger energy_threshold"
+        )
+
+
+class TrainingDiverged(NBodyError):
+    """A loss or a weight is no longer finite; the last checkpoint is still good."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"training diverged: {what} is not finite; resume from the last checkpoint with a "
+            "smaller lr, or check the initial conditions"
+        )
+
+
+class CheckpointUnreadable(NBodyError):
+    """A file is not a checkpoint, or is damaged."""
+
+    def __init__(self, path: object, reason: str) -> None:
+        super().__init__(f"cannot read checkpoint {path}: {reason}")

@@ -1,0 +1,48 @@
+"""The tidal field of a fixed point-mass perturber."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nbody.config import Config
+
+
+@dataclass(frozen=True)
+class PointMassTidalField:
+    """Tidal field of mass M at R, relative to the origin (G = 1 unless given).
+
+    a(x) = G M [(R - x)/|R - x|³ - R/|R|³], the perturber's pull less its pull on the origin;
+    Φ(x) = -G M [1/|R - x| - 1/|R| - x·R/|R|³], so that a = -∇Φ and Φ(0) = 0.
+    """
+
+    mass: float
+    position: tuple[float, ...]
+
+    def acceleration(self, position: Tensor, G: float = 1.0) -> Tensor:
+        """Acceleration (..., N, D) at positions (..., N, D)."""
+        perturber = self._perturber(position)  # (D,)
+        separation = perturber - position  # (..., N, D)
+        distance = torch.linalg.vector_norm(separation, dim=-1, keepdim=True)  # (..., N, 1)
+        origin = perturber / torch.linalg.vector_norm(perturber) ** 3  # (D,)
+        return G * self.mass * (separation / distance**3 - origin)
+
+    def potential(self, position: Tensor, G: float = 1.0) -> Tensor:
+        """Potential (..., N) per unit mass at positions (..., N, D)."""
+        perturber = self._perturber(position)
+        distance = torch.linalg.vector_norm(perturber - position, dim=-1)  # (..., N)
+        origin = torch.linalg.vector_norm(perturber)
+        linear = (position * perturber).sum(-1) / origin**3
+        return -G * self.mass * (1 / distance - 1 / origin - linear)
+
+    def _perturber(self, position: Tensor) -> Tensor:
+        dim = position.shape[-1]
+        padded = (*self.position, 0.0)[:dim]
+        return torch.tensor(padded, dtype=position.dtype, device=position.device)
+
+
+def field_from_config(config: Config) -> PointMassTidalField | None:
+    """The perturber that a config names, if any."""
+    if config.external_field_mass is None or config.external_field_position is None:
+        return None
+    return PointMassTidalField(config.external_field_mass, tuple(config.external_field_position))

@@ -1,0 +1,166 @@
+"""Part 2: train on random minibatches of the trajectory until every sample passes.
+
+Legend: T samples of the trajectory, M samples of a minibatch.
+
+"Passes" is always the gate's word: dropout off, error under the threshold. Converged means that one full
+pass over the trajectory with the final weights found no failing sample.
+"""
+
+import random
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nbody.config import Config
+from nbody.history_buffer import HistoryBuffer
+from nbody.model_adapter import ModelAdapter, gate_dt
+from nbody.particle import ParticleTorch
+from nbody.sample_loss import Samples, check_weights, descend, energy_losses, losses_of
+from nbody.trajectory import Trajectory
+from nbody.watcher import NoWatcher, Watcher
+
+Pairs = Sequence[tuple[ParticleTorch, float]]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the gate says of some samples."""
+
+    dt: Tensor  # (T,)
+    energy_error: Tensor  # (T,)
+    passed: Tensor  # (T,) bool
+
+    @property
+    def all_pass(self) -> bool:
+        return bool(self.passed.all())
+
+
+@torch.no_grad()
+def judge(model: nn.Module, samples: Samples, config: Config) -> Verdict:
+    """Put every sample through the gate with the present weights."""
+    dt = gate_dt(model, samples.features)
+    error = samples.states.step(dt, config.n_steps).energy_error
+    return Verdict(dt, error, error < config.energy_threshold)
+
+
+def sample_minibatch(trajectory: Pairs, batch_size: int) -> Pairs:
+    """Random samples without replacement, at most as many as there are; of the input's kind."""
+    size = min(batch_size, len(trajectory))
+    if isinstance(trajectory, Trajectory):
+        return trajectory.take(torch.randperm(len(trajectory))[:size].to(trajectory.dt.device))
+    return random.sample(list(trajectory), size)
+
+
+def evaluate_minibatch(
+    model: nn.Module,
+    minibatch: Pairs,
+    config: Config,
+    adapter: ModelAdapter,
+    history_buffer: HistoryBuffer | None = None,
+) -> tuple[bool, list[Tensor], list[float], dict[str, Any]]:
+    """One prediction per sample, all as one batch.
+
+    Returns:
+        (all_pass, losses, rel_dE_list, metrics): the band loss of each failing sample, ready for
+        `torch.stack(losses).mean().backward()`; the relative energy error of every sample; and
+        `pass_count fail_count mean_rel_dE max_rel_dE`.
+    """
+    if not len(minibatch):
+        return True, [], [], {"pass_count": 0, "fail_count": 0, "mean_rel_dE": 0.0, "max_rel_dE": 0.0}
+    trajectory = Trajectory.of(minibatch, adapter, history_buffer)
+    samples = Samples(trajectory.states, trajectory.features, None)
+    verdict = judge(model, samples, config)
+    failing = samples.take(~verdict.passed)
+    losses: list[Tensor] = []
+    if len(failing):
+        dt = model(failing.features)[:, 0]
+        losses = list(energy_losses(failing.states, dt, config).unbind())
+    failed = len(failing)
+    metrics = {
+        "pass_count": len(samples) - failed,
+        "fail_count": failed,
+        "mean_rel_dE": float(verdict.energy_error.mean()),
+        "max_rel_dE": float(verdict.energy_error.max()),
+    }
+    return failed == 0, losses, verdict.energy_error.tolist(), metrics
+
+
+def generalize_on_trajectory(
+    model: nn.Module,
+    trajectory: Pairs,
+    optimizer: torch.optim.Optimizer,
+    config: Config,
+    adapter: ModelAdapter,
+    history_buffer: HistoryBuffer | None = None,
+    *,
+    watcher: Watcher | None = None,
+) -> tuple[bool, int, dict[str, Any]]:
+    """Train until every sample passes, at most `replay_steps` iterations.
+
+    With the losses that also push dt up (`oracle`, `band`) a network whose steps all pass because
+    they are tiny is not done: training goes on until the steps are also long enough, and
+    `converged` still says only whether every sample passes in the end.
+
+    Returns:
+        (converged, iterations, final_metrics): `mean_rel_dE max_rel_dE final_pass_rate` over the
+        whole trajectory with the final weights, and `skipped` where it was too short to train on.
+
+    Raises:
+        TrainingDiverged
+    """
+    watcher = watcher or NoWatcher()
+    if not len(trajectory):
+        warnings.warn("Part 2 has nothing to train on: the trajectory is empty", stacklevel=2)
+        return True, 0, {"mean_rel_dE": 0.0, "max_rel_dE": 0.0, "final_pass_rate": 1.0}
+    whole = Trajectory.of(trajectory, adapter, history_buffer)
+    if len(whole) < config.min_replay_size:
+        samples = Samples(whole.states, whole.features, None)
+        verdict = judge(model, samples, config)
+        return verdict.all_pass, 0, {**_final_metrics(verdict), "skipped": True}
+    samples = Samples.of(whole.states, whole.features, config)
+    iterations = 0
+    while iterations < config.replay_steps:
+        pick = torch.randperm(len(samples))[: config.replay_batch_size].to(whole.dt.device)
+        batch = samples.take(pick)
+        verdict = judge(model, batch, config)
+        if _is_done(batch, verdict, config) and _whole_is_done(model, samples, config):
+            break
+        model.train()
+        losses = losses_of(model, batch, config)
+        if config.loss == "band_failing":
+            losses = losses[~verdict.passed]
+        if len(losses):
+            descend(losses.mean(), optimizer)
+        iterations += 1
+        watcher.tick()
+    check_weights(model)
+    final = judge(model, samples, config)
+    return final.all_pass, iterations, _final_metrics(final)
+
+
+def _whole_is_done(model: nn.Module, samples: Samples, config: Config) -> bool:
+    return _is_done(samples, judge(model, samples, config), config)
+
+
+def _is_done(samples: Samples, verdict: Verdict, config: Config) -> bool:
+    """Whether there is nothing left to train for on these samples."""
+    if not verdict.all_pass:
+        return False
+    if config.loss == "oracle" and samples.dt_star is not None:
+        efficiency = (verdict.dt / samples.dt_star).clamp_max(1.0).mean()
+        return bool(efficiency >= config.min_efficiency)
+    if config.loss == "band":
+        return bool((verdict.energy_error >= config.E_lower).all())
+    return True
+
+
+def _final_metrics(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "mean_rel_dE": float(verdict.energy_error.mean()),
+        "max_rel_dE": float(verdict.energy_error.max()),
+        "final_pass_rate": float(verdict.passed.double().mean()),
+    }

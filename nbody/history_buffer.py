@@ -1,0 +1,140 @@
+"""The last K states of each system, and the network input made of them.
+
+Legend: B systems, K past states (oldest first, right-aligned), N particles, D dimensions, F features.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nbody.config_sections import FeatureType
+from nbody.features import WIDTHS, delta_features, dimensionless_features, system_features
+from nbody.gravity import pairwise
+from nbody.particle import ParticleTorch
+
+SERIES = ("position", "velocity", "acceleration", "mass", "dt")
+
+
+class HistoryBuffer:
+    """Past states of every system of a batch, each with its own history.
+
+    States that are missing (fewer than K were pushed) are zeros in *feature* space.
+
+    Args:
+        history_len: K, states kept.
+        feature_type: what `features_for` makes of them.
+    """
+
+    def __init__(self, history_len: int, feature_type: FeatureType) -> None:
+        if history_len < 1:
+            raise ValueError("history_len must be >= 1; without history there is no buffer")
+        self.history_len = history_len
+        self.feature_type: FeatureType = feature_type
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._past: dict[str, Tensor] = {}
+        self._count: Tensor | None = None  # (B,) states known of each system
+
+    def __len__(self) -> int:
+        """States known of every system."""
+        return 0 if self._count is None else int(self._count.min())
+
+    def push(self, particle: ParticleTorch, mask: Tensor | None = None) -> None:
+        """Append the state of every system, or of those that `mask` (B,) picks."""
+        state = self._state(particle)
+        if self._count is None:
+            self._past = {
+                name: torch.zeros(
+                    (values.shape[0], self.history_len, *values.shape[1:]),
+                    dtype=values.dtype,
+                    device=values.device,
+                )
+                for name, values in state.items()
+            }
+            self._count = torch.zeros(len(state["dt"]), dtype=torch.long, device=state["dt"].device)
+        batch = len(self._count)
+        if len(state["dt"]) != batch:
+            raise ValueError(f"the history holds {batch} systems, the state {len(state['dt'])}")
+        everyone = torch.ones(batch, dtype=torch.bool, device=self._count.device)
+        mask = everyone if mask is None else mask
+        for name, values in state.items():
+            past = self._past[name]
+            moved = torch.cat((past[:, 1:], values.unsqueeze(1)), dim=1)
+            picked = mask.reshape(-1, *(1,) * (past.dim() - 1))
+            self._past[name] = torch.where(picked, moved, past)
+        self._count = torch.where(mask, (self._count + 1).clamp_max(self.history_len), self._count)
+
+    def features_for(self, particle: ParticleTorch) -> Tensor:
+        """[past states…, current state] as (F_total,) for one system, (B, F_total) for a batch."""
+        features = self.features_for_batch(particle)
+        return features if particle.is_batch else features.squeeze(0)
+
+    def features_for_batch(self, particle: ParticleTorch) -> Tensor:
+        """(B, F_total). A history of one system serves every system of the batch."""
+        current = self._state(particle)
+        batch = len(current["dt"])
+        if self._count is None:
+            count = torch.zeros(batch, dtype=torch.long, device=current["dt"].device)
+            past = {
+                name: torch.zeros_like(values).unsqueeze(1).expand(-1, self.history_len, *[-1] * (values.dim() - 1))
+                for name, values in current.items()
+            }
+        elif len(self._count) in {1, batch}:
+            count = self._count.expand(batch)
+            past = {name: v.expand(batch, *v.shape[1:]) for name, v in self._past.items()}
+        else:
+            raise ValueError(f"the history holds {len(self._count)} systems, the state {batch}")
+        series = {
+            name: torch.cat((past[name], values.unsqueeze(1)), dim=1)
+            for name, values in current.items()
+        }
+        place = torch.arange(self.history_len, device=count.device)
+        known = place >= self.history_len - count.unsqueeze(1)  # (B, K)
+        return self._assemble(series, known, particle.softening)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that `load_state_dict` needs, as tensors."""
+        return {"past": dict(self._past), "count": self._count}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue where `state_dict` was taken."""
+        self._past, self._count = dict(state["past"]), state["count"]
+
+    def _assemble(self, series: dict[str, Tensor], known: Tensor, softening: float) -> Tensor:
+        position, velocity, mass = series["position"], series["velocity"], series["mass"]
+        if self.feature_type == "delta_mag":
+            blocks = delta_features(position, velocity, series["acceleration"], series["dt"])
+            return blocks.masked_fill(~known.unsqueeze(-1), 0.0).flatten(1)
+        if self.feature_type == "dimensionless":
+            blocks = dimensionless_features(position, velocity, mass, softening)
+            shapes, log_reference = blocks[..., :-1], blocks[:, -1, -1:]
+            past = shapes[:, :-1].masked_fill(~known.unsqueeze(-1), 0.0)
+            return torch.cat((past.flatten(1), shapes[:, -1], log_reference), dim=1)
+        blocks = system_features(position, velocity, mass, softening, self.feature_type)
+        past = blocks[:, :-1].masked_fill(~known.unsqueeze(-1), 0.0)
+        return torch.cat((past.flatten(1), blocks[:, -1]), dim=1)
+
+    def _state(self, particle: ParticleTorch) -> dict[str, Tensor]:
+        batch = particle.batched()
+        position = batch.position.detach()
+        force = pairwise(position, batch.mass, batch.softening, batch.external_field)
+        return {
+            "position": position,
+            "velocity": batch.velocity.detach(),
+            "acceleration": force.acceleration,
+            "mass": batch.mass.detach(),
+            "dt": batch.dt.detach().expand(len(position)),
+        }
+
+
+def input_width(feature_type: FeatureType, history_len: int) -> int:
+    """F_total, the width of the network's input."""
+    width = WIDTHS[feature_type]
+    if feature_type == "delta_mag":
+        return history_len * width
+    if feature_type == "dimensionless":
+        return (history_len + 1) * (width - 1) + 1
+    return (history_len + 1) * width

@@ -1,0 +1,39 @@
+"""What a network is trained to reduce.
+
+Legend: T samples. Energy errors are relative, e = |E1 - E0| / |E0|.
+
+Masks come before the arithmetic, never after it: `torch.where` on a result that is not finite still
+sends NaN backwards.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+ERROR_FLOOR = 1e-16  # ln of an error that happens to be zero
+BLOWN_UP = 10.0  # loss of a step whose energy is not finite
+
+
+def band_loss(energy_error: Tensor, lower: float, upper: float) -> Tensor:
+    """relu(ln lower - ln e)² + relu(ln e - ln upper)², zero inside the band; per sample (T,)."""
+    log_error = energy_error.clamp_min(ERROR_FLOOR).log()
+    below = (math.log(lower) - log_error).relu()
+    above = (log_error - math.log(upper)).relu()
+    return below.square() + above.square()
+
+
+def pinball_loss(dt: Tensor, dt_star: Tensor, quantile: float) -> Tensor:
+    """Quantile loss on u = ln(dt/dt*), per sample (T,); its minimum has P(u > 0) = quantile.
+
+    (1 - q) u where the step is too large, -q u where it is too small (Koenker & Bassett 1978).
+    """
+    log_ratio = (dt / dt_star).log()
+    return torch.maximum((1 - quantile) * log_ratio, -quantile * log_ratio)
+
+
+def shrink_loss(dt: Tensor) -> Tensor:
+    """Pushes ln dt down with unit slope, whatever dt is: for steps too large to be measured."""
+    log_dt = dt.log()
+    return BLOWN_UP + log_dt - log_dt.detach()
+

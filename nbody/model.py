@@ -1,0 +1,117 @@
+"""The networks: features (B, F) → (B, outputs), the first of which is the time step."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nbody.config import Config
+
+OUTPUTS = 2  # the original's second output is unused, and kept for its checkpoints
+INITIAL_LOG_RATIO = math.log(0.05)  # an untrained stepper starts on the safe side of the gate
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+}
+
+
+class FourierFeatureEmbedding(nn.Module):
+    """Random Fourier features [sin 2πBx, cos 2πBx] with B ~ N(0, scale²) (Tancik et al. 2020)."""
+
+    def __init__(self, input_dim: int, embedding_dim: int, scale: float) -> None:
+        super().__init__()
+        matrix = torch.randn(embedding_dim // 2, input_dim) * scale
+        self.B = nn.Parameter(matrix, requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        phase = 2 * math.pi * x @ self.B.T  # (B, embedding_dim / 2)
+        return torch.cat((phase.sin(), phase.cos()), dim=-1)
+
+
+class FullyConnectedNN(nn.Module):
+    """Linear, activation and dropout, closed by Linear and, for positive outputs, softplus.
+
+    Args:
+        input_dim: F, width of the input.
+        output_dim: outputs per sample.
+        hidden_dims: widths of the hidden layers.
+        activation: relu, tanh, sigmoid, silu or gelu.
+        dropout: probability; 0 leaves the layers out.
+        output_positive: close with softplus.
+        fourier_scale: scale of a random Fourier embedding of the input; none where <= 0.
+        fourier_dim: width of that embedding, even.
+    """
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        hidden_dims: Sequence[int] = (64, 64),
+        activation: str = "relu",
+        dropout: float = 0.0,
+        output_positive: bool = True,
+        fourier_scale: float = -1.0,
+        fourier_dim: int = 256,
+    ) -> None:
+        super().__init__()
+        if activation.lower() not in ACTIVATIONS:
+            raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}")
+        self.input_dim = input_dim
+        self.embedding = (
+            FourierFeatureEmbedding(input_dim, fourier_dim, fourier_scale)
+            if fourier_scale > 0
+            else None
+        )
+        layers: list[nn.Module] = []
+        width = input_dim if self.embedding is None else fourier_dim
+        for hidden in hidden_dims:
+            layers += [nn.Linear(width, hidden), ACTIVATIONS[activation.lower()]()]
+            if dropout > 0:
+                layers.append(nn.Dropout(dropout))
+            width = hidden
+        layers.append(nn.Linear(width, output_dim))
+        if output_positive:
+            layers.append(nn.Softplus())
+        self.model = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.model(x if self.embedding is None else self.embedding(x))
+
+
+class LogTimeStepNN(FullyConnectedNN):
+    """dt = t_ref · exp(network(dimensionless part)); the input's last column is ln t_ref.
+
+    Scaling a system by λ scales t_ref, and so dt, by λ^1.5, exactly. Arguments as for
+    FullyConnectedNN, whose `input_dim` here counts the last column.
+    """
+
+    def __init__(self, input_dim: int, output_dim: int, **options: Any) -> None:
+        super().__init__(input_dim - 1, output_dim, output_positive=False, **options)
+        self.input_dim = input_dim
+        last = self.model[-1]
+        if isinstance(last, nn.Linear):
+            with torch.no_grad():
+                last.weight.mul_(0.1)
+                last.bias.fill_(INITIAL_LOG_RATIO)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x[:, -1:] + super().forward(x[:, :-1])).exp()
+
+
+def build_model(config: Config, input_dim: int) -> FullyConnectedNN:
+    """The network that a config asks for, for inputs of width `input_dim`."""
+    options: dict[str, Any] = {
+        "hidden_dims": config.hidden_dims,
+        "activation": config.activation,
+        "dropout": config.dropout,
+        "fourier_scale": config.fourier_scale,
+        "fourier_dim": config.fourier_dim,
+    }
+    if config.dt_head == "log":
+        return LogTimeStepNN(input_dim, OUTPUTS, **options)
+    return FullyConnectedNN(input_dim, OUTPUTS, output_positive=True, **options)

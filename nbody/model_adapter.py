@@ -1,0 +1,172 @@
+"""Config + state → features → dt: the one place that knows what a network is shown."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from nbody.config import Config
+from nbody.device import apply_torch_settings, resolve_device, resolve_dtype
+from nbody.features import ACCELERATIONS, LENGTHS, SPEEDS, WIDTHS, dimensionless_features, system_features
+from nbody.gravity import centre_of_mass, pairwise
+from nbody.history_buffer import HistoryBuffer
+from nbody.particle import ParticleTorch
+
+DT_FLOOR = 1e-12  # a step is never zero
+
+
+@dataclass(frozen=True)
+class NormScales:
+    """What lengths, speeds, accelerations and times are divided by."""
+
+    length: float
+    speed: float
+    acceleration: float
+    time: float
+
+
+class ModelAdapter:
+    """Builds features as `config` says and asks a network for the step.
+
+    Args:
+        config: feature, history and normalization settings.
+        device, dtype: override those of the config.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        self.config = config
+        self.device = device or resolve_device(config)
+        self.dtype = dtype or resolve_dtype(config)
+        apply_torch_settings(config, self.device)
+        self.history_buffer = (
+            HistoryBuffer(config.history_len, config.feature_type) if self.history_enabled else None
+        )
+        self.scales: NormScales | None = _known_scales(config)
+
+    @property
+    def history_enabled(self) -> bool:
+        """Whether past states are part of the input."""
+        return self.config.history_len > 0
+
+    def fit_scales(self, particle: ParticleTorch) -> None:
+        """Take the scales of automatic normalization from a state, once."""
+        if self.config.normalize_inputs and self.scales is None:
+            self.scales = _automatic_scales(particle.batched())
+
+    def fitted_config(self) -> Config:
+        """The config with the scales in use, so that a checkpoint can be used as it was trained."""
+        if self.scales is None:
+            return self.config
+        scales = self.scales
+        return self.config.model_copy(
+            update={
+                "norm_L0": scales.length,
+                "norm_V0": scales.speed,
+                "norm_A0": scales.acceleration,
+                "norm_T0": scales.time,
+            }
+        )
+
+    def build_feature_tensor(
+        self, state: ParticleTorch, *, history_buffer: HistoryBuffer | None = None
+    ) -> Tensor:
+        """Network input (F,) of one system or (B, F) of a batch; finite for every state."""
+        self.fit_scales(state)
+        history = history_buffer or self.history_buffer
+        if self.history_enabled and history is not None:
+            features = history.features_for_batch(state)
+        else:
+            features = self._state_features(state.batched())
+        features = torch.nan_to_num(self._normalized(features), nan=0.0)
+        return features if state.is_batch else features.squeeze(0)
+
+    def input_dim_from_state(
+        self, state: ParticleTorch, *, history_buffer: HistoryBuffer | None = None
+    ) -> int:
+        """F, the width of the network input."""
+        return self.build_feature_tensor(state, history_buffer=history_buffer).shape[-1]
+
+    @torch.no_grad()
+    def predict_dt(
+        self,
+        model: nn.Module,
+        state: ParticleTorch,
+        *,
+        history_buffer: HistoryBuffer | None = None,
+    ) -> float | Tensor:
+        """The network's step: a float for one system, (B,) for a batch. Dropout is off."""
+        features = self.build_feature_tensor(state, history_buffer=history_buffer)
+        dt = gate_dt(model, torch.atleast_2d(features))
+        return dt if state.is_batch else float(dt)
+
+    def _state_features(self, batch: ParticleTorch) -> Tensor:
+        position, velocity = batch.position.detach(), batch.velocity.detach()
+        if self.config.feature_type == "dimensionless":
+            return dimensionless_features(position, velocity, batch.mass, batch.softening)
+        mode = self.config.feature_type
+        return system_features(position, velocity, batch.mass, batch.softening, mode)
+
+    def _normalized(self, features: Tensor) -> Tensor:
+        if self.scales is None:
+            return features
+        kind, scales = self.config.feature_type, self.scales
+        divisor = torch.ones(WIDTHS[kind], dtype=features.dtype, device=features.device)
+        if kind == "delta_mag":
+            divisor[0:3], divisor[3:6] = scales.length, scales.speed
+            divisor[6:9], divisor[9] = scales.acceleration, scales.time
+        else:
+            divisor[list(LENGTHS[kind])] = scales.length
+            divisor[list(SPEEDS[kind])] = scales.speed
+            divisor[list(ACCELERATIONS[kind])] = scales.acceleration
+        return features / divisor.repeat(features.shape[-1] // len(divisor))
+
+
+def dt_from_features(model: nn.Module, features: Tensor) -> Tensor:
+    """dt (T,) of inputs (T, F), in the model's present mode, differentiable."""
+    return model(features)[:, 0] + DT_FLOOR
+
+
+@torch.no_grad()
+def gate_dt(model: nn.Module, features: Tensor) -> Tensor:
+    """dt (T,) as the gate and every user of the stepper see it: dropout off, no graph."""
+    training = model.training
+    model.eval()
+    dt = dt_from_features(model, features)
+    model.train(training)
+    return dt
+
+
+def _known_scales(config: Config) -> NormScales | None:
+    """Scales that the user gave, or that an earlier run fitted and kept in its config."""
+    if not config.normalize_inputs or (config.norm_mode == "auto" and config.norm_L0 is None):
+        return None
+    length, speed = config.norm_L0 or 1.0, config.norm_V0 or 1.0
+    return NormScales(
+        length, speed, config.norm_A0 or speed**2 / length, config.norm_T0 or length / speed
+    )
+
+
+def _automatic_scales(batch: ParticleTorch) -> NormScales:
+    """L0: mean pair distance; V0: rms speed; A0: rms |a|; T0 = L0/V0; 1 where that is no scale."""
+    position, velocity, mass = batch.position, batch.velocity, batch.mass
+    separation = position.unsqueeze(-2) - position.unsqueeze(-3)  # (B, N, N, D)
+    n = position.shape[-2]
+    pair = (separation.square().sum(-1) + batch.softening**2).sqrt()
+    off_diagonal = ~torch.eye(n, dtype=torch.bool, device=position.device)
+    peculiar = velocity - centre_of_mass(velocity, mass)
+    force = pairwise(position, mass, batch.softening).acceleration
+    length = _scale(pair[:, off_diagonal].mean())
+    speed = _scale(peculiar.square().sum(-1).mean().sqrt())
+    acceleration = _scale(force.square().sum(-1).mean().sqrt())
+    return NormScales(length, speed, acceleration, length / speed)
+
+
+def _scale(value: Tensor) -> float:
+    number = float(value)
+    return number if 0 < number < float("inf") else 1.0

@@ -1,0 +1,188 @@
+"""Integrate a system with a stepping rule, and report what the run kept and what it cost.
+
+Legend: B systems, N particles, D dimensions, K recorded states.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nbody.config import Config
+from nbody.errors import StepImpossible
+from nbody.features import free_fall_time
+from nbody.gravity import angular_momentum, momentum
+from nbody.history_buffer import HistoryBuffer
+from nbody.particle import ParticleTorch
+from nbody.stepper import Stepper
+from nbody.trajectory import States
+
+DEFAULT_STEPS = 10_000
+StepRule = Callable[[ParticleTorch], Tensor]
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A finished run: K recorded states, the initial one first, and what was conserved.
+
+    Residuals are relative to the initial value: |E - E0| / |E0|, |p - p0| / Σ m|v0| and
+    |L - L0| / Σ m|r0 × v0|.
+    """
+
+    time: Tensor  # (K,) or (K, B)
+    position: Tensor  # (K, ..., N, D)
+    velocity: Tensor  # (K, ..., N, D)
+    mass: Tensor  # (..., N)
+    dt: Tensor  # (K - 1,) or (K - 1, B)
+    energy_error: Tensor  # (K,) or (K, B)
+    momentum_error: Tensor
+    angular_momentum_error: Tensor
+    force_evaluations: int
+
+    @property
+    def steps(self) -> int:
+        """Steps taken."""
+        return len(self.dt)
+
+    def report(self) -> dict[str, float | int]:
+        """Steps, cost, and the largest and the final residual of each conserved quantity."""
+        found: dict[str, float | int] = {
+            "steps": self.steps,
+            "force_evaluations": self.force_evaluations,
+            "final_time": float(self.time[-1].max()),
+        }
+        for name in ("energy_error", "momentum_error", "angular_momentum_error"):
+            residual: Tensor = getattr(self, name)
+            found[f"max_{name}"] = float(residual.max())
+            found[f"final_{name}"] = float(residual[-1].max())
+        return found
+
+    def save(self, path: Path) -> None:
+        """Write the states as an npz file that needs no pickle to read."""
+        names = ("time", "position", "velocity", "mass", "dt", "energy_error")
+        np.savez_compressed(path, **{name: getattr(self, name).cpu().numpy() for name in names})
+
+
+def simulate(
+    config: Config, particle: ParticleTorch, stepper: Stepper | None = None
+) -> Simulation:
+    """Integrate `particle`, which is not changed, with the rule `config.integrator_mode`.
+
+    Ends at `duration` or after `steps` steps, whichever comes first; without either, after
+    `Nperiod` periods where the period is known, else after 10,000 steps. Batches advance each
+    with its own steps until the slowest has covered the time.
+
+    Args:
+        stepper: the trained network of the modes `ml` and `history`.
+
+    Raises:
+        ValueError: the mode needs a step or a stepper that is not there.
+        StepImpossible: the step or the energy is not finite.
+    """
+    rule, history = _rule(config, stepper)
+    state = particle.clone_detached()
+    duration = _duration(config, state)
+    states = States.of(state)
+    recorded = [state.clone_detached()]
+    steps: list[Tensor] = []
+    limit = config.steps or (DEFAULT_STEPS if duration is None else 10**9)
+    while len(steps) < limit and not _is_over(state, duration):
+        dt = rule(state)
+        if not bool((dt.isfinite() & (dt > 0)).all()):
+            raise StepImpossible([], config.energy_threshold)
+        if duration is not None:
+            dt = torch.minimum(dt, duration - state.current_time).clamp_min(0)
+        if history is not None:
+            history.push(state)
+        states = _advance(state, states, torch.atleast_1d(dt))
+        state.dt = dt
+        state.current_time = state.current_time + dt
+        recorded.append(state.clone_detached())
+        steps.append(dt)
+    return _measured(recorded, steps)
+
+
+def _rule(config: Config, stepper: Stepper | None) -> tuple[StepRule, HistoryBuffer | None]:
+    mode = config.integrator_mode
+    if mode == "fixed":
+        if config.dt is None:
+            raise ValueError("integrator_mode 'fixed' needs dt")
+        fixed = config.dt
+        return (lambda state: torch.full_like(state.current_time, fixed)), None
+    if mode == "analytic":
+        return (
+            lambda state: config.eta * free_fall_time(state.position, state.mass, state.softening)
+        ), None
+    if stepper is None:
+        raise ValueError(f"integrator_mode {mode!r} needs a trained stepper")
+    if mode == "history":
+        if not stepper.adapter.history_enabled:
+            raise ValueError("integrator_mode 'history' needs a stepper trained with history")
+        history = HistoryBuffer(stepper.config.history_len, stepper.config.feature_type)
+        return (lambda state: stepper.of_particle(state, history)), history
+    return stepper.of_particle, None
+
+
+def _duration(config: Config, state: ParticleTorch) -> Tensor | None:
+    """Time () or (B,) at which the run ends, if time ends it."""
+    if config.duration is not None:
+        return torch.full_like(state.current_time, config.duration)
+    if config.steps is None and state.period is not None:
+        return config.Nperiod * state.period.expand(state.current_time.shape)
+    return None
+
+
+def _is_over(state: ParticleTorch, duration: Tensor | None) -> bool:
+    if duration is None:
+        return False
+    return bool((state.current_time >= duration * (1 - 1e-12)).all())
+
+
+def _advance(state: ParticleTorch, states: States, dt: Tensor) -> States:
+    """Move `state` by one KDK step; the force at its end serves the next step."""
+    step = states.step(dt)
+    after = States(
+        step.position,
+        step.velocity,
+        states.mass,
+        step.acceleration,
+        step.energy,
+        states.softening,
+        states.field,
+    )
+    shape = state.position.shape
+    state.position = step.position.reshape(shape)
+    state.velocity = step.velocity.reshape(shape)
+    state.acceleration = step.acceleration.reshape(shape)
+    return after
+
+
+def _measured(recorded: list[ParticleTorch], steps: list[Tensor]) -> Simulation:
+    def series(name: str) -> Tensor:
+        return torch.stack([getattr(state, name) for state in recorded])
+
+    first = recorded[0]
+    position, velocity, mass = series("position"), series("velocity"), first.mass
+    energy = torch.stack([state.total_energy_batch() for state in recorded])
+    total_momentum = momentum(velocity, mass)
+    spin = angular_momentum(position, velocity, mass)
+    tiny = torch.finfo(position.dtype).tiny
+    momentum_scale = (mass * torch.linalg.vector_norm(velocity[0], dim=-1)).sum(-1)
+    reach = torch.linalg.vector_norm(position[0], dim=-1)
+    speed = torch.linalg.vector_norm(velocity[0], dim=-1)
+    spin_scale = (mass * reach * speed).sum(-1)
+    return Simulation(
+        series("current_time"),
+        position,
+        velocity,
+        mass,
+        torch.stack(steps) if steps else position.new_zeros(0, *first.current_time.shape),
+        (energy - energy[0]).abs() / energy[0].abs(),
+        torch.linalg.vector_norm(total_momentum - total_momentum[0], dim=-1)
+        / momentum_scale.clamp_min(tiny),
+        torch.linalg.vector_norm(spin - spin[0], dim=-1) / spin_scale.clamp_min(tiny),
+        len(steps) + 1,
+    )

@@ -1,0 +1,122 @@
+"""A trained network, ready to use: positions, velocities and masses in, time steps out."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nbody.checkpoint import config_of, load_checkpoint
+from nbody.config import Config
+from nbody.errors import CheckpointUnreadable
+from nbody.external_field import field_from_config
+from nbody.history_buffer import HistoryBuffer, input_width
+from nbody.model import FullyConnectedNN, LogTimeStepNN
+from nbody.model_adapter import ModelAdapter, gate_dt
+from nbody.particle import ParticleTorch
+
+
+class Stepper:
+    """`stepper(position, velocity, mass) -> dt`, without gradients and with dropout off."""
+
+    def __init__(self, model: nn.Module, adapter: ModelAdapter) -> None:
+        self.model = model.eval()
+        self.adapter = adapter
+
+    @property
+    def config(self) -> Config:
+        """The config that the network was trained with."""
+        return self.adapter.config
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        position: Tensor,
+        velocity: Tensor,
+        mass: Tensor | float,
+        history: HistoryBuffer | None = None,
+    ) -> Tensor:
+        """The step (...,) of states (..., N, D) with masses (..., N), (N,) or one for all.
+
+        Args:
+            history: past states; without it a network trained with history sees none.
+        """
+        like = {"dtype": self.adapter.dtype, "device": self.adapter.device}
+        position, velocity = position.to(**like), velocity.to(**like)
+        shape = position.shape
+        mass = torch.as_tensor(mass, **like).expand(shape[:-1])
+        state = ParticleTorch(
+            mass.reshape(-1, shape[-2]),
+            position.reshape(-1, *shape[-2:]),
+            velocity.reshape(-1, *shape[-2:]),
+            softening=self.config.softening,
+        )
+        return self.of_particle(state, history).reshape(shape[:-2])
+
+    @torch.no_grad()
+    def of_particle(self, state: ParticleTorch, history: HistoryBuffer | None = None) -> Tensor:
+        """The step (B,) of a batch, or () of one system; knows the step that led to the state."""
+        if self.adapter.history_enabled and history is None:
+            history = HistoryBuffer(self.config.history_len, self.config.feature_type)
+        if state.external_field is None:
+            state.external_field = field_from_config(self.config)
+        features = self.adapter.build_feature_tensor(state, history_buffer=history)
+        dt = gate_dt(self.model, torch.atleast_2d(features))
+        return dt if state.is_batch else dt.squeeze(0)
+
+
+def load_stepper(path: str | Path, device: str | torch.device = "cpu") -> Stepper:
+    """The stepper in a checkpoint, ours or the original's.
+
+    Raises:
+        CheckpointUnreadable: not a checkpoint of such a network, or damaged.
+    """
+    content = load_checkpoint(path)
+    weights = content.get("model_state_dict") or content["model_state"]
+    try:
+        config = config_of(content) or Config(feature_type="basic", dt_head="softplus")
+        model = _network_of(weights, config)
+        model.load_state_dict(weights)
+    except (RuntimeError, ValueError) as error:
+        raise CheckpointUnreadable(path, str(error).partition("\n")[0]) from error
+    config = _with_fitting_features(config, model.input_dim)
+    if input_width(config.feature_type, config.history_len) != model.input_dim:
+        raise CheckpointUnreadable(
+            path, f"a network with {model.input_dim} inputs fits no features of its config"
+        )
+    adapter = ModelAdapter(config, device=torch.device(device))
+    model.to(device=adapter.device, dtype=adapter.dtype)
+    return Stepper(model, adapter)
+
+
+def _network_of(weights: dict[str, Tensor], config: Config) -> FullyConnectedNN:
+    """A network with the shapes of the weights: the original's configs do not always say them."""
+    layers = sorted(
+        int(match[1]) for key in weights if (match := re.fullmatch(r"model\.(\d+)\.weight", key))
+    )
+    if not layers:
+        raise ValueError("it holds no fully connected network")
+    shapes = [weights[f"model.{layer}.weight"].shape for layer in layers]
+    embedding = weights.get("embedding.B")
+    options: dict[str, Any] = {
+        "hidden_dims": [outputs for outputs, _ in shapes[:-1]],
+        "activation": config.activation,
+        "dropout": 0.5 if len(layers) > 1 and layers[1] - layers[0] == 3 else 0.0,  # off in use
+        "fourier_scale": -1.0 if embedding is None else 1.0,
+        "fourier_dim": 256 if embedding is None else 2 * len(embedding),
+    }
+    inputs = shapes[0][1] if embedding is None else embedding.shape[1]
+    outputs = shapes[-1][0]
+    if config.dt_head == "log":
+        return LogTimeStepNN(inputs + 1, outputs, **options)
+    return FullyConnectedNN(inputs, outputs, output_positive=True, **options)
+
+
+def _with_fitting_features(config: Config, inputs: int) -> Config:
+    """The original names `delta_mag` in files whose network really saw `basic` features."""
+    if input_width(config.feature_type, config.history_len) != inputs and config.history_len == 0:
+        for kind in ("basic", "rich"):
+            if input_width(kind, 0) == inputs:
+                return config.model_copy(update={"feature_type": kind})
+    return config

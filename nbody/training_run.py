@@ -1,0 +1,171 @@
+"""Everything that one training run owns: what a checkpoint must hold to continue it bit for bit."""
+
+import math
+import random
+import secrets
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import nn
+
+from nbody.checkpoint import load_checkpoint, particle_from_plain, plain, save_checkpoint
+from nbody.config import Config
+from nbody.history_buffer import HistoryBuffer
+from nbody.initial_conditions import initial_particle
+from nbody.model import build_model
+from nbody.model_adapter import ModelAdapter
+from nbody.particle import ParticleTorch
+
+FINAL_LR_FRACTION = 0.01  # of lr, where the cosine schedule ends
+
+
+class TrainingRun:
+    """A network, its optimizer, the system it is trained on, and how far the training is.
+
+    Attributes:
+        next_epoch: the epoch that runs next; epochs before it are done.
+        particle: where the next epoch starts, unless it starts from fresh initial conditions.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        adapter: ModelAdapter,
+        particle: ParticleTorch,
+        history_buffer: HistoryBuffer | None = None,
+        *,
+        seed: int = 0,
+        data_folder: Path | None = None,
+    ) -> None:
+        self.config, self.model, self.optimizer = config, model, optimizer
+        self.adapter, self.history_buffer = adapter, history_buffer or adapter.history_buffer
+        self.initial, self.particle = particle, particle
+        self.seed, self.data_folder = seed, data_folder
+        self.next_epoch = 0
+
+    @classmethod
+    def start(cls, config: Config, data_folder: Path | None = None) -> Self:
+        """A new run as `config` says. Seeds every generator.
+
+        Raises:
+            InvalidInitialConditions
+        """
+        seed = secrets.randbits(63) if config.seed is None else config.seed
+        seed_everything(seed)
+        adapter = ModelAdapter(config)
+        particle = initial_particle(config, seed=seed, data_folder=data_folder)
+        adapter.fit_scales(particle)
+        model = build_model(config, adapter.input_dim_from_state(particle))
+        model.to(device=adapter.device, dtype=adapter.dtype)
+        if config.compile:
+            model.compile()
+        optimizer = build_optimizer(config, model)
+        return cls(config, model, optimizer, adapter, particle, seed=seed, data_folder=data_folder)
+
+    @classmethod
+    def resume(cls, config: Config, path: Path, data_folder: Path | None = None) -> Self:
+        """The run whose checkpoint is at `path`, ready for its next epoch.
+
+        Raises:
+            CheckpointUnreadable, KeyError: not the checkpoint of a run with this config.
+        """
+        run = cls.start(config, data_folder)
+        run.load_state_dict(load_checkpoint(path))
+        return run
+
+    def begin_epoch(self) -> ParticleTorch:
+        """Set the learning rate of the next epoch, and say where the epoch starts."""
+        config = self.config
+        if config.lr_schedule == "cosine":
+            swing = 0.5 * (1 + math.cos(math.pi * self.next_epoch / config.epochs))
+            for group in self.optimizer.param_groups:
+                group["lr"] = config.lr * (FINAL_LR_FRACTION + (1 - FINAL_LR_FRACTION) * swing)
+        if config.resample_each_epoch:
+            return initial_particle(
+                config, seed=self.seed, epoch=self.next_epoch, data_folder=self.data_folder
+            )
+        return self.initial if config.reset_particle_each_epoch else self.particle
+
+    def end_epoch(self, final_particle: ParticleTorch) -> None:
+        """Note that the epoch is done and where its orbits ended."""
+        self.particle = final_particle
+        self.next_epoch += 1
+
+    def save(self, path: Path, logs: dict[str, Any] | None = None) -> Path:
+        """Write a checkpoint of the epochs done so far."""
+        return save_checkpoint(
+            path,
+            self.model,
+            self.optimizer,
+            epoch=self.next_epoch - 1,
+            logs=logs,
+            config=self.adapter.fitted_config(),
+            extra={"training_run": self.state_dict()},
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """All state besides weights and optimizer, as plain data."""
+        history = self.history_buffer
+        return {
+            "next_epoch": self.next_epoch,
+            "seed": self.seed,
+            "initial": plain(self.initial),
+            "particle": plain(self.particle),
+            "history": None if history is None else plain(history.state_dict()),
+            "generators": generator_states(),
+        }
+
+    def load_state_dict(self, content: dict[str, Any]) -> None:
+        """Continue from a checkpoint's content."""
+        state = content["extra"]["training_run"]
+        self.model.load_state_dict(content["model_state_dict"])
+        self.optimizer.load_state_dict(content["optimizer_state_dict"])
+        self.next_epoch, self.seed = state["next_epoch"], state["seed"]
+        self.initial = particle_from_plain(state["initial"], self.initial)
+        self.particle = particle_from_plain(state["particle"], self.initial)
+        if self.history_buffer is not None and state["history"] is not None:
+            self.history_buffer.load_state_dict(state["history"])
+        set_generator_states(state["generators"])
+
+
+def build_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
+    """The optimizer that a config names."""
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(
+            weights, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
+        )
+    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
+    return kind(weights, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the generators of torch (all devices), NumPy and Python."""
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 - the global generator is part of a run's state
+    random.seed(seed)
+
+
+def generator_states() -> dict[str, Any]:
+    """The states of all generators, as plain data."""
+    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [str(name), torch.from_numpy(keys.copy()), position, has_gauss, cached],
+        "python": random.getstate(),
+    }
+
+
+def set_generator_states(states: dict[str, Any]) -> None:
+    """Continue every generator where `generator_states` was taken."""
+    torch.set_rng_state(states["torch"].cpu())
+    if states["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(states["cuda"])
+    name, keys, *rest = states["numpy"]
+    np.random.set_state((name, keys.numpy(), *rest))  # noqa: NPY002
+    random.setstate(states["python"])

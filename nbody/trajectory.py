@@ -1,0 +1,164 @@
+"""A collected trajectory: accepted samples as stacked tensors that behave as a sequence of pairs.
+
+Legend: T samples, N particles, D dimensions, F features.
+
+Each sample is the state that the gate tested (not the one after the step), the step that it passed
+with, and what the network saw there: features do not depend on the weights, so neither they nor the
+state's force and energy are ever computed again.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Self, TypeVar, overload
+
+import torch
+from torch import Tensor
+
+from nbody.external_field import PointMassTidalField
+from nbody.gravity import kinetic_energy, pairwise
+from nbody.history_buffer import HistoryBuffer
+from nbody.kick_drift_kick import Step, kick_drift_kick
+from nbody.model_adapter import ModelAdapter
+from nbody.particle import ParticleTorch
+
+Taken = TypeVar("Taken", "States", "Trajectory")
+
+
+@dataclass(frozen=True)
+class States:
+    """Systems ready to be stepped: state, force and energy. The leading axis is B or T."""
+
+    position: Tensor  # (T, N, D)
+    velocity: Tensor  # (T, N, D)
+    mass: Tensor  # (T, N)
+    acceleration: Tensor  # (T, N, D)
+    energy: Tensor  # (T,)
+    softening: float
+    field: PointMassTidalField | None
+
+    @classmethod
+    def of(cls, particle: ParticleTorch) -> "States":
+        """The states of a particle; a single system becomes a batch of one."""
+        batch = particle.batched()
+        position, velocity = batch.position.detach(), batch.velocity.detach()
+        mass, softening, field = batch.mass.detach(), batch.softening, batch.external_field
+        acceleration, potential = pairwise(position, mass, softening, field)
+        energy = kinetic_energy(velocity, mass, field) + potential
+        return States(position, velocity, mass, acceleration, energy, softening, field)
+
+    def __len__(self) -> int:
+        return len(self.energy)
+
+    def step(self, dt: Tensor, n_steps: int = 1) -> Step:
+        """One prediction's worth of KDK steps with dt (T,), or (..., T)."""
+        return kick_drift_kick(
+            self.position,
+            self.velocity,
+            self.mass,
+            self.acceleration,
+            self.energy,
+            dt,
+            softening=self.softening,
+            field=self.field,
+            n_steps=n_steps,
+        )
+
+    def take(self, index: Tensor) -> Self:
+        """The systems that an index or a mask picks."""
+        return _take(self, index)
+
+
+@dataclass(frozen=True)
+class Trajectory(Sequence["tuple[ParticleTorch, float]"]):
+    """T accepted samples. `trajectory[k]` is `(ParticleTorch, dt)`; slices are trajectories."""
+
+    states: States
+    features: Tensor  # (T, F)
+    dt: Tensor  # (T,) the step that the gate accepted
+    time: Tensor  # (T,) since the initial condition
+    last_dt: Tensor  # (T,) the step that led to the state
+
+    @classmethod
+    def of(
+        cls,
+        samples: "Trajectory | Sequence[tuple[ParticleTorch, float | Tensor]]",
+        adapter: ModelAdapter,
+        history_buffer: HistoryBuffer | None = None,
+    ) -> "Trajectory":
+        """`samples` as a trajectory; pairs that a caller made get their features here."""
+        if isinstance(samples, Trajectory):
+            return samples
+        parts: list[Trajectory] = []
+        for particle, dt in samples:
+            batch = particle.batched()
+            states = States.of(batch)
+            features = adapter.build_feature_tensor(batch, history_buffer=history_buffer)
+            steps = torch.as_tensor(dt, dtype=states.energy.dtype, device=states.energy.device)
+            last_dt = batch.dt.detach().expand(len(states))
+            time = batch.current_time.detach().expand(len(states))
+            parts.append(
+                Trajectory(states, features, steps.detach().expand(len(states)), time, last_dt)
+            )
+        return concatenate(parts)
+
+    def __len__(self) -> int:
+        return len(self.dt)
+
+    def take(self, index: Tensor) -> Self:
+        """The samples that an index or a mask picks, as a trajectory."""
+        return _take(self, index)
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[ParticleTorch, float]: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Trajectory": ...
+    def __getitem__(self, index: int | slice) -> "tuple[ParticleTorch, float] | Trajectory":
+        if isinstance(index, slice):
+            return self.take(torch.arange(len(self), device=self.dt.device)[index])
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"sample {index} of a trajectory of {len(self)}")
+        states = self.states
+        particle = ParticleTorch(
+            states.mass[index].clone(),
+            states.position[index].clone(),
+            states.velocity[index].clone(),
+            self.last_dt[index].clone(),
+            states.softening,
+        )
+        particle.acceleration = states.acceleration[index].clone()
+        particle.current_time = self.time[index].clone()
+        particle.external_field = states.field
+        return particle, float(self.dt[index])
+
+    def __iter__(self) -> Iterator[tuple[ParticleTorch, float]]:
+        return (self[index] for index in range(len(self)))
+
+
+def _take(value: Taken, index: Tensor) -> Taken:
+    changes = {}
+    for field in fields(value):
+        part = getattr(value, field.name)
+        if isinstance(part, Tensor):
+            changes[field.name] = part[index]
+        elif isinstance(part, States):
+            changes[field.name] = _take(part, index)
+    return replace(value, **changes)
+
+
+def concatenate(parts: Sequence[Trajectory]) -> Trajectory:
+    """One trajectory of several, in order. All must share softening and external field."""
+    if not parts:
+        raise ValueError("a trajectory needs at least one sample")
+    first = parts[0].states
+    if any((p.states.softening, p.states.field) != (first.softening, first.field) for p in parts):
+        raise ValueError("samples of one trajectory share one softening and one external field")
+
+    def joined(name: str) -> Tensor:
+        return torch.cat([getattr(part, name) for part in parts])
+
+    def joined_state(name: str) -> Tensor:
+        return torch.cat([getattr(part.states, name) for part in parts])
+
+    tensors = ("position", "velocity", "mass", "acceleration", "energy")
+    states = States(*map(joined_state, tensors), first.softening, first.field)
+    return Trajectory(states, *map(joined, ("features", "dt", "time", "last_dt")))
