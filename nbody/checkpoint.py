@@ -157,7 +157,9 @@ def _weights(content: dict[str, Any]) -> dict[str, Tensor]:
 
 
 def _json_only(fields: dict[str, Any]) -> dict[str, Any]:
-    return {key: v for key, v in fields.items() if v is None or isinstance(v, bool | int | float | str)}
+    return {
+        key: v for key, v in fields.items() if v is None or isinstance(v, bool | int | float | str)
+    }
 
 
 def _write_durably(path: Path, content: dict[str, Any]) -> Path:

@@ -217,5 +217,7 @@ def _with_nearest_key(line: Any, cls: type[Config]) -> InitErrorDetails:
         message = "unknown field; {hint}"
         error = PydanticCustomError("unknown_field", message, {"hint": hint})
     else:
-        error = PydanticCustomError(line["type"], "{reason}", {"reason": line["msg"].removeprefix("Value error, ")})
+        error = PydanticCustomError(
+            line["type"], "{reason}", {"reason": line["msg"].removeprefix("Value error, ")}
+        )
     return InitErrorDetails(type=error, loc=loc, input=None)

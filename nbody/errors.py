@@ -1,10 +1,10 @@
 """What can go wrong in a run.
 
-    NBodyError
-    ├── InvalidInitialConditions   the system to integrate cannot be made or makes no sense
-    ├── StepImpossible             no step, however small, satisfies the energy gate
-    ├── TrainingDiverged           a loss or a weight is no longer finite
-    └── CheckpointUnreadable       a file is not a checkpoint, or is damaged
+NBodyError
+├── InvalidInitialConditions   the system to integrate cannot be made or makes no sense
+├── StepImpossible             no step, however small, satisfies the energy gate
+├── TrainingDiverged           a loss or a weight is no longer finite
+└── CheckpointUnreadable       a file is not a checkpoint, or is damaged
 """
 
 

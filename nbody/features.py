@@ -63,9 +63,7 @@ def system_features(
     return torch.stack(columns, dim=-1)
 
 
-def delta_features(
-    position: Tensor, velocity: Tensor, acceleration: Tensor, dt: Tensor
-) -> Tensor:
+def delta_features(position: Tensor, velocity: Tensor, acceleration: Tensor, dt: Tensor) -> Tensor:
     """Mean, max and rms of |Δx|, |Δv|, |Δa| between consecutive states, then dt.
 
     Args:

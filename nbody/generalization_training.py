@@ -70,7 +70,12 @@ def evaluate_minibatch(
         `pass_count fail_count mean_rel_dE max_rel_dE`.
     """
     if not len(minibatch):
-        return True, [], [], {"pass_count": 0, "fail_count": 0, "mean_rel_dE": 0.0, "max_rel_dE": 0.0}
+        return (
+            True,
+            [],
+            [],
+            {"pass_count": 0, "fail_count": 0, "mean_rel_dE": 0.0, "max_rel_dE": 0.0},
+        )
     trajectory = Trajectory.of(minibatch, adapter, history_buffer)
     samples = Samples(trajectory.states, trajectory.features, None)
     verdict = judge(model, samples, config)

@@ -79,7 +79,9 @@ class HistoryBuffer:
         if self._count is None:
             count = torch.zeros(batch, dtype=torch.long, device=current["dt"].device)
             past = {
-                name: torch.zeros_like(values).unsqueeze(1).expand(-1, self.history_len, *[-1] * (values.dim() - 1))
+                name: torch.zeros_like(values)
+                .unsqueeze(1)
+                .expand(-1, self.history_len, *[-1] * (values.dim() - 1))
                 for name, values in current.items()
             }
         elif len(self._count) in {1, batch}:

@@ -40,7 +40,10 @@ def initial_particle(
     kind = config.initial_conditions
     if kind == "kepler":
         particle = kepler_orbits(
-            *(torch.tensor([v], dtype=torch.float64) for v in (config.eccentricity, config.semi_major)),
+            *(
+                torch.tensor([v], dtype=torch.float64)
+                for v in (config.eccentricity, config.semi_major)
+            ),
             mean_anomaly=torch.zeros(1, dtype=torch.float64),
             mass=config.mass,
             dim=config.dim,
@@ -52,9 +55,12 @@ def initial_particle(
     elif kind == "plummer":
         particle = plummer_sphere(config.num_particles, generator)
     elif kind in {"figure_eight", "pythagorean", "lagrange_triangle"}:
-        particle = _padded({"figure_eight": figure_eight, "pythagorean": pythagorean}.get(
-            kind, lagrange_triangle
-        )(), config.dim)
+        particle = _padded(
+            {"figure_eight": figure_eight, "pythagorean": pythagorean}.get(
+                kind, lagrange_triangle
+            )(),
+            config.dim,
+        )
     else:
         particle = _from_rows(config, data_folder)
     return _prepared(particle, config)

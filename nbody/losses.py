@@ -36,4 +36,3 @@ def shrink_loss(dt: Tensor) -> Tensor:
     """Pushes ln dt down with unit slope, whatever dt is: for steps too large to be measured."""
     log_dt = dt.log()
     return BLOWN_UP + log_dt - log_dt.detach()
-

@@ -7,7 +7,14 @@ from torch import Tensor, nn
 
 from nbody.config import Config
 from nbody.device import apply_torch_settings, resolve_device, resolve_dtype
-from nbody.features import ACCELERATIONS, LENGTHS, SPEEDS, WIDTHS, dimensionless_features, system_features
+from nbody.features import (
+    ACCELERATIONS,
+    LENGTHS,
+    SPEEDS,
+    WIDTHS,
+    dimensionless_features,
+    system_features,
+)
 from nbody.gravity import centre_of_mass, pairwise
 from nbody.history_buffer import HistoryBuffer
 from nbody.particle import ParticleTorch

@@ -53,9 +53,7 @@ def translate(data: dict[str, Any], folder: Path | None = None) -> dict[str, Any
     for key in dropped:
         extra[key] = flat.pop(key)
     if dropped:
-        warnings.warn(
-            f"kept in 'extra' and otherwise ignored: {', '.join(dropped)}", stacklevel=3
-        )
+        warnings.warn(f"kept in 'extra' and otherwise ignored: {', '.join(dropped)}", stacklevel=3)
     for old, new in RENAMED.items():
         if old in flat:
             flat.setdefault(new, flat.pop(old))

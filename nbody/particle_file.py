@@ -37,7 +37,9 @@ def read_particles(path: str | Path) -> list[list[float]]:
             "m x y z vx vy vz"
         )
     if not np.isfinite(rows).all() or not (rows[:, 0] > 0).all():
-        raise InvalidInitialConditions(f"{path.name} has a mass <= 0 or a number that is not finite")
+        raise InvalidInitialConditions(
+            f"{path.name} has a mass <= 0 or a number that is not finite"
+        )
     return rows.tolist()
 
 

@@ -28,7 +28,9 @@ class Samples:
     def of(cls, states: States, features: Tensor, config: Config) -> "Samples":
         """The samples that the config's loss is taken over; the oracle is asked here, once."""
         needed = config.loss == "oracle"
-        dt_star = first_crossing(states, config.energy_threshold, config.n_steps) if needed else None
+        dt_star = (
+            first_crossing(states, config.energy_threshold, config.n_steps) if needed else None
+        )
         return cls(states, features, dt_star)
 
     def __len__(self) -> int:

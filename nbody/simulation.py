@@ -66,9 +66,7 @@ class Simulation:
         np.savez_compressed(path, **{name: getattr(self, name).cpu().numpy() for name in names})
 
 
-def simulate(
-    config: Config, particle: ParticleTorch, stepper: Stepper | None = None
-) -> Simulation:
+def simulate(config: Config, particle: ParticleTorch, stepper: Stepper | None = None) -> Simulation:
     """Integrate `particle`, which is not changed, with the rule `config.integrator_mode`.
 
     Ends at `duration` or after `steps` steps, whichever comes first; without either, after

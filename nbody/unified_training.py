@@ -135,9 +135,7 @@ def checkpoint_path(folder: Path, epoch: int) -> Path:
     return folder / f"model_epoch_{epoch:04d}.pt"
 
 
-def _results(
-    run: TrainingRun, watcher: Watcher | None
-) -> Iterator[tuple[int, dict[str, Any]]]:
+def _results(run: TrainingRun, watcher: Watcher | None) -> Iterator[tuple[int, dict[str, Any]]]:
     while run.next_epoch < run.config.epochs:
         epoch, particle = run.next_epoch, run.begin_epoch()
         result = train_epoch_two_phase(

@@ -1,0 +1,170 @@
+"""What stands before every route: request id, host and origin, token and role, body size and time.
+
+One ASGI layer, outermost, so that a route that is added later is closed until `auth.allowed_roles` opens
+it.
+"""
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic_core import from_json
+
+from server import auth
+from server.errors import (
+    BodyTimeout,
+    BodyTooLarge,
+    Forbidden,
+    MalformedBody,
+    Misdirected,
+    ServerError,
+)
+from server.ids import new_id
+from server.settings import ServerSettings, is_loopback
+
+Scope = MutableMapping[str, Any]
+AsgiMessage = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[AsgiMessage]]
+Send = Callable[[AsgiMessage], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+BODY_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+
+logger = logging.getLogger(__name__)
+
+
+class AccessControl:
+    """Lets through what may pass; answers the rest with a problem."""
+
+    def __init__(self, app: App, settings: ServerSettings, tokens: auth.Tokens) -> None:
+        self._app, self._settings, self._tokens = app, settings, tokens
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._app(scope, receive, send)
+            return
+        request_id = new_id("req")
+        scope.setdefault("state", {})["request_id"] = request_id
+        started = time.perf_counter()
+        status = 0
+
+        async def send_with_id(message: AsgiMessage) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [
+                    *message.get("headers", ()),
+                    (b"x-request-id", request_id.encode()),
+                    (b"x-content-type-options", b"nosniff"),
+                    (b"cache-control", b"no-store"),
+                ]
+            await send(message)
+
+        try:
+            headers = {name.decode("latin-1"): v.decode("latin-1") for name, v in scope["headers"]}
+            self._check_site(headers)
+            self._check_access(scope, headers)
+            if scope["method"] in BODY_METHODS:
+                receive = await self._received(scope, headers, receive)
+            await self._app(scope, receive, send_with_id)
+        except ServerError as error:
+            await send_problem(send_with_id, error, request_id)
+        finally:
+            duration = 1000 * (time.perf_counter() - started)
+            method, path = scope["method"], scope["path"]
+            logger.info("%s %s %d %.1f ms %s", method, ascii(path), status, duration, request_id)
+
+    def _check_site(self, headers: dict[str, str]) -> None:
+        """Against DNS rebinding and foreign pages: the host is ours, and so is the page."""
+        host = headers.get("host", "")
+        name = urlsplit(f"//{host}").hostname or ""
+        if not (is_address(name) or name == "localhost" or name in self._settings.allowed_hosts):
+            raise Misdirected
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != host:
+            raise Forbidden("Requests from pages of other sites are not answered.")
+
+    def _check_access(self, scope: Scope, headers: dict[str, str]) -> None:
+        path = scope["path"]
+        if path in auth.PUBLIC_PATHS:
+            return
+        if self._settings.auth:
+            principal = self._tokens.authenticate(headers.get("authorization"), time.time())
+            auth.authorize(principal, scope["method"], path)
+        else:
+            principal = auth.LOCAL_ADMIN
+        scope["state"]["principal"] = principal
+
+    async def _received(self, scope: Scope, headers: dict[str, str], receive: Receive) -> Receive:
+        """The whole body, read before anyone works on it; too large or too slow is an answer."""
+        reports = scope["path"].startswith("/v1/leases/")
+        settings = self._settings
+        limit = settings.max_report_bytes if reports else settings.max_body_bytes
+        length = headers.get("content-length", "0")
+        if not length.isascii() or not length.isdigit() or int(length[:20]) > limit:
+            raise BodyTooLarge(limit)
+        parts: list[bytes] = []
+        size, more = 0, True
+        try:
+            async with asyncio.timeout(settings.body_timeout_s):
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        return _replay(message)
+                    parts.append(message.get("body", b""))
+                    size += len(parts[-1])
+                    if size > limit:
+                        raise BodyTooLarge(limit)
+                    more = message.get("more_body", False)
+        except TimeoutError:
+            raise BodyTimeout(settings.body_timeout_s) from None
+        body = b"".join(parts)
+        _check_json(body)
+        whole = {"type": "http.request", "body": body, "more_body": False}
+        return _replay(whole, then=receive)
+
+
+def _check_json(body: bytes) -> None:
+    """Refuse what is not JSON in UTF-8: lone surrogates, absurd nesting, half a document."""
+    if body:
+        try:
+            from_json(body)
+        except ValueError as error:
+            raise MalformedBody(f"The body is not valid JSON: {error}.") from None
+
+
+def _replay(message: AsgiMessage, then: Receive | None = None) -> Receive:
+    waiting = [message]
+
+    async def receive() -> AsgiMessage:
+        if waiting:
+            return waiting.pop()
+        return message if then is None else await then()
+
+    return receive
+
+
+async def send_problem(send: Send, error: ServerError, request_id: str) -> None:
+    """Answer with a problem document."""
+    body = json.dumps(error.problem(request_id)).encode()
+    headers = {
+        "content-type": "application/problem+json",
+        "content-length": str(len(body)),
+        **error.headers,
+    }
+    if error.status in {408, 413}:
+        headers["connection"] = "close"
+    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": error.status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})
+
+
+def is_address(name: str) -> bool:
+    """Whether a host is an IP address: no DNS, so nothing to rebind."""
+    return is_loopback(name) or name.replace(".", "").isdigit() or ":" in name

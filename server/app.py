@@ -1,0 +1,121 @@
+"""The ASGI application: routes, errors as problems, and access control around it all."""
+
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from server import __version__
+from server.access import AccessControl
+from server.errors import FieldProblem, InvalidRequest, MalformedBody, ServerError
+from server.routes import checkpoints, jobs, leases, system, tokens, workers
+from server.schemas import Problem
+from server.service import Service
+from server.settings import ServerSettings
+
+MAX_FIELD_PROBLEMS = 50
+DESCRIPTION = """
+Train neural time steppers for gravitational N-body integrators.
+
+Send `Authorization: Bearer TOKEN` with every request. Lists answer `{object, data, has_more, first_id,
+last_id}`; the next part begins `after` the last id. Errors are problem documents (RFC 9457) with a
+`code` for programs, a `detail` that says what to do, and `errors` that point at fields.
+"""
+
+logger = logging.getLogger(__name__)
+
+
+def create_app(settings: ServerSettings) -> AccessControl:
+    """The whole service as one ASGI application."""
+    service = Service(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await service.start()
+        yield
+        await service.stop()
+
+    app = FastAPI(
+        title="Orrery",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        responses={
+            "4XX": {
+                "model": Problem,
+                "description": "The request cannot be served as it is.",
+                "content": {"application/problem+json": {}},
+            }
+        },
+    )
+    app.state.service = service
+    for routes in (system, jobs, checkpoints, workers, leases, tokens):
+        app.include_router(routes.router)
+    app.add_exception_handler(ServerError, _answer_error)
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    app.add_exception_handler(HTTPException, _answer_http)
+    app.add_exception_handler(Exception, _answer_unexpected)
+    return AccessControl(app, settings, service.tokens)
+
+
+def pointer(location: Sequence[int | str]) -> str:
+    """A JSON pointer (RFC 6901) of a pydantic location, without the leading "body"."""
+    parts = [str(part).replace("~", "~0").replace("/", "~1") for part in location]
+    return "".join(f"/{part[:100]}" for part in (parts[1:] if parts[:1] == ["body"] else parts))
+
+
+def _problem_response(request: Request, error: ServerError) -> JSONResponse:
+    return JSONResponse(
+        error.problem(request.state.request_id),
+        error.status,
+        headers=error.headers,
+        media_type="application/problem+json",
+    )
+
+
+async def _answer_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ServerError)  # noqa: S101 - what the handler is registered for
+    return _problem_response(request, error)
+
+
+async def _answer_invalid(request: Request, error: Exception) -> JSONResponse:
+    """What is wrong with which field. Input is never echoed."""
+    assert isinstance(error, RequestValidationError)  # noqa: S101
+    lines: Sequence[Any] = error.errors()
+    if any(line["type"] == "json_invalid" for line in lines):
+        return _problem_response(request, MalformedBody("The body is not valid JSON."))
+    problems = [
+        FieldProblem(pointer(line["loc"]), line["msg"].removeprefix("Value error, "))
+        for line in lines[:MAX_FIELD_PROBLEMS]
+    ]
+    return _problem_response(request, InvalidRequest(*problems))
+
+
+async def _answer_http(request: Request, error: Exception) -> JSONResponse:
+    """Starlette's own answers (no such route, wrong method, a body that cannot be parsed)."""
+    assert isinstance(error, HTTPException)  # noqa: S101
+    problem = ServerError(error.detail)
+    document = problem.problem(request.state.request_id) | {
+        "status": error.status_code,
+        "title": error.detail,
+        "code": {400: "malformed_body", 404: "not_found", 405: "method_not_allowed"}.get(
+            error.status_code, "http_error"
+        ),
+    }
+    document["type"] = f"urn:orrery:problem:{document['code']}"
+    return JSONResponse(
+        document, error.status_code, headers=error.headers, media_type="application/problem+json"
+    )
+
+
+async def _answer_unexpected(request: Request, error: Exception) -> JSONResponse:
+    logger.error("unexpected error in request %s", request.state.request_id, exc_info=error)
+    problem = ServerError("Something went wrong here; the server's log has it by request_id.")
+    return _problem_response(request, problem)

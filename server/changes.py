@@ -1,0 +1,48 @@
+"""Wakes those who wait for something to change, without anyone polling the database."""
+
+import asyncio
+from collections import defaultdict
+
+
+class Changes:
+    """Topics, and the waiters of each. Belongs to one event loop."""
+
+    QUEUE = "queue"
+
+    def __init__(self) -> None:
+        self._waiters: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+
+    def notify(self, topic: str) -> None:
+        """Wake everyone who waits for a topic."""
+        for waiter in self._waiters.get(topic, ()):
+            waiter.set()
+
+    def subscribe(self, topic: str) -> "Subscription":
+        """Changes from now on; look at the state after subscribing, so that none is missed."""
+        return Subscription(self._waiters, topic)
+
+
+class Subscription:
+    """One waiter of one topic; a context manager."""
+
+    def __init__(self, waiters: "defaultdict[str, set[asyncio.Event]]", topic: str) -> None:
+        self._waiters, self._topic, self._event = waiters, topic, asyncio.Event()
+
+    def __enter__(self) -> "Subscription":
+        self._waiters[self._topic].add(self._event)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._waiters[self._topic].discard(self._event)
+        if not self._waiters[self._topic]:
+            del self._waiters[self._topic]
+
+    async def wait(self, seconds: float) -> bool:
+        """Whether something changed within the time."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
+        except TimeoutError:
+            return False
+        self._event.clear()
+        return True

@@ -1,0 +1,202 @@
+"""SQLite with one writer.
+
+One thread owns the one connection that writes and checkpoints the WAL; it takes whatever writes are
+waiting, runs each in a savepoint of one `BEGIN IMMEDIATE` transaction, commits once for all of them, and
+only then answers. Readers use a pool of connections that cannot write. No two connections ever write or
+checkpoint at the same time, which is also what keeps the WAL-reset bug of SQLite before 3.51.3 away.
+"""
+
+import asyncio
+import contextlib
+import logging
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.pool import QueuePool, StaticPool
+
+Result = TypeVar("Result")
+Work = Callable[[Connection], Any]
+
+READERS = 4
+MOST_IN_GROUP = 256  # writes of one commit
+BUSY_TIMEOUT_MS = 5000
+
+logger = logging.getLogger(__name__)
+
+
+class DatabaseDamaged(Exception):
+    """The database file fails its integrity check."""
+
+    def __init__(self, path: Path, finding: str) -> None:
+        super().__init__(
+            f"the database {path} is damaged ({finding}); move it away and restore a backup"
+        )
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    work: Work
+    answer: "Future[Any]"
+
+
+class Database:
+    """The one process's way to its database file. Close it to end the writer."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path = path
+        self._writing = write_engine(path)
+        self._reading = _read_engine(path)
+        self._queue: queue.Queue[_Waiting | None] = queue.Queue()
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="database-reader")
+        self._writer = threading.Thread(
+            target=self._write_loop, name="database-writer", daemon=True
+        )
+        self._closed = False
+
+    def open(self) -> None:
+        """Check the file and start the writer.
+
+        Raises:
+            DatabaseDamaged
+        """
+        try:
+            with self._writing.connect() as connection:
+                finding = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
+        except Exception as error:
+            cause = getattr(error, "orig", error)
+            if isinstance(cause, sqlite3.DatabaseError):
+                raise DatabaseDamaged(self.path, str(cause)) from error
+            raise
+        if finding != "ok":
+            raise DatabaseDamaged(self.path, str(finding))
+        self._writer.start()
+
+    def close(self) -> None:
+        """Finish the waiting writes and end."""
+        if not self._closed:
+            self._closed = True
+            self._queue.put(None)
+            if self._writer.is_alive():
+                self._writer.join()
+            self._readers.shutdown()
+            self._reading.dispose()
+            self._writing.dispose()
+
+    async def write(self, work: Callable[[Connection], Result]) -> Result:
+        """Run `work` in a write transaction; returns once it is durable."""
+        return await asyncio.wrap_future(self.submit(work))
+
+    def submit(self, work: Callable[[Connection], Result]) -> "Future[Result]":
+        """As `write`, for callers that are not coroutines."""
+        answer: Future[Result] = Future()
+        self._queue.put(_Waiting(work, answer))
+        return answer
+
+    async def read(self, work: Callable[[Connection], Result]) -> Result:
+        """Run `work` on a connection that sees one consistent, committed state."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._readers, self.read_now, work)
+
+    def read_now(self, work: Callable[[Connection], Result]) -> Result:
+        """As `read`, in the calling thread."""
+        with self._reading.connect() as connection:
+            return work(connection)
+
+    @property
+    def waiting_writes(self) -> int:
+        """Writes that wait for the writer."""
+        return self._queue.qsize()
+
+    def _write_loop(self) -> None:
+        while (first := self._queue.get()) is not None:
+            group = [first]
+            last = False
+            while len(group) < MOST_IN_GROUP:
+                try:
+                    waiting = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+                if waiting is None:
+                    last = True
+                    break
+                group.append(waiting)
+            self._commit_together([w for w in group if w.answer.set_running_or_notify_cancel()])
+            if last:
+                return
+
+    def _commit_together(self, group: list[_Waiting]) -> None:
+        """One transaction; a write that fails is rolled back alone and does not spoil the others."""
+        results: list[tuple[_Waiting, Any]] = []
+        try:
+            with self._writing.begin() as connection:
+                for waiting in group:
+                    try:
+                        with connection.begin_nested():
+                            results.append((waiting, waiting.work(connection)))
+                    except Exception as error:  # noqa: BLE001 - it is the caller's to handle
+                        waiting.answer.set_exception(error)
+        except Exception as error:
+            logger.exception("commit failed; %d writes are not acknowledged", len(results))
+            for waiting, _ in results:
+                waiting.answer.set_exception(error)
+            return
+        for waiting, result in results:
+            waiting.answer.set_result(result)
+
+
+def write_engine(path: Path) -> Engine:
+    """An engine whose one connection writes. Nothing else may write to the file meanwhile."""
+    engine = create_engine(
+        f"sqlite:///{path}", poolclass=StaticPool, connect_args={"check_same_thread": False}
+    )
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: sqlite3.Connection, _: object) -> None:  # pyright: ignore[reportUnusedFunction]
+        connection.isolation_level = None  # transactions are begun below, not by the driver
+        with contextlib.closing(connection.cursor()) as cursor:
+            for pragma in (
+                "journal_mode=WAL",
+                "synchronous=FULL",
+                f"busy_timeout={BUSY_TIMEOUT_MS}",
+                "foreign_keys=ON",
+                "trusted_schema=OFF",
+            ):
+                cursor.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:  # pyright: ignore[reportUnusedFunction]
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _read_engine(path: Path) -> Engine:
+    engine = create_engine(
+        f"sqlite:///file:{path}?mode=ro&uri=true",
+        poolclass=QueuePool,
+        pool_size=READERS,
+        max_overflow=READERS,
+        connect_args={"check_same_thread": False},
+    )
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: sqlite3.Connection, _: object) -> None:  # pyright: ignore[reportUnusedFunction]
+        connection.isolation_level = None
+        with contextlib.closing(connection.cursor()) as cursor:
+            cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
+            cursor.execute("PRAGMA query_only=ON")
+            cursor.execute("PRAGMA trusted_schema=OFF")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:  # pyright: ignore[reportUnusedFunction]
+        connection.exec_driver_sql("BEGIN")
+
+    return engine

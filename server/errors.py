@@ -1,0 +1,156 @@
+"""What the API answers when it says no: RFC 9457 problems.
+
+ServerError
+├── NotFound            404  nothing there, or nothing that this token may see
+├── Conflict            409
+│   ├── IllegalMove     409  the job's state does not allow that
+│   ├── LeaseLost       409  the worker no longer holds the job
+│   └── ReportConflict  409  a repeated report says something else
+├── Unauthenticated     401
+├── Forbidden           403
+├── InvalidRequest      422  a field is wrong
+├── MalformedBody       400  the body is not JSON
+├── BodyTooLarge        413
+├── BodyTimeout         408
+└── Misdirected         421  the Host header names another site
+"""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class FieldProblem:
+    """One field that is wrong: a JSON pointer into the request, and what to do."""
+
+    pointer: str
+    detail: str
+
+
+class ServerError(Exception):
+    """Base of every error that is an answer."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "server_error"
+    title: ClassVar[str] = "Server error"
+    headers: ClassVar[dict[str, str]] = {}
+
+    def __init__(self, detail: str, fields: tuple[FieldProblem, ...] = ()) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.fields = fields
+
+    def problem(self, request_id: str) -> dict[str, Any]:
+        """The problem document."""
+        document: dict[str, Any] = {
+            "type": f"urn:orrery:problem:{self.code}",
+            "title": self.title,
+            "status": self.status,
+            "detail": self.detail,
+            "code": self.code,
+            "request_id": request_id,
+        }
+        if self.fields:
+            document["errors"] = [
+                {"pointer": field.pointer, "detail": field.detail} for field in self.fields
+            ]
+        return document
+
+
+class NotFound(ServerError):
+    """Nothing there, or nothing that this token may see."""
+
+    status, code, title = 404, "not_found", "Not found"
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"There is no {what}.")
+
+
+class Conflict(ServerError):
+    """The request does not fit the present state."""
+
+    status, code, title = 409, "conflict", "Conflict"
+
+
+class IllegalMove(Conflict):
+    """The job's state does not allow that."""
+
+    code, title = "illegal_move", "The job's state does not allow that"
+
+    def __init__(self, job_id: str, status: str, action: str) -> None:
+        super().__init__(f"Job {job_id} is {status}: it cannot {action}.")
+
+
+class LeaseLost(Conflict):
+    """The worker no longer holds the job."""
+
+    code, title = "lease_lost", "Lease lost"
+
+    def __init__(self) -> None:
+        super().__init__("This lease no longer holds its job: stop the process, publish nothing.")
+
+
+class ReportConflict(Conflict):
+    """A repeated report says something else than the first."""
+
+    code, title = "report_conflict", "Report conflict"
+
+
+class Unauthenticated(ServerError):
+    """No token, or not a valid one."""
+
+    status, code, title = 401, "unauthenticated", "A valid token is needed"
+    headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": 'Bearer realm="orrery"'}
+
+    def __init__(self) -> None:
+        super().__init__("Send a valid token in the header 'Authorization: Bearer TOKEN'.")
+
+
+class Forbidden(ServerError):
+    """The token's role does not reach that far."""
+
+    status, code, title = 403, "forbidden", "Forbidden"
+
+
+class InvalidRequest(ServerError):
+    """A field of the request is wrong."""
+
+    status, code, title = 422, "invalid_request", "A field is wrong"
+
+    def __init__(self, *fields: FieldProblem) -> None:
+        first = fields[0]
+        more = f" (and {len(fields) - 1} more)" if len(fields) > 1 else ""
+        super().__init__(f"{first.pointer or 'request'}: {first.detail}{more}", fields)
+
+
+class MalformedBody(ServerError):
+    """The body is not JSON that this server reads."""
+
+    status, code, title = 400, "malformed_body", "The body is not valid JSON"
+
+
+class BodyTooLarge(ServerError):
+    """The body is larger than this server reads."""
+
+    status, code, title = 413, "body_too_large", "The body is too large"
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The body is larger than {limit} bytes; send less.")
+
+
+class BodyTimeout(ServerError):
+    """The body did not arrive in time."""
+
+    status, code, title = 408, "body_timeout", "The body did not arrive in time"
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"The body did not arrive within {seconds:g} s; send it again.")
+
+
+class Misdirected(ServerError):
+    """The Host header names another site."""
+
+    status, code, title = 421, "misdirected", "This server does not answer for that host"
+
+    def __init__(self) -> None:
+        super().__init__("Use a host name that the setting allowed_hosts lists.")

@@ -1,0 +1,69 @@
+"""How large a run will be, from its Config alone: no torch needed."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from nbody.config import Config
+
+OUTPUTS = 2
+FEATURE_WIDTHS = {"basic": 11, "rich": 23, "delta_mag": 10, "dimensionless": 12}
+COPIES_OF_WEIGHTS = {"adam": 4, "adamw": 4, "sgd": 3}  # weights, gradients, optimizer state
+PAIR_TENSORS = 6  # of N × N × D alive at once in a step
+ORACLE_TRIALS = 16
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Parameters, and bytes of weights, optimizer, trajectory and activations."""
+
+    parameters: int
+    memory_bytes: int
+
+
+def network_inputs(config: Config) -> int:
+    """Width of the network's input, the last column of the log head not counted."""
+    width = FEATURE_WIDTHS[config.feature_type]
+    if config.feature_type == "delta_mag":
+        return config.history_len * width
+    if config.feature_type == "dimensionless":
+        width -= 1
+        extra = 0 if config.dt_head == "log" else 1
+        return (config.history_len + 1) * width + extra
+    return (config.history_len + 1) * width
+
+
+def particle_number(config: Config) -> int:
+    """N."""
+    fixed = {"kepler": 2, "kepler_ensemble": 2}
+    if config.particles is not None:
+        return len(config.particles)
+    if config.initial_conditions in {"figure_eight", "pythagorean", "lagrange_triangle"}:
+        return 3
+    return fixed.get(config.initial_conditions, config.num_particles)
+
+
+def estimate(config: Config) -> Estimate:
+    """Size of a run.
+
+    Parameters are exact. Memory counts weights with their gradients and optimizer state, the recorded
+    trajectory, one minibatch's activations, and the pairwise tensors of one step.
+    """
+    inputs = network_inputs(config)
+    embedded = config.fourier_dim if config.fourier_scale > 0 else inputs
+    widths = [embedded, *config.hidden_dims, OUTPUTS]
+    parameters = sum((a + 1) * b for a, b in pairwise(widths))
+    if config.fourier_scale > 0:
+        parameters += config.fourier_dim // 2 * inputs
+    number = 8 if config.dtype == "float64" else 4
+    particles = particle_number(config)
+    samples = config.num_systems * config.steps_per_epoch
+    batch = max(min(config.replay_batch_size, samples), config.num_systems)
+    sample = 3 * particles * config.dim + particles + inputs + 8
+    activations = 3 * batch * sum(widths)
+    pairs = (
+        PAIR_TENSORS * max(batch, ORACLE_TRIALS * min(samples, 4096)) * particles**2 * config.dim
+    )
+    pairs = min(pairs, PAIR_TENSORS * max(2**23, batch * particles**2 * config.dim))
+    weights = parameters * COPIES_OF_WEIGHTS[config.optimizer]
+    total = weights + 2 * samples * sample + activations + pairs
+    return Estimate(parameters, number * total)

@@ -1,0 +1,476 @@
+"""What happens to jobs: submit, claim, record, finish, cancel, lose.
+
+Every function takes a connection inside a transaction of the writer and changes state and event log
+together. Nothing here knows of HTTP.
+"""
+
+import json
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, delete, func, insert, select, update
+
+from nbody.metrics import EpochMetrics
+from server.errors import Conflict, IllegalMove, LeaseLost, NotFound, ReportConflict
+from server.ids import new_id
+from server.schemas import CheckpointReport, JobSubmission, LogBytes, Outcome, Report
+from server.states import LEASED, RETRYABLE, JobStatus, StopReason, Trigger, next_status
+from server.tables import (
+    METRIC_COLUMNS,
+    attempts,
+    checkpoints,
+    epochs,
+    events,
+    idempotency_keys,
+    jobs,
+    log_chunks,
+)
+
+DEFAULT_FOLDER = "run_nbody"  # of jobs without a save_name, as in AITimeStepper
+RESUME_POINTS = 4  # offered to a new attempt
+MAX_LOG_BYTES = 64 * 2**20  # of one job; later output is dropped, with a note in the log
+LOG_FULL = b"\n[log limit reached: later output is not kept]\n"
+
+JobRow = Row[Any]
+
+
+def submit(
+    connection: Connection,
+    submission: JobSubmission,
+    *,
+    owner_id: str,
+    now: float,
+    idempotency_key: str | None = None,
+    request_hash: str = "",
+) -> tuple[str, bool]:
+    """Queue a job. Returns its id, and whether it is new rather than an idempotent repeat.
+
+    Raises:
+        Conflict: the key was used with another body.
+    """
+    if idempotency_key is not None:
+        row = connection.execute(
+            select(idempotency_keys.c.request_hash, idempotency_keys.c.job_id).where(
+                idempotency_keys.c.token_id == owner_id,
+                idempotency_keys.c.key == idempotency_key,
+            )
+        ).first()
+        if row is not None:
+            if row.request_hash != request_hash:
+                raise KeyReused
+            return row.job_id, False
+    config = submission.config
+    job_id = new_id("job")
+    connection.execute(
+        insert(jobs).values(
+            id=job_id,
+            version=1,
+            name=submission.name or config.save_name,
+            kind=submission.kind,
+            status=JobStatus.QUEUED,
+            owner_id=owner_id,
+            queue_rank=-submission.priority,
+            max_runtime_s=submission.max_runtime_s,
+            max_attempts=submission.max_attempts,
+            failures=0,
+            attempt=0,
+            config=config.model_dump(mode="json", exclude_unset=True),
+            labels=submission.metadata,
+            warnings=config.warnings(),
+            epochs_total=config.epochs,
+            epochs_done=0,
+            log_bytes=0,
+            created_at=now,
+        )
+    )
+    record_event(connection, job_id, now, "submitted", {"warnings": config.warnings()})
+    if idempotency_key is not None:
+        connection.execute(
+            insert(idempotency_keys).values(
+                token_id=owner_id,
+                key=idempotency_key,
+                request_hash=request_hash,
+                job_id=job_id,
+                created_at=now,
+            )
+        )
+    return job_id, True
+
+
+class KeyReused(Conflict):
+    """An idempotency key came again with another body."""
+
+    status, code, title = 422, "idempotency_key_reused", "Idempotency key reused"
+
+    def __init__(self) -> None:
+        super().__init__("This Idempotency-Key was used with another body; use a new key.")
+
+
+def claim(
+    connection: Connection, worker_id: str, claim_id: str, *, now: float
+) -> tuple[JobRow, Row[Any]] | None:
+    """Take the next queued job under a new lease; the same claim_id gets the same job again.
+
+    Returns:
+        The rows of the job and of the attempt, or None where nothing is queued.
+    """
+    attempt = connection.execute(
+        select(attempts).where(attempts.c.worker_id == worker_id, attempts.c.claim_id == claim_id)
+    ).first()
+    if attempt is not None:
+        job = _job(connection, attempt.job_id)
+        return (job, attempt) if job.lease_id == attempt.lease_id else None
+    queued = (
+        select(jobs.c.id)
+        .where(jobs.c.status == JobStatus.QUEUED)
+        .order_by(jobs.c.queue_rank, jobs.c.id)
+        .limit(1)
+        .scalar_subquery()
+    )
+    lease_id = new_id("lease")
+    job = connection.execute(
+        update(jobs)
+        .where(jobs.c.id == queued, jobs.c.status == JobStatus.QUEUED)
+        .values(
+            status=next_status(JobStatus.QUEUED, Trigger.CLAIM),
+            attempt=jobs.c.attempt + 1,
+            lease_id=lease_id,
+            phase="starting",
+            started_at=func.coalesce(jobs.c.started_at, now),
+            version=jobs.c.version + 1,
+        )
+        .returning(*jobs.c)
+    ).first()
+    if job is None:
+        return None
+    connection.execute(
+        insert(attempts).values(
+            job_id=job.id,
+            number=job.attempt,
+            lease_id=lease_id,
+            claim_id=claim_id,
+            worker_id=worker_id,
+            started_at=now,
+            log_base=job.log_bytes,
+        )
+    )
+    data = {"worker": worker_id, "attempt": job.attempt}
+    record_event(connection, job.id, now, "started", data)
+    attempt = connection.execute(select(attempts).where(attempts.c.lease_id == lease_id)).one()
+    return job, attempt
+
+
+def resume_points(connection: Connection, job_id: str) -> list[Row[Any]]:
+    """Checkpoints to continue from, newest first."""
+    return list(
+        connection.execute(
+            select(checkpoints.c.epoch, checkpoints.c.path, checkpoints.c.sha256)
+            .where(checkpoints.c.job_id == job_id)
+            .order_by(checkpoints.c.epoch.desc(), checkpoints.c.rolling)
+            .limit(RESUME_POINTS)
+        )
+    )
+
+
+def runtime_left(connection: Connection, job: JobRow, *, now: float) -> float | None:
+    """Seconds of max_runtime_s that earlier attempts left over [s]."""
+    if job.max_runtime_s is None:
+        return None
+    used = connection.execute(
+        select(func.sum(func.coalesce(attempts.c.ended_at, now) - attempts.c.started_at)).where(
+            attempts.c.job_id == job.id
+        )
+    ).scalar_one()
+    return max(job.max_runtime_s - (used or 0.0), 0.0)
+
+
+def output_folder(job: JobRow) -> str:
+    """Where an attempt writes, relative to the data folder; save_name is only a label in it."""
+    label = job.config.get("save_name") or DEFAULT_FOLDER
+    return f"{label}/{job.id}/attempt-{job.attempt}"
+
+
+def holder(connection: Connection, lease_id: str) -> tuple[JobRow, Row[Any]]:
+    """The job and the attempt that a lease holds.
+
+    Raises:
+        LeaseLost: it holds nothing any more, or never did.
+    """
+    attempt = connection.execute(select(attempts).where(attempts.c.lease_id == lease_id)).first()
+    if attempt is None:
+        raise LeaseLost
+    job = _job(connection, attempt.job_id)
+    if job.lease_id != lease_id:
+        raise LeaseLost
+    return job, attempt
+
+
+def record(connection: Connection, lease_id: str, report: Report, *, now: float) -> int | None:
+    """Take what an attempt reports; repeats with equal content change nothing.
+
+    Returns:
+        The attempt's last epoch on record.
+
+    Raises:
+        LeaseLost, ReportConflict
+    """
+    job, attempt = holder(connection, lease_id)
+    if report.first_epoch is not None:
+        _begin_at(connection, job, attempt, report.first_epoch, now)
+    changes: dict[str, Any] = {}
+    if report.epochs:
+        _record_epochs(connection, job, report.epochs)
+        done = max(metrics.epoch for metrics in report.epochs) + 1
+        changes["epochs_done"] = max(job.epochs_done, done)
+    for checkpoint in report.checkpoints:
+        _record_checkpoint(connection, job, checkpoint, now)
+    if report.log is not None:
+        changes["log_bytes"] = _record_log(connection, job, attempt, report.log)
+    if report.phase is not None and report.phase != job.phase:
+        changes["phase"] = report.phase
+    if changes or report.checkpoints:
+        _change(connection, job.id, **changes)
+    return connection.execute(
+        select(func.max(epochs.c.epoch)).where(
+            epochs.c.job_id == job.id, epochs.c.attempt == job.attempt
+        )
+    ).scalar_one()
+
+
+def finish(connection: Connection, lease_id: str, outcome: Outcome, *, now: float) -> JobStatus:
+    """End an attempt and move its job. A repeat gets the same answer.
+
+    Raises:
+        LeaseLost
+    """
+    attempt = connection.execute(select(attempts).where(attempts.c.lease_id == lease_id)).first()
+    if attempt is None:
+        raise LeaseLost
+    job = _job(connection, attempt.job_id)
+    if job.lease_id != lease_id:
+        if attempt.outcome == _outcome_text(outcome):
+            return JobStatus(job.status)
+        raise LeaseLost
+    if outcome.status == "succeeded":
+        trigger = Trigger.SUCCEED
+    elif outcome.status == "stopped":
+        trigger = Trigger.STOPPED
+    elif outcome.stop_reason in RETRYABLE:
+        trigger = _loss(job)
+    else:
+        trigger = Trigger.FAIL
+    return _end_attempt(connection, job, trigger, outcome, now=now)
+
+
+def lose(connection: Connection, lease_id: str, *, now: float) -> str | None:
+    """A lease expired: its job goes back to the queue, or ends. Returns the job's id."""
+    job = connection.execute(select(jobs).where(jobs.c.lease_id == lease_id)).first()
+    if job is None:
+        return None
+    outcome = Outcome(
+        status="failed",
+        stop_reason=StopReason.WORKER_LOST,
+        detail="the worker was not heard of for the time of its lease",
+    )
+    _end_attempt(connection, job, _loss(job), outcome, now=now)
+    return job.id
+
+
+def cancel(connection: Connection, job: JobRow, grace_s: float, *, now: float) -> JobStatus:
+    """Ask for a job to be cancelled; idempotent while it is being cancelled, and after.
+
+    Raises:
+        IllegalMove: it is already over in another way.
+    """
+    status = JobStatus(job.status)
+    if status in {JobStatus.CANCELLED, JobStatus.CANCELLING}:
+        if status is JobStatus.CANCELLING and grace_s < (job.cancel_grace_s or 0):
+            _change(connection, job.id, cancel_grace_s=grace_s)
+        return status
+    after = next_status(status, Trigger.CANCEL)
+    if after is None:
+        raise IllegalMove(job.id, status, "be cancelled")
+    ended: dict[str, Any] = {}
+    if after is JobStatus.CANCELLED:
+        ended = {"stop_reason": StopReason.USER, "finished_at": now}
+    _change(connection, job.id, status=after, cancel_grace_s=grace_s, **ended)
+    record_event(connection, job.id, now, after, {})
+    return after
+
+
+def record_event(
+    connection: Connection, job_id: str, now: float, kind: str, data: dict[str, Any]
+) -> None:
+    """Append to a job's event log."""
+    connection.execute(insert(events).values(job_id=job_id, at=now, type=kind, data=data))
+
+
+def held_leases(connection: Connection) -> list[str]:
+    """The leases that hold a job."""
+    return list(
+        connection.execute(select(jobs.c.lease_id).where(jobs.c.lease_id.is_not(None))).scalars()
+    )
+
+
+def _job(connection: Connection, job_id: str) -> JobRow:
+    job = connection.execute(select(jobs).where(jobs.c.id == job_id)).first()
+    if job is None:
+        raise NotFound(f"job {job_id}")
+    return job
+
+
+def _change(connection: Connection, job_id: str, **values: Any) -> None:
+    connection.execute(
+        update(jobs).where(jobs.c.id == job_id).values(version=jobs.c.version + 1, **values)
+    )
+
+
+def _begin_at(
+    connection: Connection, job: JobRow, attempt: Row[Any], first_epoch: int, now: float
+) -> None:
+    """The attempt says where it began: what earlier attempts did from there on is superseded."""
+    if attempt.first_epoch is not None:
+        if attempt.first_epoch != first_epoch:
+            raise ReportConflict(f"The attempt began at epoch {attempt.first_epoch}.")
+        return
+    connection.execute(
+        update(attempts).where(attempts.c.id == attempt.id).values(first_epoch=first_epoch)
+    )
+    for table in (epochs, checkpoints):
+        connection.execute(
+            delete(table).where(
+                table.c.job_id == job.id,
+                table.c.epoch >= first_epoch,
+                table.c.attempt < job.attempt,
+            )
+        )
+    _change(connection, job.id, epochs_done=first_epoch)
+    if first_epoch:
+        record_event(connection, job.id, now, "resumed", {"epoch": first_epoch})
+
+
+def _record_epochs(connection: Connection, job: JobRow, reported: list[EpochMetrics]) -> None:
+    rows = {m.epoch: {**m.model_dump(), "job_id": job.id, "attempt": job.attempt} for m in reported}
+    if len(rows) != len(reported):
+        raise ReportConflict("The report holds an epoch twice.")
+    if max(rows) >= job.epochs_total:
+        raise ReportConflict(f"The job has {job.epochs_total} epochs; {max(rows)} is beyond.")
+    known = connection.execute(
+        select(epochs).where(
+            and_(epochs.c.job_id == job.id, epochs.c.epoch.between(min(rows), max(rows)))
+        )
+    )
+    for row in known:
+        again = rows.pop(row.epoch, None)
+        if again is not None and any(again[name] != getattr(row, name) for name in METRIC_COLUMNS):
+            raise ReportConflict(f"Epoch {row.epoch} was reported before with other metrics.")
+    if rows:
+        connection.execute(insert(epochs), list(rows.values()))
+
+
+def _record_checkpoint(
+    connection: Connection, job: JobRow, reported: CheckpointReport, now: float
+) -> None:
+    folder = output_folder(job)
+    if not reported.path.startswith(f"{folder}/") or ".." in reported.path.split("/"):
+        raise ReportConflict(f"A checkpoint must lie in the attempt's own folder, {folder}.")
+    known = connection.execute(
+        select(checkpoints.c.sha256).where(
+            checkpoints.c.job_id == job.id, checkpoints.c.path == reported.path
+        )
+    ).first()
+    if known is not None:
+        if known.sha256 != reported.sha256:
+            raise ReportConflict(f"{reported.path} was reported before with another sha256.")
+        return
+    connection.execute(
+        insert(checkpoints).values(
+            id=new_id("ckpt"),
+            job_id=job.id,
+            attempt=job.attempt,
+            created_at=now,
+            **reported.model_dump(),
+        )
+    )
+    if reported.rolling:
+        newest = (
+            select(checkpoints.c.id)
+            .where(checkpoints.c.job_id == job.id, checkpoints.c.rolling)
+            .order_by(checkpoints.c.epoch.desc())
+            .limit(2)
+        )
+        connection.execute(
+            delete(checkpoints).where(
+                checkpoints.c.job_id == job.id,
+                checkpoints.c.rolling,
+                checkpoints.c.id.not_in(newest),
+            )
+        )
+    else:
+        data = {"epoch": reported.epoch, "path": reported.path}
+        record_event(connection, job.id, now, "checkpoint", data)
+
+
+def _record_log(connection: Connection, job: JobRow, attempt: Row[Any], log: LogBytes) -> int:
+    """Append the bytes that are new; returns the length of the job's log."""
+    end = job.log_bytes
+    start = attempt.log_base + log.offset
+    if start > end:
+        if end >= MAX_LOG_BYTES:
+            return end
+        raise ReportConflict(f"Log bytes before offset {log.offset} are missing.")
+    fresh = log.data[end - start :]
+    if not fresh or end >= MAX_LOG_BYTES:
+        return end
+    if end + len(fresh) > MAX_LOG_BYTES:
+        fresh = fresh[: MAX_LOG_BYTES - end - len(LOG_FULL)] + LOG_FULL
+    connection.execute(insert(log_chunks).values(job_id=job.id, offset=end, data=fresh))
+    return end + len(fresh)
+
+
+def _loss(job: JobRow) -> Trigger:
+    return Trigger.LOST if job.failures + 1 < job.max_attempts else Trigger.GIVE_UP
+
+
+def _end_attempt(
+    connection: Connection, job: JobRow, trigger: Trigger, outcome: Outcome, *, now: float
+) -> JobStatus:
+    status = JobStatus(job.status)
+    after = next_status(status, trigger)
+    if after is None:
+        raise IllegalMove(job.id, status, trigger)
+    lost = trigger in {Trigger.LOST, Trigger.GIVE_UP}
+    values: dict[str, Any] = {
+        "status": after,
+        "lease_id": None,
+        "phase": None,
+        "failures": job.failures + int(lost),
+    }
+    if after in {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED}:
+        user = after is JobStatus.CANCELLED
+        values["stop_reason"] = StopReason.USER if user else outcome.stop_reason
+        values["finished_at"] = now
+        if after is JobStatus.FAILED:
+            values["failure"] = outcome.detail or "no detail was reported"
+        if after is JobStatus.SUCCEEDED:
+            values["result"] = outcome.result
+            connection.execute(
+                delete(checkpoints).where(checkpoints.c.job_id == job.id, checkpoints.c.rolling)
+            )
+    _change(connection, job.id, **values)
+    connection.execute(
+        update(attempts)
+        .where(attempts.c.lease_id == job.lease_id)
+        .values(ended_at=now, outcome=_outcome_text(outcome))
+    )
+    data = {
+        "attempt": job.attempt,
+        "stop_reason": outcome.stop_reason,
+        "detail": outcome.detail,
+        "retries": after is JobStatus.QUEUED and status in LEASED and lost,
+    }
+    record_event(connection, job.id, now, after, data)
+    return after
+
+
+def _outcome_text(outcome: Outcome) -> str:
+    return json.dumps(outcome.model_dump(mode="json", exclude={"result"}), sort_keys=True)

@@ -1,0 +1,35 @@
+"""When each lease was last heard of, on a clock that nobody can move.
+
+Deadlines live in memory: a heartbeat costs no write, a jump of the wall clock expires nothing, and after
+a restart of the server every lease starts with its full time.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+
+
+class Leases:
+    """Deadlines of the leases that hold a job."""
+
+    def __init__(self, ttl_s: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.ttl_s = ttl_s
+        self._clock = clock
+        self._deadline: dict[str, float] = {}
+
+    def renew(self, lease_id: str) -> None:
+        """The holder was heard of."""
+        self._deadline[lease_id] = self._clock() + self.ttl_s
+
+    def restore(self, lease_ids: Iterable[str]) -> None:
+        """Leases that were held when the server started."""
+        for lease_id in lease_ids:
+            self.renew(lease_id)
+
+    def release(self, lease_id: str) -> None:
+        """The lease holds nothing any more."""
+        self._deadline.pop(lease_id, None)
+
+    def expired(self) -> list[str]:
+        """Leases whose holder was not heard of in time."""
+        now = self._clock()
+        return [lease_id for lease_id, deadline in self._deadline.items() if deadline <= now]

@@ -1,0 +1,24 @@
+"""Brings a database file to the schema of this release."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config as AlembicConfig
+
+from server.database import write_engine
+
+SCRIPTS = Path(__file__).parent / "migrations"
+
+
+def migrate(path: Path) -> None:
+    """Create the database, or upgrade it step by step; one transaction a step."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    engine = write_engine(path)
+    try:
+        with engine.begin() as connection:
+            config = AlembicConfig()
+            config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    finally:
+        engine.dispose()

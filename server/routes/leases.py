@@ -1,0 +1,83 @@
+"""Leases: what a worker that holds a job reports. Each call is checked against the lease as it writes."""
+
+import time
+
+from fastapi import APIRouter
+from sqlalchemy import Connection, select
+
+from server import jobs
+from server.auth import Principal
+from server.changes import Changes
+from server.errors import LeaseLost
+from server.routes.parameters import Caller, LeaseId, TheService
+from server.schemas import Command, Outcome, Report, ReportAnswer
+from server.states import JobStatus
+from server.tables import attempts, workers
+
+router = APIRouter(prefix="/v1/leases", tags=["leases"])
+
+PAUSE_GRACE_S = 8.0
+COMMANDS = {JobStatus.CANCELLING: "cancel", JobStatus.PAUSING: "pause"}
+
+
+@router.post("/{lease_id}/report")
+async def report(
+    lease_id: LeaseId, message: Report, service: TheService, caller: Caller
+) -> ReportAnswer:
+    """Report epochs, checkpoints, log bytes, or just life. Renews the lease; answers commands."""
+
+    def work(connection: Connection) -> tuple[str, str, ReportAnswer]:
+        worker_id = check_holder(connection, lease_id, caller)
+        accepted = jobs.record(connection, lease_id, message, now=time.time())
+        job, _ = jobs.holder(connection, lease_id)
+        action = COMMANDS.get(JobStatus(job.status))
+        grace_s = PAUSE_GRACE_S if action == "pause" else job.cancel_grace_s or 0.0
+        command = (
+            None
+            if action is None
+            else Command.model_validate({"action": action, "grace_s": grace_s})
+        )
+        return job.id, worker_id, ReportAnswer(accepted_through=accepted, command=command)
+
+    job_id, worker_id, answer = await service.write(work)
+    service.leases.renew(lease_id)
+    service.last_seen[worker_id] = time.time()
+    if message.model_fields_set:
+        service.changes.notify(job_id)
+    return answer
+
+
+@router.post("/{lease_id}/finish")
+async def finish(
+    lease_id: LeaseId, outcome: Outcome, service: TheService, caller: Caller
+) -> dict[str, JobStatus]:
+    """End the attempt: its process is gone. Answers the job's status; can be repeated."""
+
+    def work(connection: Connection) -> tuple[str, JobStatus]:
+        check_holder(connection, lease_id, caller)
+        status = jobs.finish(connection, lease_id, outcome, now=time.time())
+        job_id = connection.execute(
+            select(attempts.c.job_id).where(attempts.c.lease_id == lease_id)
+        ).scalar_one()
+        return job_id, status
+
+    job_id, status = await service.write(work, Changes.QUEUE)
+    service.leases.release(lease_id)
+    service.changes.notify(job_id)
+    return {"status": status}
+
+
+def check_holder(connection: Connection, lease_id: str, caller: Principal) -> str:
+    """The worker that was given the lease, if it registered with the caller's token.
+
+    Raises:
+        LeaseLost
+    """
+    row = connection.execute(
+        select(workers.c.id, workers.c.token_id)
+        .join(attempts, attempts.c.worker_id == workers.c.id)
+        .where(attempts.c.lease_id == lease_id)
+    ).first()
+    if row is None or row.token_id != caller.token_id:
+        raise LeaseLost
+    return row.id

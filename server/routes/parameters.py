@@ -1,0 +1,46 @@
+"""Parameters that several routes share."""
+
+from typing import Annotated
+
+from fastapi import Depends, Header, Path, Query, Request
+
+from server.auth import Principal
+from server.service import Service
+
+MAX_PAGE = 1000
+
+
+def _service(request: Request) -> Service:
+    return request.app.state.service
+
+
+def _principal(request: Request) -> Principal:
+    return request.state.principal
+
+
+TheService = Annotated[Service, Depends(_service)]
+Caller = Annotated[Principal, Depends(_principal)]
+JobId = Annotated[str, Path(pattern=r"^job_[0-9a-z]{26}$", description="The job's id.")]
+CheckpointId = Annotated[str, Path(pattern=r"^ckpt_[0-9a-z]{26}$", description="Its id.")]
+WorkerId = Annotated[str, Path(pattern=r"^worker_[0-9a-z]{26}$", description="The worker's id.")]
+LeaseId = Annotated[str, Path(pattern=r"^lease_[0-9a-z]{26}$", description="The lease's id.")]
+TokenId = Annotated[str, Path(pattern=r"^token_[0-9a-z]{5,26}$", description="The token's id.")]
+Limit = Annotated[int, Query(ge=1, le=MAX_PAGE, description="Most items of one answer.")]
+AfterId = Annotated[
+    str | None,
+    Query(max_length=64, pattern=r"^[A-Za-z0-9_]+$", description="Begin after this id."),
+]
+AfterNumber = Annotated[int | None, Query(ge=-1, le=2**53, description="Begin after this number.")]
+IdempotencyKeyHeader = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        min_length=1,
+        max_length=200,
+        pattern=r"^[\x21-\x7e]+$",
+        description="Repeats with the same key and body get the first answer.",
+    ),
+]
+WaitSeconds = Annotated[
+    float, Query(ge=0, le=25, allow_inf_nan=False, description="Wait for a change [s].")
+]

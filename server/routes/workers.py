@@ -1,0 +1,107 @@
+"""Workers: register, list, claim."""
+
+import time
+
+from fastapi import APIRouter, Response
+from sqlalchemy import Connection, insert, select
+
+from server import jobs, views
+from server.changes import Changes
+from server.errors import NotFound
+from server.ids import new_id
+from server.routes.parameters import Caller, TheService, WorkerId
+from server.schemas import (
+    Assignment,
+    ClaimRequest,
+    Page,
+    ResumePoint,
+    WorkerRegistration,
+    WorkerTerms,
+    WorkerView,
+)
+from server.tables import workers
+
+router = APIRouter(prefix="/v1/workers", tags=["workers"])
+
+
+@router.post("", status_code=201)
+async def register_worker(
+    registration: WorkerRegistration, service: TheService, caller: Caller
+) -> WorkerTerms:
+    """Offer slots. The answer's intervals are the terms of the work."""
+    worker_id = new_id("worker")
+
+    def work(connection: Connection) -> None:
+        connection.execute(
+            insert(workers).values(
+                id=worker_id,
+                token_id=caller.token_id,
+                registered_at=time.time(),
+                **registration.model_dump(exclude={"protocol"}),
+            )
+        )
+
+    await service.write(work)
+    service.last_seen[worker_id] = time.time()
+    settings = service.settings
+    return WorkerTerms(
+        id=worker_id,
+        heartbeat_interval_s=settings.heartbeat_interval_s,
+        lease_ttl_s=settings.lease_ttl_s,
+        stall_timeout_s=settings.stall_timeout_s,
+    )
+
+
+@router.get("")
+async def list_workers(service: TheService) -> Page[WorkerView]:
+    """Every worker that registered, newest first, and the jobs that it holds."""
+    found = await service.read(
+        lambda connection: views.list_workers(connection, dict(service.last_seen))
+    )
+    return views.page(found, len(found))
+
+
+@router.post(
+    "/{worker_id}/claim",
+    responses={200: {"model": Assignment}, 204: {"description": "Nothing is queued."}},
+    response_model=Assignment,
+)
+async def claim_job(
+    worker_id: WorkerId, request: ClaimRequest, service: TheService, caller: Caller
+) -> Assignment | Response:
+    """Ask for a job, waiting for one if asked to. The same claim_id gets the same answer."""
+
+    def work(connection: Connection) -> Assignment | None:
+        known = connection.execute(select(workers.c.token_id).where(workers.c.id == worker_id))
+        if known.scalar_one_or_none() != caller.token_id:
+            raise NotFound(f"worker {worker_id} of this token")
+        claimed = jobs.claim(connection, worker_id, request.claim_id, now=time.time())
+        if claimed is None:
+            return None
+        job, attempt = claimed
+        points = jobs.resume_points(connection, job.id)
+        return Assignment(
+            job=job.id,
+            attempt=attempt.number,
+            lease_id=attempt.lease_id,
+            lease_ttl_s=service.settings.lease_ttl_s,
+            config=job.config,
+            output_folder=jobs.output_folder(job),
+            resume_from=[ResumePoint(epoch=p.epoch, path=p.path, sha256=p.sha256) for p in points],
+            runtime_left_s=jobs.runtime_left(connection, job, now=time.time()),
+        )
+
+    with service.changes.subscribe(Changes.QUEUE) as subscription:
+        deadline = time.monotonic() + request.wait_s
+        while True:
+            service.last_seen[worker_id] = time.time()
+            assignment = await service.write(work)
+            left = deadline - time.monotonic()
+            if assignment is not None or left <= 0:
+                break
+            await subscription.wait(left)
+    if assignment is None:
+        return Response(status_code=204)
+    service.leases.renew(assignment.lease_id)
+    service.changes.notify(assignment.job)
+    return assignment

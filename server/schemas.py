@@ -1,0 +1,366 @@
+"""What travels over HTTP, both ways. Torch-free; the worker reads these too."""
+
+from datetime import datetime
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+from pydantic import AfterValidator, Base64Bytes, BaseModel, ConfigDict, Field, JsonValue
+
+from nbody.config import Config
+from nbody.metrics import EpochMetrics
+from server.states import JobStatus, Phase, StopReason
+
+Item = TypeVar("Item")
+
+PROTOCOL = 1  # of the worker routes
+MAX_EPOCHS_IN_REPORT = 1000
+MAX_LOG_BYTES_IN_REPORT = 2**18
+
+Text = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Identifier = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:-]+$")]
+Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+FileSize = Annotated[int, Field(ge=0, le=2**50)]
+EpochNumber = Annotated[int, Field(ge=0, le=10**9)]
+Role = Literal["admin", "user", "worker", "viewer"]
+
+
+class Message(BaseModel):
+    """Base of everything that clients send: unknown fields are errors."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+
+class View(BaseModel):
+    """Base of everything that the server answers."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+def _reserve_hidden_names(config: Config) -> Config:
+    if config.save_name is not None and config.save_name.startswith("."):
+        raise ValueError("save_name must not begin with '.': such folders are the server's own")
+    return config
+
+
+# --- jobs ---------------------------------------------------------------------------------------
+
+
+class JobSubmission(Message):
+    """A training job, as a user submits it."""
+
+    name: Text | None = Field(None, description="For people; default: the config's save_name.")
+    kind: Literal["train"] = Field("train", description="What to do.")
+    config: Annotated[Config, AfterValidator(_reserve_hidden_names)]
+    priority: int = Field(0, ge=-100, le=100, description="Higher runs first.")
+    max_runtime_s: Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)] | None = Field(
+        None, description="Wall time after which the job is stopped [s]."
+    )
+    max_attempts: int = Field(
+        5, ge=1, le=100, description="Attempts lost to crashes before the job fails."
+    )
+    metadata: dict[Identifier, Text] = Field(
+        default_factory=dict, max_length=32, description="Labels of your own."
+    )
+
+
+class Progress(View):
+    """How far a job is."""
+
+    epochs_done: int
+    epochs_total: int
+    fraction: float
+
+
+class CheckpointView(View):
+    """A checkpoint file that is whole and durable."""
+
+    object: Literal["checkpoint"] = "checkpoint"
+    id: str
+    job_id: str
+    attempt: int
+    epoch: int
+    path: str = Field(description="Relative to the data folder.")
+    bytes: int
+    sha256: str
+    created_at: datetime
+
+
+class Failure(View):
+    """Why a job failed, and what can be done."""
+
+    code: StopReason
+    detail: str
+
+
+class JobSummary(View):
+    """A job as lists show it."""
+
+    object: Literal["job"] = "job"
+    id: str
+    name: str | None
+    kind: str
+    status: JobStatus
+    phase: Phase | None = Field(description="What a running job is doing.")
+    stop_reason: StopReason | None
+    priority: int
+    attempt: int = Field(description="Attempts begun.")
+    progress: Progress
+    metadata: dict[str, str]
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class JobView(JobSummary):
+    """A job, whole."""
+
+    config: Config
+    warnings: list[str]
+    failure: Failure | None
+    max_runtime_s: float | None
+    max_attempts: int
+    queue_position: int | None = Field(description="0 is next; only while queued.")
+    eta_s: float | None = Field(description="Estimate from measured epoch times [s].")
+    latest_metrics: EpochMetrics | None
+    latest_checkpoint: CheckpointView | None
+    result: dict[str, JsonValue] | None = Field(
+        description="Scores on held-out systems, once succeeded."
+    )
+
+
+class ValidationReport(View):
+    """What would run, if the same body were submitted."""
+
+    object: Literal["validation"] = "validation"
+    config: Config = Field(description="With every default filled in.")
+    warnings: list[str]
+    parameter_count: int
+    estimated_memory_bytes: int = Field(
+        description="Weights, optimizer, trajectory and activations; the process itself not."
+    )
+
+
+class CancelRequest(Message):
+    """How to cancel."""
+
+    grace_s: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = Field(
+        5.0, description="Time to write a checkpoint and leave, before the process is killed [s]."
+    )
+    force: bool = Field(False, description="Kill at once.")
+
+
+class EventView(View):
+    """Something that happened to a job."""
+
+    object: Literal["event"] = "event"
+    id: int
+    job_id: str
+    at: datetime
+    type: str
+    data: dict[str, JsonValue]
+
+
+class Page(View, Generic[Item]):
+    """A part of a list; the next part begins `after` its last_id."""
+
+    object: Literal["list"] = "list"
+    data: list[Item]
+    has_more: bool
+    first_id: str | int | None
+    last_id: str | int | None
+
+
+class MetricsPage(View):
+    """Epochs in order, one row each; the next part begins `after` its last_epoch."""
+
+    object: Literal["metrics"] = "metrics"
+    job_id: str
+    data: list[dict[str, float | int | None]]
+    has_more: bool
+    last_epoch: int | None
+
+
+# --- tokens -------------------------------------------------------------------------------------
+
+
+class TokenRequest(Message):
+    """A token to make."""
+
+    name: Text
+    role: Role
+    expires_in_s: Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)] | None = None
+
+
+class TokenView(View):
+    """A token, without its secret."""
+
+    object: Literal["token"] = "token"
+    id: str
+    name: str
+    role: Role
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+class NewToken(TokenView):
+    """A token that was just made; its secret is shown this once."""
+
+    secret: str
+
+
+# --- the worker protocol ------------------------------------------------------------------------
+
+
+class Gpu(Message):
+    """One GPU of a worker's host."""
+
+    name: Text
+    memory_bytes: FileSize
+
+
+class WorkerRegistration(Message):
+    """A worker that offers its slots."""
+
+    protocol: Literal[1] = PROTOCOL
+    name: Identifier
+    host: Text
+    slots: int = Field(1, ge=1, le=64)
+    gpus: list[Gpu] = Field(default_factory=list, max_length=64)
+    versions: dict[Identifier, Text] = Field(default_factory=dict, max_length=32)
+
+
+class WorkerView(View):
+    """A registered worker and what it is doing."""
+
+    object: Literal["worker"] = "worker"
+    id: str
+    name: str
+    host: str
+    slots: int
+    gpus: list[Gpu]
+    versions: dict[str, str]
+    registered_at: datetime
+    last_seen_at: datetime | None = Field(description="Since this server started.")
+    jobs: list[str] = Field(description="Jobs that it holds.")
+
+
+class WorkerTerms(View):
+    """What a worker that registered must keep to."""
+
+    id: str
+    heartbeat_interval_s: float
+    lease_ttl_s: float
+    stall_timeout_s: float
+
+
+class ClaimRequest(Message):
+    """Asks for a job. The same claim_id gets the same answer."""
+
+    claim_id: Identifier
+    wait_s: Annotated[float, Field(ge=0, le=25, allow_inf_nan=False)] = 0.0
+
+
+class ResumePoint(View):
+    """A checkpoint that an attempt may continue from."""
+
+    epoch: EpochNumber
+    path: str
+    sha256: Sha256
+
+
+class Assignment(View):
+    """A job, handed to a worker under a lease."""
+
+    job: str
+    attempt: int
+    lease_id: str
+    lease_ttl_s: float
+    config: Config
+    output_folder: str = Field(description="Relative to the data folder.")
+    resume_from: list[ResumePoint] = Field(
+        description="Newest first; the first one that is whole counts. Empty: from the start."
+    )
+    runtime_left_s: float | None
+
+
+class CheckpointReport(Message):
+    """A checkpoint that is durable."""
+
+    epoch: EpochNumber
+    path: Annotated[str, Field(min_length=1, max_length=300)]
+    bytes: FileSize
+    sha256: Sha256
+    rolling: bool = Field(False, description="Only to resume from; will be deleted.")
+
+
+class LogBytes(Message):
+    """Log bytes of an attempt, from its `offset` on."""
+
+    offset: Annotated[int, Field(ge=0, le=2**50)]
+    data: Annotated[Base64Bytes, Field(max_length=2 * MAX_LOG_BYTES_IN_REPORT)]
+
+
+class Report(Message):
+    """What an attempt has to tell; an empty one is a heartbeat."""
+
+    first_epoch: EpochNumber | None = Field(None, description="Where the attempt began.")
+    phase: Phase | None = None
+    epochs: list[EpochMetrics] = Field(default_factory=list, max_length=MAX_EPOCHS_IN_REPORT)
+    checkpoints: list[CheckpointReport] = Field(default_factory=list, max_length=100)
+    log: LogBytes | None = None
+
+
+class Command(View):
+    """What the worker is to do with the job."""
+
+    action: Literal["cancel", "pause"]
+    grace_s: float
+
+
+class ReportAnswer(View):
+    """What the server made of a report."""
+
+    accepted_through: int | None = Field(description="The attempt's last epoch on record.")
+    command: Command | None
+
+
+class Outcome(Message):
+    """How an attempt ended; its process is gone."""
+
+    status: Literal["succeeded", "failed", "stopped"]
+    stop_reason: StopReason
+    detail: Annotated[str, Field(max_length=4000)] | None = None
+    result: dict[str, JsonValue] | None = Field(None, max_length=64)
+
+
+# --- the service itself -------------------------------------------------------------------------
+
+
+class Health(View):
+    """The service answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Version(View):
+    """What runs here."""
+
+    name: Literal["orrery"] = "orrery"
+    version: str
+    protocol: int = PROTOCOL
+
+
+class Problem(View):
+    """An error (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str
+    errors: list[dict[str, str]] = Field(default_factory=list)
+
+
+AnyJson = dict[str, Any]

@@ -1,0 +1,96 @@
+"""The running service: database, tokens, leases, and who waits for what. Made once per process."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from sqlalchemy import Connection
+
+from server import auth, jobs
+from server.changes import Changes
+from server.database import Database
+from server.leases import Leases
+from server.migrate import migrate
+from server.settings import ServerSettings
+
+Result = TypeVar("Result")
+SWEEP_INTERVAL_S = 0.5
+
+logger = logging.getLogger(__name__)
+
+
+class Service:
+    """What routes work with. `start` before the first request, `stop` after the last."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self.settings = settings
+        self.database = Database(settings.database_path)
+        self.tokens = auth.Tokens()
+        self.leases = Leases(settings.lease_ttl_s)
+        self.changes = Changes()
+        self.last_seen: dict[str, float] = {}
+        self._sweeper: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Migrate, check and open the database; load tokens and leases; start the sweeper."""
+        migrate(self.settings.database_path)
+        self.database.open()
+        now = time.time()
+
+        def prepare(connection: Connection) -> list[str]:
+            paths = self.settings.admin_token_path, self.settings.worker_token_path
+            for path, role in zip(paths, ("admin", "worker"), strict=True):
+                auth.ensure_file_token(connection, path, role, now=now)
+            if not self.settings.auth:
+                auth.ensure_local_admin(connection, now=now)
+            self.tokens.load(connection)
+            return jobs.held_leases(connection)
+
+        self.leases.restore(await self.database.write(prepare))
+        self._sweeper = asyncio.create_task(self._sweep(), name="lease-sweeper")
+
+    async def stop(self) -> None:
+        """Finish what was acknowledged and close."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._sweeper
+        await asyncio.to_thread(self.database.close)
+
+    async def write(self, work: Callable[[Connection], Result], *topics: str) -> Result:
+        """Run a write; once it is durable, wake those who wait for the topics."""
+        result = await self.database.write(work)
+        for topic in topics:
+            self.changes.notify(topic)
+        return result
+
+    async def read(self, work: Callable[[Connection], Result]) -> Result:
+        """Run a read."""
+        return await self.database.read(work)
+
+    async def expire_leases(self) -> list[str]:
+        """Take jobs from workers that were not heard of. Returns those jobs' ids."""
+        lost: list[str] = []
+        for lease_id in self.leases.expired():
+            now = time.time()
+            job_id = await self.write(
+                lambda connection, lease=lease_id, at=now: jobs.lose(connection, lease, now=at),
+                Changes.QUEUE,
+            )
+            self.leases.release(lease_id)
+            if job_id is not None:
+                logger.warning("lease of job %s expired", job_id)
+                self.changes.notify(job_id)
+                lost.append(job_id)
+        return lost
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(min(SWEEP_INTERVAL_S, self.settings.lease_ttl_s / 4))
+            try:
+                await self.expire_leases()
+            except Exception:  # noqa: BLE001 - the sweeper must outlive a failed sweep
+                logger.exception("a sweep of the leases failed; the next one tries again")

@@ -1,0 +1,87 @@
+"""Settings of the server, from the environment (ORRERY_…) or the command line, read once."""
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ServerSettings(BaseSettings):
+    """Everything about the server that is not a job."""
+
+    model_config = SettingsConfigDict(env_prefix="ORRERY_", extra="ignore")
+
+    host: str = Field("127.0.0.1", description="Address to listen on.")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(8080, description="Port; 0 picks one.")
+    data: Path = Field(Path("data"), description="Data folder: database, tokens, run output.")
+    auth: bool = Field(True, description="Ask for tokens. Off only on a loopback address.")
+    admin_token_file: Path | None = Field(
+        None, description="Admin token; default DATA/.orrery/admin.token, made at first start."
+    )
+    worker_token_file: Path | None = Field(
+        None, description="Worker token; default DATA/.orrery/worker.token, made at first start."
+    )
+    allowed_hosts: list[str] = Field(
+        default_factory=list,
+        description="Host names to answer for, besides localhost and IP addresses (JSON list).",
+    )
+    max_body_bytes: Annotated[int, Field(ge=1024, le=2**30)] = Field(
+        2**20, description="Largest request body of clients."
+    )
+    max_report_bytes: Annotated[int, Field(ge=1024, le=2**30)] = Field(
+        4 * 2**20, description="Largest request body of workers."
+    )
+    body_timeout_s: Annotated[float, Field(gt=0, le=3600)] = Field(
+        20.0, description="Time for a request body to arrive [s]."
+    )
+    heartbeat_interval_s: Annotated[float, Field(gt=0, le=3600)] = Field(
+        1.0, description="How often workers report [s]."
+    )
+    lease_ttl_s: Annotated[float, Field(gt=0, le=86400)] = Field(
+        30.0, description="A worker not heard of for this long loses its jobs [s]."
+    )
+    stall_timeout_s: Annotated[float, Field(gt=0, le=86400)] = Field(
+        600.0, description="A training process without progress for this long is ended [s]."
+    )
+
+    @model_validator(mode="after")
+    def _open_to_the_network_needs_tokens(self) -> Self:
+        if not self.auth and not is_loopback(self.host):
+            raise ValueError(
+                f"refusing to listen on {self.host} without tokens; use auth, or host 127.0.0.1"
+            )
+        if self.lease_ttl_s < 3 * self.heartbeat_interval_s:
+            raise ValueError("lease_ttl_s must be at least three heartbeat intervals")
+        return self
+
+    @property
+    def state_folder(self) -> Path:
+        """Where the server keeps what is its own."""
+        return self.data / ".orrery"
+
+    @property
+    def database_path(self) -> Path:
+        """The database file."""
+        return self.state_folder / "orrery.db"
+
+    @property
+    def admin_token_path(self) -> Path:
+        """The admin token's file."""
+        return self.admin_token_file or self.state_folder / "admin.token"
+
+    @property
+    def worker_token_path(self) -> Path:
+        """The worker token's file."""
+        return self.worker_token_file or self.state_folder / "worker.token"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,191 @@
+"""The rows. Instants are UTC seconds since 1970; JSON columns hold plain data."""
+
+from typing import Any
+
+from sqlalchemy import JSON, Column, ForeignKey, Index, LargeBinary, UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+from nbody.metrics import EpochMetrics
+
+
+class Token(SQLModel, table=True):
+    """A bearer token; only its hash is kept."""
+
+    __tablename__ = "tokens"
+
+    id: str = Field(primary_key=True)
+    name: str
+    role: str
+    secret_hash: str = Field(unique=True)
+    created_at: float
+    expires_at: float | None = None
+    revoked_at: float | None = None
+
+
+class Job(SQLModel, table=True):
+    """A job. `version` counts its changes, for ETags."""
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        Index("jobs_queue", "status", "queue_rank", "id"),
+        Index("jobs_by_owner", "owner_id", "id"),
+    )
+
+    id: str = Field(primary_key=True)
+    version: int = 1
+    name: str | None = None
+    kind: str = "train"
+    status: str
+    phase: str | None = None
+    stop_reason: str | None = None
+    failure: str | None = None
+    owner_id: str
+    queue_rank: int = 0  # minus the priority, so that one index gives the order of the queue
+    max_runtime_s: float | None = None
+    max_attempts: int
+    failures: int = 0
+    attempt: int = 0
+    lease_id: str | None = Field(default=None, unique=True)
+    cancel_grace_s: float | None = None
+    config: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    labels: dict[str, str] = Field(sa_column=Column(JSON, nullable=False))
+    warnings: list[str] = Field(sa_column=Column(JSON, nullable=False))
+    result: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+    epochs_total: int
+    epochs_done: int = 0
+    log_bytes: int = 0
+    created_at: float
+    started_at: float | None = None
+    finished_at: float | None = None
+
+
+class Attempt(SQLModel, table=True):
+    """One worker's try at a job. The lease id is the worker's proof that it holds the job."""
+
+    __tablename__ = "attempts"
+    __table_args__ = (
+        UniqueConstraint("job_id", "number"),
+        Index("attempts_by_claim", "worker_id", "claim_id"),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    job_id: str = Field(sa_column=Column(ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False))
+    number: int
+    lease_id: str = Field(unique=True)
+    claim_id: str
+    worker_id: str = Field(foreign_key="workers.id")
+    started_at: float
+    ended_at: float | None = None
+    outcome: str | None = None
+    first_epoch: int | None = None
+    log_base: int = 0
+
+
+class Checkpoint(SQLModel, table=True):
+    """A checkpoint file, durable before its row. Rolling ones serve only to resume."""
+
+    __tablename__ = "checkpoints"
+    __table_args__ = (
+        UniqueConstraint("job_id", "path"),
+        Index("checkpoints_by_epoch", "job_id", "rolling", "epoch"),
+    )
+
+    id: str = Field(primary_key=True)
+    job_id: str = Field(sa_column=Column(ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False))
+    attempt: int
+    epoch: int
+    rolling: bool
+    path: str
+    bytes: int
+    sha256: str
+    created_at: float
+
+
+class Event(SQLModel, table=True):
+    """Something that happened to a job; written in the transaction that made it happen."""
+
+    __tablename__ = "events"
+    __table_args__ = (Index("events_of_job", "job_id", "id"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    job_id: str = Field(sa_column=Column(ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False))
+    at: float
+    type: str
+    data: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+
+
+class LogChunk(SQLModel, table=True):
+    """Bytes of a job's log, from `offset` on."""
+
+    __tablename__ = "log_chunks"
+
+    job_id: str = Field(
+        sa_column=Column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    )
+    offset: int = Field(primary_key=True)
+    data: bytes = Field(sa_column=Column(LargeBinary, nullable=False))
+
+
+class Worker(SQLModel, table=True):
+    """A worker agent that registered."""
+
+    __tablename__ = "workers"
+
+    id: str = Field(primary_key=True)
+    name: str
+    token_id: str = Field(foreign_key="tokens.id")
+    host: str
+    slots: int
+    gpus: list[dict[str, Any]] = Field(sa_column=Column(JSON, nullable=False))
+    versions: dict[str, str] = Field(sa_column=Column(JSON, nullable=False))
+    registered_at: float
+
+
+class IdempotencyKey(SQLModel, table=True):
+    """A submission that was answered, so that its repeat gets the same answer."""
+
+    __tablename__ = "idempotency_keys"
+
+    token_id: str = Field(primary_key=True)
+    key: str = Field(primary_key=True)
+    request_hash: str
+    job_id: str = Field(sa_column=Column(ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False))
+    created_at: float
+
+
+class Epoch(SQLModel, table=True):
+    """One epoch's metrics, under the field names of EpochMetrics."""
+
+    __tablename__ = "epochs"
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012 - SQLAlchemy's way
+
+    job_id: str = Field(
+        sa_column=Column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    )
+    epoch: int = Field(primary_key=True)
+    attempt: int
+    epoch_time: float
+    trajectory_length: int
+    mean_retrain_iterations: float | None
+    max_retrain_iterations: int
+    mean_energy_error: float | None
+    warmup_discarded: int
+    acceptance_rate: float
+    converged: int
+    iterations: int
+    final_pass_rate: float
+    mean_rel_dE: float | None  # noqa: N815 - the users' name
+    max_rel_dE: float | None  # noqa: N815
+
+
+METRIC_COLUMNS = tuple(EpochMetrics.model_fields)
+
+jobs = SQLModel.metadata.tables["jobs"]
+attempts = SQLModel.metadata.tables["attempts"]
+checkpoints = SQLModel.metadata.tables["checkpoints"]
+events = SQLModel.metadata.tables["events"]
+log_chunks = SQLModel.metadata.tables["log_chunks"]
+workers = SQLModel.metadata.tables["workers"]
+tokens = SQLModel.metadata.tables["tokens"]
+idempotency_keys = SQLModel.metadata.tables["idempotency_keys"]
+epochs = SQLModel.metadata.tables["epochs"]

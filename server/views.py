@@ -1,0 +1,327 @@
+"""Rows → what the API answers. Queries that only read."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, func, select
+
+from nbody.config import Config
+from nbody.metrics import EpochMetrics
+from server.errors import NotFound
+from server.schemas import (
+    CheckpointView,
+    EventView,
+    Failure,
+    Gpu,
+    JobSummary,
+    JobView,
+    MetricsPage,
+    Page,
+    Progress,
+    TokenView,
+    WorkerView,
+)
+from server.states import JobStatus
+from server.tables import (
+    METRIC_COLUMNS,
+    attempts,
+    checkpoints,
+    epochs,
+    events,
+    jobs,
+    log_chunks,
+    tokens,
+    workers,
+)
+
+ETA_EPOCHS = 20  # most recent epochs that the estimate is made of
+ALIASES = {name: field.alias or name for name, field in EpochMetrics.model_fields.items()}
+SUMMARY_COLUMNS = [column for column in jobs.c if column.name not in {"config", "result"}]
+
+
+def instant(seconds: float) -> datetime:
+    """UTC time of a row's instant."""
+    return datetime.fromtimestamp(seconds, tz=UTC)
+
+
+def instant_or_none(seconds: float | None) -> datetime | None:
+    """As `instant`, for instants that may be missing."""
+    return None if seconds is None else instant(seconds)
+
+
+def find_job(connection: Connection, job_id: str, owner_id: str | None) -> Row[Any]:
+    """A job's row. An owner_id restricts to that owner's jobs; others look as if not there.
+
+    Raises:
+        NotFound
+    """
+    row = connection.execute(select(jobs).where(jobs.c.id == job_id)).first()
+    if row is None or (owner_id is not None and row.owner_id != owner_id):
+        raise NotFound(f"job {job_id}")
+    return row
+
+
+def job_view(connection: Connection, row: Row[Any]) -> JobView:
+    """A job, whole."""
+    latest = connection.execute(
+        select(epochs).where(epochs.c.job_id == row.id).order_by(epochs.c.epoch.desc()).limit(1)
+    ).first()
+    checkpoint = connection.execute(
+        select(checkpoints)
+        .where(checkpoints.c.job_id == row.id, checkpoints.c.rolling.is_(False))
+        .order_by(checkpoints.c.epoch.desc())
+        .limit(1)
+    ).first()
+    failed = row.status == JobStatus.FAILED
+    return JobView(
+        **_summary_fields(row),
+        config=Config.model_validate(row.config),
+        warnings=row.warnings,
+        failure=Failure(code=row.stop_reason, detail=row.failure) if failed else None,
+        max_runtime_s=row.max_runtime_s,
+        max_attempts=row.max_attempts,
+        queue_position=_queue_position(connection, row),
+        eta_s=_eta(connection, row),
+        latest_metrics=None if latest is None else EpochMetrics.model_validate(_metrics(latest)),
+        latest_checkpoint=None if checkpoint is None else checkpoint_view(checkpoint),
+        result=row.result,
+    )
+
+
+def list_jobs(
+    connection: Connection,
+    *,
+    owner_id: str | None,
+    status: list[JobStatus],
+    name: str | None,
+    after: str | None,
+    limit: int,
+) -> Page[JobSummary]:
+    """Newest jobs first; the next part begins after the last id of this one."""
+    query = select(*SUMMARY_COLUMNS).order_by(jobs.c.id.desc()).limit(limit + 1)
+    if owner_id is not None:
+        query = query.where(jobs.c.owner_id == owner_id)
+    if status:
+        query = query.where(jobs.c.status.in_(status))
+    if name is not None:
+        query = query.where(jobs.c.name == name)
+    if after is not None:
+        query = query.where(jobs.c.id < after)
+    rows = connection.execute(query).all()
+    return page([JobSummary(**_summary_fields(row)) for row in rows], limit)
+
+
+def page(items: list[Any], limit: int) -> Page[Any]:
+    """A page of `items`, which hold one more than `limit` where there is more."""
+    shown = items[:limit]
+    return Page(
+        data=shown,
+        has_more=len(items) > limit,
+        first_id=shown[0].id if shown else None,
+        last_id=shown[-1].id if shown else None,
+    )
+
+
+def metrics_page(
+    connection: Connection, job_id: str, *, after: int | None, keys: list[str] | None, limit: int
+) -> MetricsPage:
+    """Epochs after `after`, in order, one row each. `epoch` is always among the keys."""
+    names = [n for n in METRIC_COLUMNS if not keys or n == "epoch" or ALIASES[n] in keys]
+    query = (
+        select(*(epochs.c[name] for name in names))
+        .where(epochs.c.job_id == job_id)
+        .order_by(epochs.c.epoch)
+        .limit(limit + 1)
+    )
+    if after is not None:
+        query = query.where(epochs.c.epoch > after)
+    rows = connection.execute(query).all()
+    shown = [{ALIASES[n]: v for n, v in zip(names, row, strict=True)} for row in rows[:limit]]
+    return MetricsPage(
+        job_id=job_id,
+        data=shown,
+        has_more=len(rows) > limit,
+        last_epoch=rows[:limit][-1].epoch if shown else None,
+    )
+
+
+def events_page(
+    connection: Connection, job_id: str, *, after: int | None, limit: int
+) -> Page[EventView]:
+    """A job's events in order."""
+    query = select(events).where(events.c.job_id == job_id).order_by(events.c.id).limit(limit + 1)
+    if after is not None:
+        query = query.where(events.c.id > after)
+    views = [
+        EventView(id=row.id, job_id=row.job_id, at=instant(row.at), type=row.type, data=row.data)
+        for row in connection.execute(query)
+    ]
+    return page(views, limit)
+
+
+def log_bytes(connection: Connection, job_id: str, offset: int, limit: int) -> tuple[bytes, int]:
+    """Log bytes from an offset, at most `limit`, and the length of the whole log."""
+    end = connection.execute(select(jobs.c.log_bytes).where(jobs.c.id == job_id)).scalar_one()
+    first = connection.execute(
+        select(func.max(log_chunks.c.offset)).where(
+            log_chunks.c.job_id == job_id, log_chunks.c.offset <= offset
+        )
+    ).scalar_one()
+    if first is None or offset >= end:
+        return b"", end
+    parts: list[bytes] = []
+    query = (
+        select(log_chunks.c.offset, log_chunks.c.data)
+        .where(
+            and_(
+                log_chunks.c.job_id == job_id,
+                log_chunks.c.offset >= first,
+                log_chunks.c.offset < offset + limit,
+            )
+        )
+        .order_by(log_chunks.c.offset)
+    )
+    for chunk in connection.execute(query):
+        parts.append(chunk.data[max(offset - chunk.offset, 0) :])
+    return b"".join(parts)[:limit], end
+
+
+def list_checkpoints(
+    connection: Connection, job_id: str, *, after: str | None, limit: int
+) -> Page[CheckpointView]:
+    """A job's checkpoints, oldest epoch first."""
+    query = (
+        select(checkpoints)
+        .where(checkpoints.c.job_id == job_id, checkpoints.c.rolling.is_(False))
+        .order_by(checkpoints.c.epoch)
+        .limit(limit + 1)
+    )
+    if after is not None:
+        epoch = select(checkpoints.c.epoch).where(checkpoints.c.id == after).scalar_subquery()
+        query = query.where(checkpoints.c.epoch > epoch)
+    return page([checkpoint_view(row) for row in connection.execute(query)], limit)
+
+
+def find_checkpoint(
+    connection: Connection, checkpoint_id: str, owner_id: str | None
+) -> CheckpointView:
+    """A checkpoint of a job that this owner may see.
+
+    Raises:
+        NotFound
+    """
+    row = connection.execute(
+        select(checkpoints, jobs.c.owner_id)
+        .join(jobs)
+        .where(checkpoints.c.id == checkpoint_id, checkpoints.c.rolling.is_(False))
+    ).first()
+    if row is None or (owner_id is not None and row.owner_id != owner_id):
+        raise NotFound(f"checkpoint {checkpoint_id}")
+    return checkpoint_view(row)
+
+
+def checkpoint_view(row: Row[Any]) -> CheckpointView:
+    """A checkpoint's row as the API shows it."""
+    return CheckpointView(
+        id=row.id,
+        job_id=row.job_id,
+        attempt=row.attempt,
+        epoch=row.epoch,
+        path=row.path,
+        bytes=row.bytes,
+        sha256=row.sha256,
+        created_at=instant(row.created_at),
+    )
+
+
+def list_workers(connection: Connection, last_seen: dict[str, float]) -> list[WorkerView]:
+    """Every worker that registered, newest first, with the jobs that it holds."""
+    held: dict[str, list[str]] = {}
+    query = select(attempts.c.worker_id, jobs.c.id).join(
+        jobs, jobs.c.lease_id == attempts.c.lease_id
+    )
+    for worker_id, job_id in connection.execute(query):
+        held.setdefault(worker_id, []).append(job_id)
+    rows = connection.execute(select(workers).order_by(workers.c.id.desc()).limit(1000))
+    return [
+        WorkerView(
+            id=row.id,
+            name=row.name,
+            host=row.host,
+            slots=row.slots,
+            gpus=[Gpu(**gpu) for gpu in row.gpus],
+            versions=row.versions,
+            registered_at=instant(row.registered_at),
+            last_seen_at=instant_or_none(last_seen.get(row.id)),
+            jobs=held.get(row.id, []),
+        )
+        for row in rows
+    ]
+
+
+def list_tokens(connection: Connection) -> list[TokenView]:
+    """Every token, without secrets."""
+    return [token_view(row) for row in connection.execute(select(tokens).order_by(tokens.c.id))]
+
+
+def token_view(row: Row[Any]) -> TokenView:
+    """A token's row as the API shows it."""
+    return TokenView(
+        id=row.id,
+        name=row.name,
+        role=row.role,
+        created_at=instant(row.created_at),
+        expires_at=instant_or_none(row.expires_at),
+        revoked_at=instant_or_none(row.revoked_at),
+    )
+
+
+def _summary_fields(row: Row[Any]) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "name": row.name,
+        "kind": row.kind,
+        "status": row.status,
+        "phase": row.phase,
+        "stop_reason": row.stop_reason,
+        "priority": -row.queue_rank,
+        "attempt": row.attempt,
+        "progress": Progress(
+            epochs_done=row.epochs_done,
+            epochs_total=row.epochs_total,
+            fraction=row.epochs_done / row.epochs_total,
+        ),
+        "metadata": row.labels,
+        "created_at": instant(row.created_at),
+        "started_at": instant_or_none(row.started_at),
+        "finished_at": instant_or_none(row.finished_at),
+    }
+
+
+def _metrics(row: Row[Any]) -> dict[str, Any]:
+    return {ALIASES[name]: getattr(row, name) for name in METRIC_COLUMNS}
+
+
+def _queue_position(connection: Connection, row: Row[Any]) -> int | None:
+    if row.status != JobStatus.QUEUED:
+        return None
+    ahead = (jobs.c.queue_rank < row.queue_rank) | (
+        (jobs.c.queue_rank == row.queue_rank) & (jobs.c.id < row.id)
+    )
+    return connection.execute(
+        select(func.count()).where(jobs.c.status == JobStatus.QUEUED, ahead)
+    ).scalar_one()
+
+
+def _eta(connection: Connection, row: Row[Any]) -> float | None:
+    if row.status != JobStatus.RUNNING:
+        return None
+    recent = (
+        select(epochs.c.epoch_time)
+        .where(epochs.c.job_id == row.id)
+        .order_by(epochs.c.epoch.desc())
+        .limit(ETA_EPOCHS)
+        .subquery()
+    )
+    mean = connection.execute(select(func.avg(recent.c.epoch_time))).scalar_one()
+    return None if mean is None else mean * (row.epochs_total - row.epochs_done)

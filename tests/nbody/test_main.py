@@ -1,0 +1,92 @@
+"""`python -m nbody CONFIG`: a run without a server."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nbody.checkpoint import load_checkpoint
+
+ROOT = Path(__file__).parents[2]
+TINY = {
+    "save_name": "tiny",
+    "initial_conditions": "kepler_ensemble",
+    "num_orbits": 2,
+    "hidden_dims": [8],
+    "dropout": 0.1,
+    "steps_per_epoch": 2,
+    "epochs": 12,
+    "replay_steps": 2,
+    "max_retrain_steps": 20,
+    "device": "cpu",
+    "seed": 1,
+    "evaluation_orbits": 0,
+}
+
+
+def run(folder: Path, *arguments: str, **fields: object) -> subprocess.CompletedProcess[str]:
+    config = folder / "config.json"
+    config.write_text(json.dumps(TINY | fields))
+    command = [sys.executable, "-m", "nbody", str(config), "--data", str(folder / "data")]
+    return subprocess.run([*command, *arguments], cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess]:
+    folder = tmp_path_factory.mktemp("main")
+    return folder / "data", run(folder)
+
+
+Finished = tuple[Path, "subprocess.CompletedProcess[str]"]
+
+
+def test_a_run_prints_a_line_of_progress_for_each_epoch(finished: Finished) -> None:
+    _, result = finished
+    assert result.returncode == 0, result.stderr
+    lines = [line for line in result.stdout.splitlines() if line.startswith("epoch")]
+    assert len(lines) == 12
+
+
+def test_a_run_writes_its_checkpoints_under_the_data_folder(finished: Finished) -> None:
+    data, _ = finished
+    names = sorted(path.name for path in (data / "tiny" / "model").iterdir())
+    assert names == ["model_epoch_0000.pt", "model_epoch_0010.pt", "model_epoch_0011.pt"]
+
+
+def test_a_run_can_be_continued_and_ends_where_the_first_did(
+    finished: Finished, tmp_path: Path
+) -> None:
+    data, _ = finished
+    checkpoint = data / "tiny" / "model" / "model_epoch_0000.pt"
+    result = run(tmp_path, "--resume", str(checkpoint), "--json")
+    assert result.returncode == 0, result.stderr
+    rows = [json.loads(line) for line in result.stdout.splitlines() if line.startswith('{"epoch')]
+    assert [row["epoch"] for row in rows] == list(range(1, 12))
+    ends = [
+        load_checkpoint(folder / "tiny" / "model" / "model_epoch_0011.pt")["model_state_dict"]
+        for folder in (data, tmp_path / "data")
+    ]
+    for name, tensor in ends[0].items():
+        assert tensor.equal(ends[1][name])
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"), [({"lr": -1}, "lr"), ({"energy_treshold": 1}, "energy_threshold")]
+)
+def test_a_bad_field_ends_with_its_name_on_stderr(
+    tmp_path: Path, fields: dict[str, Any], named: str
+) -> None:
+    result = run(tmp_path, **fields)
+    assert result.returncode == 1
+    assert named in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_run_whose_part_2_never_runs_says_so(tmp_path: Path) -> None:
+    result = run(tmp_path, initial_conditions="kepler", steps_per_epoch=1, epochs=1)
+    assert result.returncode == 0, result.stderr
+    assert "Part 2" in result.stderr + result.stdout

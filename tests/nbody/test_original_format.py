@@ -1,0 +1,204 @@
+"""The configuration files of AITimeStepper, read as they are."""
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nbody.config import Config
+
+EXAMPLE = """
+save_name = "nbody"
+num_particles = 2
+history_len = 0
+feature_type = "delta_mag"
+normalize_inputs = true
+norm_mode = "auto"
+dtype = "float64"
+
+[train]
+epochs = 1000
+n_steps = 1
+energy_threshold = 3e-3
+steps_per_epoch = 1
+wandb = true
+retrain_log_every = 100
+max_retrain_steps = 1e6
+debug = true
+movie = true
+E_upper = 1e-3
+E_lower = 1e-5
+L_upper = 1e-5
+L_lower = 1e-7
+
+[simulate]
+use_train_ic = true
+multi_orbit_sim = false
+integrator_mode = "ml"
+Nperiod = 3
+movie = true
+movie_max_frames = 1000
+"""
+
+
+def read(folder: Path, text: str) -> tuple[Config, list[str]]:
+    """The config in a TOML file of this text, and what was warned about."""
+    path = folder / "run.toml"
+    path.write_text(text)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        config = Config.from_file(path)
+    return config, [str(warning.message) for warning in caught]
+
+
+def quiet(folder: Path, text: str) -> Config:
+    return read(folder, text)[0]
+
+
+def test_an_example_of_the_original_is_read(tmp_path: Path) -> None:
+    config = quiet(tmp_path, EXAMPLE)
+    config.validate()
+    assert config.save_name == "nbody"
+    assert config.normalize_inputs
+    assert config.epochs == 1000
+    assert config.energy_threshold == 3e-3
+    assert (config.E_lower, config.E_upper) == (1e-5, 1e-3)
+    assert config.wandb
+    assert config.debug
+    assert config.integrator_mode == "ml"
+    assert config.Nperiod == 3
+
+
+def test_a_config_of_the_original_keeps_its_head_and_its_loss(tmp_path: Path) -> None:
+    config = quiet(tmp_path, EXAMPLE)
+    assert config.dt_head == "softplus"
+    assert config.loss == "band_failing"
+
+
+def test_delta_mag_without_history_becomes_basic_with_a_warning(tmp_path: Path) -> None:
+    config, warned = read(tmp_path, EXAMPLE)
+    assert config.feature_type == "basic"
+    assert any("delta_mag" in text for text in warned)
+
+
+def test_delta_mag_with_history_stays_and_nothing_is_warned_about(tmp_path: Path) -> None:
+    config, warned = read(tmp_path, 'history_len = 3\nfeature_type = "delta_mag"\n[train]\n')
+    assert (config.feature_type, config.history_len) == ("delta_mag", 3)
+    assert warned == []
+
+
+def test_legacy_keys_are_kept_in_extra_with_a_warning(tmp_path: Path) -> None:
+    config, warned = read(tmp_path, EXAMPLE)
+    assert config.extra["retrain_log_every"] == 100
+    assert config.extra["movie"] is True
+    assert config.extra["movie_max_frames"] == 1000
+    for key in ("retrain_log_every", "movie", "L_upper", "use_train_ic"):
+        assert any(key in text for text in warned)
+    json.dumps(config.as_wandb_dict(), allow_nan=False)
+
+
+def test_the_cap_on_retraining_may_be_written_as_a_float(tmp_path: Path) -> None:
+    cap = quiet(tmp_path, EXAMPLE).max_retrain_steps
+    assert cap == 1_000_000
+    assert isinstance(cap, int)
+
+
+@pytest.mark.parametrize(("key", "sentinel"), [("dt", "-1.0"), ("steps", "-1"), ("duration", "-1")])
+def test_minus_one_means_not_set(tmp_path: Path, key: str, sentinel: str) -> None:
+    text = f'feature_type = "basic"\n[train]\nepochs = 5\n[simulate]\n{key} = {sentinel}\n'
+    assert getattr(quiet(tmp_path, text), key) is None
+
+
+def test_simulation_values_that_are_set_are_kept(tmp_path: Path) -> None:
+    text = 'feature_type = "basic"\n[train]\n[simulate]\ndt = 0.01\nsteps = 500\nduration = 2.5\n'
+    config = quiet(tmp_path, text)
+    assert (config.dt, config.steps, config.duration) == (0.01, 500, 2.5)
+
+
+def test_a_section_overrides_the_shared_keys(tmp_path: Path) -> None:
+    text = 'feature_type = "basic"\nepochs = 7\nlr = 0.5\n[train]\nepochs = 9\n'
+    config = quiet(tmp_path, text)
+    assert (config.epochs, config.lr) == (9, 0.5)
+
+
+def test_the_simulation_section_does_not_change_what_is_trained(tmp_path: Path) -> None:
+    text = (
+        'feature_type = "basic"\n'
+        "[train]\nnum_orbits = 6\nsteps_per_epoch = 4\n"
+        "[simulate]\nnum_orbits = 1\n"
+    )
+    assert quiet(tmp_path, text).num_orbits == 6
+
+
+def test_a_misspelt_key_in_a_section_is_still_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="steps_per_epoch"):
+        quiet(tmp_path, 'feature_type = "basic"\n[train]\nsteps_per_epok = 4\n')
+
+
+def test_an_initial_condition_file_is_put_in_the_config(tmp_path: Path) -> None:
+    rows = [[1.0, 0.5, 0.0, 0.0, 0.7], [1.0, -0.5, 0.0, 0.0, -0.7]]
+    np.save(tmp_path / "two.npy", np.array(rows))
+    text = f'feature_type = "basic"\n[train]\nic_path = "{tmp_path / "two.npy"}"\n'
+    config = quiet(tmp_path, text)
+    assert config.initial_conditions == "inline"
+    assert config.particles == rows
+    assert config.ic_path is None
+
+
+def test_a_relative_initial_condition_file_is_looked_for_beside_the_config(tmp_path: Path) -> None:
+    rows = [[1.0, 0.5, 0.0, 0.0, 0.7], [1.0, -0.5, 0.0, 0.0, -0.7]]
+    np.savetxt(tmp_path / "two.txt", np.array(rows))
+    config = quiet(tmp_path, 'feature_type = "basic"\n[train]\nic_path = "two.txt"\n')
+    assert config.particles == rows
+
+
+def test_an_initial_condition_file_that_is_a_pickle_is_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "bomb.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    text = f'feature_type = "basic"\n[train]\nic_path = "{tmp_path / "bomb.npy"}"\n'
+    with pytest.raises(Exception, match="bomb") as caught:
+        quiet(tmp_path, text)
+    assert type(caught.value).__module__.startswith(("nbody", "pydantic", "builtins"))
+
+
+def test_a_perturber_in_three_dimensions_is_read(tmp_path: Path) -> None:
+    text = (
+        'feature_type = "basic"\ndim = 3\nexternal_field_mass = 2.0\n'
+        "external_field_position = [5.0, 0.0, 0.0]\n[train]\nepochs = 2\n"
+    )
+    config = quiet(tmp_path, text)
+    assert config.external_field_mass == 2.0
+    assert config.external_field_position is not None
+    assert list(config.external_field_position) == [5.0, 0.0, 0.0]
+
+
+def test_the_flat_config_of_an_original_checkpoint_is_read() -> None:
+    flat: dict[str, Any] = {
+        "optimizer": "adam",
+        "epochs": 10,
+        "dt_bound": 1e-8,
+        "rel_loss_bound": 1e-5,
+        "history_len": 2,
+        "feature_type": "delta_mag",
+        "dt": -1.0,
+        "steps": -1,
+        "duration": None,
+        "eps": 0.1,
+        "external_field_mass": None,
+        "adam_lr": None,
+        "model_path": None,
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        config = Config.from_dict(flat)
+    assert (config.epochs, config.history_len, config.feature_type) == (10, 2, "delta_mag")
+    assert (config.dt, config.steps, config.duration) == (None, None, None)
+    assert config.dt_head == "softplus"
+
+
+def test_a_toml_file_of_ours_keeps_our_defaults(tmp_path: Path) -> None:
+    config, warned = read(tmp_path, "epochs = 4\nnum_orbits = 2\n")
+    assert config == Config(epochs=4, num_orbits=2)
+    assert warned == []

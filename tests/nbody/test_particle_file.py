@@ -1,0 +1,211 @@
+"""Initial-condition files: four formats, and what a hostile one may not do."""
+
+import io
+import os
+import pickle
+import tracemalloc
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nbody.config import Config
+from nbody.errors import InvalidInitialConditions
+from nbody.initial_conditions import initial_particle
+from nbody.particle_file import read_particles
+
+ROWS = [[3.0, 1.0, 3.0, 0.0, 0.1], [4.0, -2.0, -1.0, 0.2, 0.0], [5.0, 1.0, -1.0, 0.0, 0.0]]
+ROWS_3D = [[1.0, 1, 2, 3, 4, 5, 6], [2.0, -1, 0, 0, 0, 0, 1]]
+
+
+class Marker:
+    """Unpickling this writes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.path),)
+
+
+def header(shape: tuple[int, ...], dtype: str = "<f8") -> bytes:
+    """The head of an npy file that promises an array of this shape."""
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        stream, {"descr": dtype, "fortran_order": False, "shape": shape}
+    )
+    return stream.getvalue()
+
+
+def write(path: Path, rows: list[list[float]]) -> Path:
+    table = np.array(rows)
+    match path.suffix:
+        case ".npy":
+            np.save(path, table)
+        case ".npz":
+            np.savez_compressed(path, particles=table)
+        case ".csv":
+            np.savetxt(path, table, delimiter=",", fmt="%.17g")
+        case _:
+            np.savetxt(path, table, fmt="%.17g")
+    return path
+
+
+@pytest.mark.parametrize("rows", [ROWS, ROWS_3D], ids=["planar", "spatial"])
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".csv", ".txt"])
+def test_every_format_gives_the_rows_that_were_written(
+    tmp_path: Path, suffix: str, rows: list[list[float]]
+) -> None:
+    assert read_particles(write(tmp_path / f"start{suffix}", rows)) == rows
+
+
+def test_a_text_file_may_have_comments(tmp_path: Path) -> None:
+    path = tmp_path / "start.txt"
+    path.write_text("# m x y vx vy\n1 0 1 2 3\n\n1 0 -1 -2 -3  # the other\n")
+    assert read_particles(path) == [[1, 0, 1, 2, 3], [1, 0, -1, -2, -3]]
+
+
+def test_a_pickle_in_an_npy_file_is_never_opened(tmp_path: Path) -> None:
+    path, proof = tmp_path / "start.npy", tmp_path / "proof"
+    payload = np.array([Marker(proof)], dtype=object)
+    np.save(path, payload, allow_pickle=True)
+    with pytest.raises(InvalidInitialConditions):
+        read_particles(path)
+    path.write_bytes(pickle.dumps(Marker(proof)))
+    with pytest.raises(InvalidInitialConditions):
+        read_particles(path)
+    np.savez(tmp_path / "start.npz", particles=payload)
+    with pytest.raises(InvalidInitialConditions):
+        read_particles(tmp_path / "start.npz")
+    assert not proof.exists()
+
+
+@pytest.mark.parametrize("shape", [(10**9, 7), (2, 5)], ids=["a huge table", "one row missing"])
+def test_a_header_that_promises_more_than_the_file_has_is_refused(
+    tmp_path: Path, shape: tuple[int, int]
+) -> None:
+    path = tmp_path / "start.npy"
+    path.write_bytes(header(shape) + np.ones((1, 5)).tobytes())
+    tracemalloc.start()
+    with pytest.raises(InvalidInitialConditions):
+        read_particles(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**24
+
+
+@pytest.mark.parametrize("honest", [True, False])
+def test_an_npz_that_unpacks_to_a_thousand_times_its_size_is_refused(
+    tmp_path: Path, honest: bool
+) -> None:
+    path, size = tmp_path / "start.npz", 2**27
+    shape = (size // 56, 7) if honest else (2, 7)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("particles.npy", header(shape) + bytes(size))
+    assert path.stat().st_size < 2**18
+    tracemalloc.start()
+    with pytest.raises(InvalidInitialConditions):
+        read_particles(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**25
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".csv"])
+def test_a_file_of_too_many_particles_is_refused(tmp_path: Path, suffix: str) -> None:
+    rows = np.ones((16385, 5))
+    path = tmp_path / f"start{suffix}"
+    np.save(path, rows) if suffix == ".npy" else np.savetxt(path, rows, delimiter=",", fmt="%g")
+    with pytest.raises(InvalidInitialConditions):
+        read_particles(path)
+
+
+def test_a_file_too_large_to_be_read_is_refused_by_its_size(tmp_path: Path) -> None:
+    path = tmp_path / "start.txt"
+    with path.open("wb") as stream:
+        stream.truncate(2**33)
+    with pytest.raises(InvalidInitialConditions):
+        read_particles(path)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        np.ones((3, 4)),
+        np.ones((3, 6)),
+        np.ones((3, 8)),
+        np.ones(5),
+        np.ones((2, 3, 5)),
+        np.ones((1, 5)),
+        np.ones((0, 5)),
+        np.array([[1, 0, 0, 0, np.nan], [1, 1, 1, 1, 1]]),
+        np.array([[1, 0, 0, np.inf, 0], [1, 1, 1, 1, 1]]),
+        np.array([[0.0, 0, 0, 0, 0], [1, 1, 1, 1, 1]]),
+        np.array([[-1.0, 0, 0, 0, 0], [1, 1, 1, 1, 1]]),
+        np.ones((2, 5), dtype=complex),
+        np.full((2, 5), "one"),
+    ],
+    ids=[
+        "4 columns", "6 columns", "8 columns", "1 axis", "3 axes", "1 particle", "no particle",
+        "nan", "infinity", "massless", "negative mass", "complex", "text",
+    ],
+)  # fmt: skip
+def test_what_is_no_table_of_particles_is_refused(tmp_path: Path, table: np.ndarray) -> None:
+    np.save(tmp_path / "start.npy", table)
+    config = Config(initial_conditions="file", ic_path="start.npy")
+    with pytest.raises(InvalidInitialConditions):
+        initial_particle(config, data_folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("start.csv", b"1,2,3,4,5\n1,2,3\n"),
+        ("start.txt", b"one two three four five\n1 2 3 4 5"),
+        ("start.txt", b""),
+        ("start.npy", b""),
+        ("start.npy", b"\x93NUMPY\x01\x00\x10\x00{'descr': broken"),
+        ("start.npz", b"PK\x03\x04 not really"),
+        ("start.txt", b"\xff\xfe\x00\x81"),
+        ("start.pkl", pickle.dumps(ROWS)),
+    ],
+)
+def test_a_damaged_or_foreign_file_is_refused(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InvalidInitialConditions):
+        read_particles(tmp_path / name)
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "folder.npy").mkdir()
+    for name in ("missing.npy", "folder.npy"):
+        with pytest.raises(InvalidInitialConditions):
+            read_particles(tmp_path / name)
+
+
+def test_a_config_reads_its_file_from_the_data_folder(tmp_path: Path) -> None:
+    rows = [[1.0, 1.0, 0.0, 0.0, 0.5], [1.0, -1.0, 0.0, 0.0, -0.5]]
+    (tmp_path / "mine").mkdir()
+    write(tmp_path / "mine" / "start.csv", rows)
+    config = Config(initial_conditions="file", ic_path="mine/start.csv")
+    particle = initial_particle(config, data_folder=tmp_path)
+    assert particle.position.tolist() == [row[1:3] for row in rows]
+    assert particle.mass.tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("path", ["../out.csv", "/etc/passwd", "a/../../out.csv", "..\\out.csv"])
+def test_a_path_that_names_a_place_outside_the_data_folder_is_refused(path: str) -> None:
+    with pytest.raises(ValueError, match="ic_path"):
+        Config(initial_conditions="file", ic_path=path)
+
+
+def test_a_link_does_not_lead_out_of_the_data_folder(tmp_path: Path) -> None:
+    outside, data = tmp_path / "outside", tmp_path / "data"
+    outside.mkdir()
+    data.mkdir()
+    write(outside / "start.csv", ROWS)
+    (data / "link").symlink_to(outside)
+    config = Config(initial_conditions="file", ic_path="link/start.csv")
+    with pytest.raises(InvalidInitialConditions):
+        initial_particle(config, data_folder=data)
