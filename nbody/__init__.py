@@ -43,9 +43,7 @@ _MODULE_OF = {
     "initial_particle": "initial_conditions",
 }
 
-__all__ = [  # noqa: PLE0604 - computed from the one table of names above
-    *sorted(_MODULE_OF)
-]
+__all__ = [*sorted(_MODULE_OF)]
 
 
 def __getattr__(name: str) -> Any:

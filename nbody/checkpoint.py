@@ -79,7 +79,7 @@ def load_checkpoint(
             content = torch.load(path, map_location=map_location, weights_only=True)
     except OSError as error:
         raise CheckpointUnreadable(path, error.strerror or "no such file") from error
-    except Exception as error:  # noqa: BLE001 - torch and pickle raise almost anything
+    except Exception as error:
         raise CheckpointUnreadable(path, str(error).partition("\n")[0]) from error
     if not isinstance(content, dict) or not _weights(content):
         raise CheckpointUnreadable(path, "it holds no model_state_dict")

@@ -87,25 +87,34 @@ class Config(
 
     def _check_initial_conditions(self) -> None:
         kind = self.initial_conditions
-        expected = PARTICLE_NUMBER.get(kind)
-        if expected and "num_particles" in self.model_fields_set and self.num_particles != expected:
-            raise _field_error("num_particles", f"{kind!r} has {expected} particles; leave it out")
         if (kind == "file") != (self.ic_path is not None):
             raise _field_error("ic_path", "give it with initial_conditions 'file', and only then")
         if (kind == "inline") != (self.particles is not None):
             raise _field_error("particles", "give it with initial_conditions 'inline', only then")
         if self.particles is not None and len({len(row) for row in self.particles}) != 1:
             raise _field_error("particles", "all rows must have the same length")
-        if kind == "plummer" and self.dim != 3:
-            if "dim" in self.model_fields_set:
-                raise _field_error("dim", "a Plummer sphere has dim 3")
-            self.dim = 3
+        if kind == "plummer":
+            self._imply("dim", 3, "a Plummer sphere has dim 3")
+        if self.particles is not None:
+            self._imply("dim", (len(self.particles[0]) - 1) // 2, "the rows say otherwise")
+        expected = len(self.particles or ()) or PARTICLE_NUMBER.get(kind)
+        if expected is not None:
+            self._imply("num_particles", expected, f"{kind!r} has {expected} particles here")
         if (self.external_field_mass is None) != (self.external_field_position is None):
             raise _field_error("external_field_position", "give mass and position, or neither")
+        if self.dim == 2 and any((self.external_field_position or [])[2:]):
+            raise _field_error("external_field_position", "with dim 2 it has no third coordinate")
         if self.resample_each_epoch and kind not in {"kepler_ensemble", "random", "plummer"}:
             raise _field_error("resample_each_epoch", f"{kind!r} is one fixed system")
         if self.resample_each_epoch and not self.reset_particle_each_epoch:
             raise _field_error("resample_each_epoch", "needs reset_particle_each_epoch")
+
+    def _imply(self, field: str, value: int, otherwise: str) -> None:
+        """Fill in what other fields imply; another value that was given is an error."""
+        if getattr(self, field) != value:
+            if field in self.model_fields_set:
+                raise _field_error(field, otherwise)
+            setattr(self, field, value)
 
     def validate(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Check again, after fields were assigned.
@@ -113,7 +122,7 @@ class Config(
         Raises:
             ValueError: naming the field and what is wrong with it.
         """
-        type(self).model_validate(self.model_dump(exclude_unset=True))
+        type(self).model_validate(self.model_dump())
 
     @property
     def num_systems(self) -> int:
@@ -181,7 +190,7 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
     text = path.read_text(encoding="utf-8")
     data: Any = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
     if not isinstance(data, dict):
-        raise ValueError(f"{path}: a config is a table of fields")  # noqa: TRY004
+        raise ValueError(f"{path}: a config is a table of fields")
     if original_format.is_original(data):
         return original_format.translate(data, folder=path.parent)
     return data

@@ -250,8 +250,11 @@ class DeviceSection(BaseModel):
 
 
 class SimulationSection(BaseModel):
-    integrator_mode: Literal["fixed", "analytic", "ml", "history"] = Field(
-        "analytic", description="Stepping rule of a simulation."
+    integrator_mode: Literal["fixed", "analytic", "ml", "history", "gated", "reversible"] = Field(
+        "analytic",
+        description="Stepping rule of a simulation: fixed dt; analytic (eta times free fall); ml and "
+        "history (the trained stepper); gated (the stepper, or analytic without one, halved until "
+        "the step passes the gate); reversible (the same, made symmetric in time).",
     )
     dt: Positive | None = Field(None, description="Time step of `fixed`.")
     eta: Positive = Field(0.1, description="`analytic` steps eta times the free-fall time.")
@@ -280,5 +283,8 @@ class LoggingSection(BaseModel):
         description="Held-out systems that the trained stepper is scored on; 0 means none.",
     )
     extra: Annotated[dict[str, JsonValue], AfterValidator(_check_extra_dict)] = Field(
-        default_factory=dict, max_length=256, description="Free-form user data, kept as it is."
+        default_factory=dict,
+        max_length=256,
+        json_schema_extra={"default": {}},
+        description="Free-form user data, kept as it is.",
     )

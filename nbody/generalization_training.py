@@ -120,7 +120,8 @@ def generalize_on_trajectory(
     watcher = watcher or NoWatcher()
     if not len(trajectory):
         warnings.warn("Part 2 has nothing to train on: the trajectory is empty", stacklevel=2)
-        return True, 0, {"mean_rel_dE": 0.0, "max_rel_dE": 0.0, "final_pass_rate": 1.0}
+        nothing = {"mean_rel_dE": 0.0, "max_rel_dE": 0.0, "final_pass_rate": 1.0}
+        return True, 0, {**nothing, "skipped": True}
     whole = Trajectory.of(trajectory, adapter, history_buffer)
     if len(whole) < config.min_replay_size:
         samples = Samples(whole.states, whole.features, None)

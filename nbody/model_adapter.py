@@ -85,7 +85,7 @@ class ModelAdapter:
     ) -> Tensor:
         """Network input (F,) of one system or (B, F) of a batch; finite for every state."""
         self.fit_scales(state)
-        history = history_buffer or self.history_buffer
+        history = self.history_buffer if history_buffer is None else history_buffer
         if self.history_enabled and history is not None:
             features = history.features_for_batch(state)
         else:

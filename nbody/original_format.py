@@ -12,10 +12,32 @@ SECTIONS = ("train", "simulate")
 RENAMED = {"replay_batch": "replay_batch_size", "eps": "eta"}
 # Known to the original and without a meaning here: kept in `extra`, so that nothing is lost.
 WITHOUT_MEANING = frozenset(
-    "adam_epochs adam_lr debug_every debug_replay_every dt_bound L_lower L_upper lbfgs_history_size "
-    "lbfgs_line_search lbfgs_lr lbfgs_max_iter model_path movie movie_dir movie_dpi movie_fps "
-    "movie_max_frames multi_orbit_sim part2_log_every rel_loss_bound retrain_log_every use_train_ic "
-    "optuna wandb_entity".split()
+    [
+        "adam_epochs",
+        "adam_lr",
+        "debug_every",
+        "debug_replay_every",
+        "dt_bound",
+        "L_lower",
+        "L_upper",
+        "lbfgs_history_size",
+        "lbfgs_line_search",
+        "lbfgs_lr",
+        "lbfgs_max_iter",
+        "model_path",
+        "movie",
+        "movie_dir",
+        "movie_dpi",
+        "movie_fps",
+        "movie_max_frames",
+        "multi_orbit_sim",
+        "part2_log_every",
+        "rel_loss_bound",
+        "retrain_log_every",
+        "use_train_ic",
+        "optuna",
+        "wandb_entity",
+    ]
 )
 # Sentinels of the original: -1 (or a value that is not positive) says "not set".
 NOT_SET_UNLESS_POSITIVE = ("dt", "steps", "duration", "max_retrain_steps")

@@ -21,6 +21,7 @@ from nbody.stepper import Stepper
 from nbody.trajectory import States
 
 DEFAULT_STEPS = 10_000
+HALVINGS = 200
 StepRule = Callable[[ParticleTorch], Tensor]
 
 
@@ -86,13 +87,19 @@ def simulate(config: Config, particle: ParticleTorch, stepper: Stepper | None = 
     states = States.of(state)
     recorded = [state.clone_detached()]
     steps: list[Tensor] = []
+    forces = 1
     limit = config.steps or (DEFAULT_STEPS if duration is None else 10**9)
     while len(steps) < limit and not _is_over(state, duration):
         dt = rule(state)
+        if config.integrator_mode == "reversible":
+            dt = symmetric_step(dt, steps[-1] if steps else dt)
         if not bool((dt.isfinite() & (dt > 0)).all()):
             raise StepImpossible([], config.energy_threshold)
         if duration is not None:
             dt = torch.minimum(dt, duration - state.current_time).clamp_min(0)
+        if config.integrator_mode == "gated":
+            dt, attempts = _gated(states, dt, config.energy_threshold)
+            forces += attempts
         if history is not None:
             history.push(state)
         states = _advance(state, states, torch.atleast_1d(dt))
@@ -100,7 +107,28 @@ def simulate(config: Config, particle: ParticleTorch, stepper: Stepper | None = 
         state.current_time = state.current_time + dt
         recorded.append(state.clone_detached())
         steps.append(dt)
-    return _measured(recorded, steps)
+    return _measured(recorded, steps, forces + len(steps))
+
+
+def symmetric_step(rule: Tensor, previous: Tensor) -> Tensor:
+    """The step with 1/dt_n + 1/dt_{n-1} = 2/h, h the rule's step (Holder, Leimkuhler & Reich 2001).
+
+    With a rule that is even in time the map is reversible, so that energy errors do not pile up.
+    Steps stay within a factor 2 of the rule.
+    """
+    step = 1 / (2 / rule - 1 / previous)
+    return torch.where(step > 0, step, 2 * rule).clamp(0.5 * rule, 2 * rule)
+
+
+def _gated(states: States, dt: Tensor, threshold: float) -> tuple[Tensor, int]:
+    """Halve steps until each passes the gate; also the force evaluations of rejected steps."""
+    shape, dt = dt.shape, torch.atleast_1d(dt)
+    for rejected in range(HALVINGS):
+        fails = ~(states.step(dt).energy_error < threshold) & (dt > 0)
+        if not bool(fails.any()):
+            return dt.reshape(shape), rejected
+        dt = torch.where(fails, dt / 2, dt)
+    raise StepImpossible(fails.nonzero().squeeze(1).tolist(), threshold)
 
 
 def _rule(config: Config, stepper: Stepper | None) -> tuple[StepRule, HistoryBuffer | None]:
@@ -110,18 +138,18 @@ def _rule(config: Config, stepper: Stepper | None) -> tuple[StepRule, HistoryBuf
             raise ValueError("integrator_mode 'fixed' needs dt")
         fixed = config.dt
         return (lambda state: torch.full_like(state.current_time, fixed)), None
-    if mode == "analytic":
+    if mode == "analytic" or (stepper is None and mode in {"gated", "reversible"}):
         return (
             lambda state: config.eta * free_fall_time(state.position, state.mass, state.softening)
         ), None
     if stepper is None:
         raise ValueError(f"integrator_mode {mode!r} needs a trained stepper")
-    if mode == "history":
-        if not stepper.adapter.history_enabled:
-            raise ValueError("integrator_mode 'history' needs a stepper trained with history")
-        history = HistoryBuffer(stepper.config.history_len, stepper.config.feature_type)
-        return (lambda state: stepper.of_particle(state, history)), history
-    return stepper.of_particle, None
+    if mode == "history" and not stepper.adapter.history_enabled:
+        raise ValueError("integrator_mode 'history' needs a stepper trained with history")
+    if not stepper.adapter.history_enabled:
+        return stepper.of_particle, None
+    history = HistoryBuffer(stepper.config.history_len, stepper.config.feature_type)
+    return (lambda state: stepper.of_particle(state, history)), history
 
 
 def _duration(config: Config, state: ParticleTorch) -> Tensor | None:
@@ -158,7 +186,9 @@ def _advance(state: ParticleTorch, states: States, dt: Tensor) -> States:
     return after
 
 
-def _measured(recorded: list[ParticleTorch], steps: list[Tensor]) -> Simulation:
+def _measured(
+    recorded: list[ParticleTorch], steps: list[Tensor], force_evaluations: int
+) -> Simulation:
     def series(name: str) -> Tensor:
         return torch.stack([getattr(state, name) for state in recorded])
 
@@ -182,5 +212,5 @@ def _measured(recorded: list[ParticleTorch], steps: list[Tensor]) -> Simulation:
         torch.linalg.vector_norm(total_momentum - total_momentum[0], dim=-1)
         / momentum_scale.clamp_min(tiny),
         torch.linalg.vector_norm(spin - spin[0], dim=-1) / spin_scale.clamp_min(tiny),
-        len(steps) + 1,
+        force_evaluations,
     )

@@ -42,7 +42,8 @@ class TrainingRun:
         data_folder: Path | None = None,
     ) -> None:
         self.config, self.model, self.optimizer = config, model, optimizer
-        self.adapter, self.history_buffer = adapter, history_buffer or adapter.history_buffer
+        self.adapter = adapter
+        self.history_buffer = adapter.history_buffer if history_buffer is None else history_buffer
         self.initial, self.particle = particle, particle
         self.seed, self.data_folder = seed, data_folder
         self.next_epoch = 0
@@ -146,13 +147,13 @@ def build_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
 def seed_everything(seed: int) -> None:
     """Seed the generators of torch (all devices), NumPy and Python."""
     torch.manual_seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 - the global generator is part of a run's state
+    np.random.seed(seed % 2**32)
     random.seed(seed)
 
 
 def generator_states() -> dict[str, Any]:
     """The states of all generators, as plain data."""
-    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002
+    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
@@ -167,5 +168,5 @@ def set_generator_states(states: dict[str, Any]) -> None:
     if states["cuda"] and torch.cuda.is_available():
         torch.cuda.set_rng_state_all(states["cuda"])
     name, keys, *rest = states["numpy"]
-    np.random.set_state((name, keys.numpy(), *rest))  # noqa: NPY002
+    np.random.set_state((name, keys.numpy(), *rest))
     random.setstate(states["python"])

@@ -25,7 +25,7 @@ from nbody.sample_loss import Samples, check_weights, descend, losses_of
 from nbody.trajectory import States, Trajectory
 from nbody.watcher import NoWatcher, Watcher
 
-HALVINGS = 200  # of a step, before a state counts as impossible
+HALVINGS = 2000  # of a step, before a state counts as impossible
 
 
 def attempt_single_step(
@@ -120,7 +120,7 @@ def collect_trajectory(
     Raises:
         StepImpossible, TrainingDiverged
     """
-    history = history_buffer or adapter.history_buffer
+    history = adapter.history_buffer if history_buffer is None else history_buffer
     steps = config.steps_per_epoch
     collection = _Collection(model, particle, optimizer, config, adapter, history, steps)
     collection.run(watcher or NoWatcher())

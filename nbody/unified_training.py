@@ -17,8 +17,8 @@ from nbody.history_buffer import HistoryBuffer
 from nbody.metrics import EpochMetrics, from_epoch_result
 from nbody.model_adapter import ModelAdapter
 from nbody.particle import ParticleTorch
-from nbody.trajectory_collection import collect_trajectory
 from nbody.training_run import TrainingRun
+from nbody.trajectory_collection import collect_trajectory
 from nbody.watcher import NoWatcher, Watcher
 
 

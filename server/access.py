@@ -18,12 +18,14 @@ from server import auth
 from server.errors import (
     BodyTimeout,
     BodyTooLarge,
+    FieldProblem,
     Forbidden,
     MalformedBody,
     Misdirected,
     ServerError,
 )
 from server.ids import new_id
+from server.json_position import pointer_of
 from server.settings import ServerSettings, is_loopback
 
 Scope = MutableMapping[str, Any]
@@ -136,7 +138,8 @@ def _check_json(body: bytes) -> None:
         try:
             from_json(body)
         except ValueError as error:
-            raise MalformedBody(f"The body is not valid JSON: {error}.") from None
+            field = FieldProblem(pointer_of(body, str(error)), str(error))
+            raise MalformedBody(f"The body is not valid JSON: {error}.", (field,)) from None
 
 
 def _replay(message: AsgiMessage, then: Receive | None = None) -> Receive:

@@ -81,13 +81,13 @@ def _problem_response(request: Request, error: ServerError) -> JSONResponse:
 
 
 async def _answer_error(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, ServerError)  # noqa: S101 - what the handler is registered for
+    assert isinstance(error, ServerError)
     return _problem_response(request, error)
 
 
 async def _answer_invalid(request: Request, error: Exception) -> JSONResponse:
     """What is wrong with which field. Input is never echoed."""
-    assert isinstance(error, RequestValidationError)  # noqa: S101
+    assert isinstance(error, RequestValidationError)
     lines: Sequence[Any] = error.errors()
     if any(line["type"] == "json_invalid" for line in lines):
         return _problem_response(request, MalformedBody("The body is not valid JSON."))
@@ -100,7 +100,7 @@ async def _answer_invalid(request: Request, error: Exception) -> JSONResponse:
 
 async def _answer_http(request: Request, error: Exception) -> JSONResponse:
     """Starlette's own answers (no such route, wrong method, a body that cannot be parsed)."""
-    assert isinstance(error, HTTPException)  # noqa: S101
+    assert isinstance(error, HTTPException)
     problem = ServerError(error.detail)
     document = problem.problem(request.state.request_id) | {
         "status": error.status_code,

@@ -180,7 +180,7 @@ def ensure_local_admin(connection: Connection, *, now: float) -> None:
                 id=LOCAL_ADMIN.token_id,
                 name="local",
                 role=LOCAL_ADMIN.role,
-                secret_hash="no secret has this hash",  # noqa: S106
+                secret_hash="no secret has this hash",
                 created_at=now,
             )
         )

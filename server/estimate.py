@@ -32,16 +32,6 @@ def network_inputs(config: Config) -> int:
     return (config.history_len + 1) * width
 
 
-def particle_number(config: Config) -> int:
-    """N."""
-    fixed = {"kepler": 2, "kepler_ensemble": 2}
-    if config.particles is not None:
-        return len(config.particles)
-    if config.initial_conditions in {"figure_eight", "pythagorean", "lagrange_triangle"}:
-        return 3
-    return fixed.get(config.initial_conditions, config.num_particles)
-
-
 def estimate(config: Config) -> Estimate:
     """Size of a run.
 
@@ -55,7 +45,7 @@ def estimate(config: Config) -> Estimate:
     if config.fourier_scale > 0:
         parameters += config.fourier_dim // 2 * inputs
     number = 8 if config.dtype == "float64" else 4
-    particles = particle_number(config)
+    particles = config.num_particles
     samples = config.num_systems * config.steps_per_epoch
     batch = max(min(config.replay_batch_size, samples), config.num_systems)
     sample = 3 * particles * config.dim + particles + inputs + 8

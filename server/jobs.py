@@ -73,7 +73,7 @@ def submit(
             max_attempts=submission.max_attempts,
             failures=0,
             attempt=0,
-            config=config.model_dump(mode="json", exclude_unset=True),
+            config=config.model_dump(mode="json"),
             labels=submission.metadata,
             warnings=config.warnings(),
             epochs_total=config.epochs,

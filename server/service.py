@@ -92,5 +92,5 @@ class Service:
             await asyncio.sleep(min(SWEEP_INTERVAL_S, self.settings.lease_ttl_s / 4))
             try:
                 await self.expire_leases()
-            except Exception:  # noqa: BLE001 - the sweeper must outlive a failed sweep
+            except Exception:
                 logger.exception("a sweep of the leases failed; the next one tries again")

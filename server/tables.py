@@ -157,7 +157,7 @@ class Epoch(SQLModel, table=True):
     """One epoch's metrics, under the field names of EpochMetrics."""
 
     __tablename__ = "epochs"
-    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012 - SQLAlchemy's way
+    __table_args__ = {"sqlite_with_rowid": False}
 
     job_id: str = Field(
         sa_column=Column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)

@@ -38,7 +38,7 @@ def rms(values: Row) -> float:
 
 
 def statistics_of(state: State, softening: float) -> dict[str, Row]:
-    """Radii and speeds in the centre-of-mass frame, |a| and pair distances, as plain lists."""
+    """Radii and speeds in the centre-of-mass frame, |a| and softened pair distances, as lists."""
     x, v, m = (values.tolist() for values in state)
     n, dim = len(m), len(x[0])
 
@@ -57,7 +57,9 @@ def statistics_of(state: State, softening: float) -> dict[str, Row]:
         "radius": [math.hypot(*row) for row in relative(x)],
         "speed": [math.hypot(*row) for row in relative(v)],
         "acceleration": [math.hypot(*row) for row in accelerations],
-        "distance": [math.dist(x[i], x[j]) for i in range(n) for j in range(i + 1, n)],
+        "distance": [
+            math.hypot(math.dist(x[i], x[j]), softening) for i in range(n) for j in range(i + 1, n)
+        ],
     }
 
 

@@ -1,0 +1,5 @@
+"""`python -m server` is the `orrery` command."""
+
+from server.cli import main
+
+main()

@@ -1,0 +1,332 @@
+"""The `orrery` command. Human tables by default, `--json` for scripts.
+
+Exit codes: 0 done (for a job: succeeded), 1 failed, 2 wrong usage, 3 cancelled, 4 no answer or refused.
+"""
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+import uvicorn
+from pydantic import ValidationError
+from rich.console import Console
+
+from nbody.config import Config, parse_override, read_config_file
+from nbody.errors import NBodyError
+from server import display
+from server.app import create_app
+from server.client import ApiProblem, Client, ClientError
+from server.settings import ServerSettings
+from server.up import LocalService, ServiceFailed, free_port, on_termination
+
+EXIT_FAILED, EXIT_USAGE, EXIT_CANCELLED, EXIT_NO_ANSWER = 1, 2, 3, 4
+EXIT_OF_STATUS = {"succeeded": 0, "failed": EXIT_FAILED, "cancelled": EXIT_CANCELLED}
+START_TIMEOUT_S = 60.0
+DEMO_CONFIG = "kepler_demo.json"
+
+app = typer.Typer(
+    name="orrery",
+    help="Train neural time steppers for N-body integrators, as a service.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+console = Console()
+errors = Console(stderr=True)
+
+Data = Annotated[Path, typer.Option(envvar="ORRERY_DATA", help="Data folder.")]
+Url = Annotated[str, typer.Option(envvar="ORRERY_URL", help="Address of the server.")]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="ORRERY_TOKEN_FILE",
+        help="File with a token; default: $ORRERY_TOKEN, else DATA/.orrery/admin.token.",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.")]
+DATA, URL = Path("data"), "http://127.0.0.1:8080"
+
+
+def main() -> None:
+    """Run the command; errors become one line and an exit code."""
+    try:
+        app()
+    except ApiProblem as error:
+        _fail(str(error), EXIT_NO_ANSWER)
+    except (ClientError, ServiceFailed) as error:
+        _fail(str(error), EXIT_NO_ANSWER)
+    except (ValidationError, NBodyError, ValueError, OSError) as error:
+        _fail(str(error), EXIT_USAGE)
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
+
+@app.command()
+def up(
+    demo: Annotated[bool, typer.Option("--demo", help="Train the Kepler demo, then stop.")] = False,
+    workers: Annotated[int, typer.Option(min=0, max=64, help="Workers to start.")] = 1,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[
+        int | None, typer.Option(help="Port; default 8080, a free one for --demo.")
+    ] = None,
+    data: Data = DATA,
+    auth: Annotated[bool, typer.Option(help="Ask for tokens.")] = True,
+) -> None:
+    """Start a server and workers on this machine, and keep them running."""
+    chosen = port or (free_port(host) if demo else 8080)
+    settings = ServerSettings(host=host, port=chosen, data=data, auth=auth)
+    on_termination(_interrupt)
+    with LocalService(settings, max(workers, 1) if demo else workers) as service:
+        service.start_server()
+        with Client(service.url) as client:
+            client.wait_until_ready(START_TIMEOUT_S)
+        service.start_workers()
+        errors.print(f"server  {service.url}", highlight=False)
+        errors.print(f"token   {settings.admin_token_path}", highlight=False)
+        if demo:
+            code = _demo(service, settings)
+        else:
+            errors.print("Ctrl-C stops it", highlight=False)
+            try:
+                service.wait()
+            except KeyboardInterrupt:
+                code = 0
+    raise SystemExit(code)
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Data folder.")] = None,
+    auth: Annotated[bool | None, typer.Option(help="Ask for tokens.")] = None,
+) -> None:
+    """Run the server alone. What is not given comes from ORRERY_… variables."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("server.access").setLevel(logging.WARNING)
+    given = {"host": host, "port": port, "data": data, "auth": auth}
+    settings = ServerSettings(**{key: v for key, v in given.items() if v is not None})
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=3,
+    )
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def work(context: typer.Context) -> None:
+    """Run a worker; all options are those of `python -m worker`."""
+    os.execv(sys.executable, [sys.executable, "-m", "worker", *context.args])
+
+
+@app.command()
+def submit(
+    config: Annotated[Path, typer.Argument(help="JSON or TOML file, ours or AITimeStepper's.")],
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a field.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the job.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow it to its end.")] = False,
+    url: Url = URL,
+    data: Data = DATA,
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Submit a training job."""
+    fields = {**read_config_file(config), **dict(map(parse_override, assignments or []))}
+    Config.model_validate(fields)
+    with _client(url, data, token_file) as client:
+        job = client.submit(fields, **({"name": name} if name else {}))
+        for warning in job["warnings"]:
+            errors.print(f"warning: {warning}", highlight=False)
+        if watch:
+            if not as_json:
+                errors.print(job["id"], highlight=False)
+            job = _follow(client, job["id"], as_json)
+            raise SystemExit(EXIT_OF_STATUS[job["status"]])
+        _print(job if as_json else job["id"], as_json)
+
+
+@app.command()
+def jobs(
+    status: Annotated[list[str] | None, typer.Option(help="Only these states.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
+    url: Url = URL,
+    data: Data = DATA,
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """List jobs, newest first."""
+    with _client(url, data, token_file) as client:
+        page = client.jobs(limit=limit, **({"status": status} if status else {}))
+    _print(page if as_json else display.jobs_table(page["data"]), as_json)
+
+
+@app.command()
+def show(
+    job_id: JobArgument,
+    url: Url = URL,
+    data: Data = DATA,
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a job."""
+    with _client(url, data, token_file) as client:
+        job = client.job(job_id)
+    _print(job if as_json else display.job_table(job), as_json)
+    if job["result"] and not as_json:
+        console.print(display.scores_table(job["result"]))
+
+
+@app.command()
+def watch(
+    job_id: JobArgument,
+    url: Url = URL,
+    data: Data = DATA,
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Follow a job to its end; the exit code tells how it ended."""
+    with _client(url, data, token_file) as client:
+        job = _follow(client, job_id, as_json)
+    raise SystemExit(EXIT_OF_STATUS[job["status"]])
+
+
+@app.command()
+def metrics(
+    job_id: JobArgument,
+    key: Annotated[list[str] | None, typer.Option(help="Only these metrics.")] = None,
+    url: Url = URL,
+    data: Data = DATA,
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print a job's metrics, one epoch a line."""
+    with _client(url, data, token_file) as client:
+        rows = list(client.all_metrics(job_id, **({"keys": key} if key else {})))
+    _print(rows if as_json else display.metrics_table(rows), as_json)
+
+
+@app.command()
+def logs(
+    job_id: JobArgument, url: Url = URL, data: Data = DATA, token_file: TokenFile = None
+) -> None:
+    """Print what a job's training process printed."""
+    with _client(url, data, token_file) as client:
+        offset = 0
+        while piece := client.logs(job_id, offset):
+            sys.stdout.buffer.write(piece)
+            offset += len(piece)
+    sys.stdout.flush()
+
+
+@app.command()
+def cancel(
+    job_id: JobArgument,
+    force: Annotated[bool, typer.Option("--force", help="Kill it at once.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Until it is gone.")] = False,
+    url: Url = URL,
+    data: Data = DATA,
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Cancel a job."""
+    with _client(url, data, token_file) as client:
+        job = client.cancel(job_id, force=force)
+        if wait:
+            job = client.wait(job_id)
+    _print(job if as_json else f"{job['id']}: {job['status']}", as_json)
+
+
+@app.command()
+def checkpoints(
+    job_id: JobArgument,
+    download: Annotated[
+        Path | None, typer.Option(help="Save the files in this folder.", metavar="FOLDER")
+    ] = None,
+    url: Url = URL,
+    data: Data = DATA,
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """List a job's checkpoints, or download them."""
+    with _client(url, data, token_file) as client:
+        found: list[dict[str, Any]] = []
+        page = client.checkpoints(job_id)
+        found += page["data"]
+        while page["has_more"]:
+            page = client.checkpoints(job_id, after=page["last_id"])
+            found += page["data"]
+        _print(found if as_json else display.checkpoints_table(found), as_json)
+        if download is not None:
+            download.mkdir(parents=True, exist_ok=True)
+            for checkpoint in found:
+                target = download / Path(checkpoint["path"]).name
+                errors.print(str(client.download(checkpoint["id"], target)), highlight=False)
+
+
+def _demo(service: LocalService, settings: ServerSettings) -> int:
+    """Submit the demo over HTTP, follow it, and print what it trained."""
+    path = settings.data / DEMO_CONFIG
+    if not path.is_file():
+        path = Path(__file__).parent.parent / "data" / DEMO_CONFIG
+    token = settings.admin_token_path.read_text(encoding="utf-8").strip()
+    with Client(service.url, token) as client:
+        job = client.submit(read_config_file(path))
+        errors.print(f"job     {job['id']} ({path})", highlight=False)
+        job = display.watch(client, job["id"], console)
+        console.print(display.job_table(job))
+        console.print(display.checkpoints_table(client.checkpoints(job["id"])["data"]))
+        if job["result"]:
+            console.print(display.scores_table(job["result"]))
+    return EXIT_OF_STATUS[job["status"]]
+
+
+def _follow(client: Client, job_id: str, as_json: bool) -> dict[str, Any]:
+    if as_json:
+        job = client.wait(job_id)
+        _print(job, as_json=True)
+        return job
+    job = display.watch(client, job_id, console)
+    console.print(display.job_table(job))
+    if job["result"]:
+        console.print(display.scores_table(job["result"]))
+    return job
+
+
+def _client(url: str, data: Path, token_file: Path | None) -> Client:
+    token = os.environ.get("ORRERY_TOKEN")
+    if token_file is not None:
+        token = token_file.read_text(encoding="utf-8").strip()
+    elif token is None:
+        path = data / ".orrery" / "admin.token"
+        token = path.read_text(encoding="utf-8").strip() if path.is_file() else None
+    return Client(url, token)
+
+
+def _print(value: Any, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(f"{json.dumps(value, indent=2)}\n")
+    elif isinstance(value, str):
+        sys.stdout.write(f"{value}\n")
+    else:
+        console.print(value)
+
+
+def _interrupt() -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    errors.print(f"[red]error:[/red] {message}", highlight=False, markup=True, soft_wrap=True)
+    raise SystemExit(code)

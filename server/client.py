@@ -1,0 +1,228 @@
+"""Python client of the API: one method per call.
+
+with Client("http://127.0.0.1:8080", token) as orrery:
+    job = orrery.submit({"epochs": 100})
+    job = orrery.wait(job["id"])
+
+ClientError
+├── ServerUnreachable   no server answers at that address
+└── ApiProblem          the server said no; `.problem` is its answer
+"""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from server.states import TERMINAL
+
+Json = dict[str, Any]
+TIMEOUT_S = 30.0
+LONG_POLL_S = 20.0
+
+
+class ClientError(Exception):
+    """Base of what a call can fail with."""
+
+
+class ServerUnreachable(ClientError):
+    """No server answers at that address."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(f"no server answers at {url} ({reason}); is it running?")
+
+
+class ApiProblem(ClientError):
+    """The server said no."""
+
+    def __init__(self, status: int, problem: Json) -> None:
+        self.status, self.problem = status, problem
+        lines = [str(problem.get("detail") or problem.get("title") or f"HTTP {status}")]
+        errors = problem.get("errors", [])
+        if len(errors) > 1:
+            lines += [f"  {error['pointer']}: {error['detail']}" for error in errors]
+        super().__init__("\n".join(lines))
+
+    @property
+    def code(self) -> str:
+        """The problem's code, for programs."""
+        return self.problem.get("code", "")
+
+
+class Client:
+    """Talks to one server with one token."""
+
+    def __init__(
+        self, url: str, token: str | None = None, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self.url = url.rstrip("/")
+        self._http = httpx.Client(
+            base_url=self.url,
+            headers=headers,
+            timeout=TIMEOUT_S,
+            transport=transport,
+            trust_env=False,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def health(self) -> Json:
+        """Whether the service answers."""
+        return self._call("GET", "/healthz").json()
+
+    def version(self) -> Json:
+        """What runs there."""
+        return self._call("GET", "/version").json()
+
+    def config_schema(self) -> Json:
+        """JSON Schema of a Config."""
+        return self._call("GET", "/v1/schemas/config").json()
+
+    def submit(self, config: Json, idempotency_key: str | None = None, **options: Any) -> Json:
+        """Submit a job; options are the other fields of a submission."""
+        headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
+        body = {"config": config, **options}
+        return self._call("POST", "/v1/jobs", json=body, headers=headers).json()
+
+    def validate(self, config: Json, **options: Any) -> Json:
+        """What would run."""
+        return self._call("POST", "/v1/jobs/validate", json={"config": config, **options}).json()
+
+    def jobs(self, **filters: Any) -> Json:
+        """A page of jobs, newest first."""
+        return self._call("GET", "/v1/jobs", params=filters).json()
+
+    def job(self, job_id: str, **parameters: Any) -> Json:
+        """A job, whole."""
+        return self._call("GET", f"/v1/jobs/{job_id}", params=parameters).json()
+
+    def job_with_version(self, job_id: str, **parameters: Any) -> tuple[Json, str]:
+        """A job and its version; with `wait` and `version`, once it differs from that version."""
+        answer = self._call("GET", f"/v1/jobs/{job_id}", params=parameters)
+        return answer.json(), answer.headers["ETag"].strip('W/"')
+
+    def wait(self, job_id: str) -> Json:
+        """The job, once it is over."""
+        job, version = self.job_with_version(job_id)
+        while job["status"] not in TERMINAL:
+            job, version = self.job_with_version(job_id, wait=LONG_POLL_S, version=version)
+        return job
+
+    def cancel(self, job_id: str, **options: Any) -> Json:
+        """Cancel a job; options are grace_s and force."""
+        return self._call("POST", f"/v1/jobs/{job_id}/cancel", json=options).json()
+
+    def metrics(self, job_id: str, **parameters: Any) -> Json:
+        """A page of epochs."""
+        return self._call("GET", f"/v1/jobs/{job_id}/metrics", params=parameters).json()
+
+    def all_metrics(self, job_id: str, **parameters: Any) -> Iterator[Json]:
+        """Every epoch, in order."""
+        after = -1
+        while True:
+            page = self.metrics(job_id, after=after, **parameters)
+            yield from page["data"]
+            if not page["has_more"]:
+                return
+            after = page["last_epoch"]
+
+    def events(self, job_id: str, **parameters: Any) -> Json:
+        """A page of events."""
+        return self._call("GET", f"/v1/jobs/{job_id}/events", params=parameters).json()
+
+    def logs(self, job_id: str, offset: int = 0) -> bytes:
+        """Log bytes from an offset."""
+        path = f"/v1/jobs/{job_id}/logs"
+        return self._call("GET", path, params={"offset": offset}).content
+
+    def checkpoints(self, job_id: str, **parameters: Any) -> Json:
+        """A page of checkpoints."""
+        return self._call("GET", f"/v1/jobs/{job_id}/checkpoints", params=parameters).json()
+
+    def checkpoint(self, checkpoint_id: str) -> Json:
+        """One checkpoint."""
+        return self._call("GET", f"/v1/checkpoints/{checkpoint_id}").json()
+
+    def download(self, checkpoint_id: str, target: Path) -> Path:
+        """Save a checkpoint's file; appears under its name only when it is whole."""
+        path = f"/v1/checkpoints/{checkpoint_id}/content"
+        partial = target.with_name(f".{target.name}.part")
+        try:
+            with self._http.stream("GET", path) as answer, partial.open("wb") as file:
+                if not answer.is_success:
+                    answer.read()
+                    raise _problem(answer)
+                for piece in answer.iter_bytes():
+                    file.write(piece)
+            return partial.replace(target)
+        except httpx.TransportError as error:
+            raise ServerUnreachable(self.url, type(error).__name__) from error
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def workers(self) -> Json:
+        """Every worker."""
+        return self._call("GET", "/v1/workers").json()
+
+    def tokens(self) -> Json:
+        """Every token, without secrets."""
+        return self._call("GET", "/v1/tokens").json()
+
+    def create_token(self, name: str, role: str, expires_in_s: float | None = None) -> Json:
+        """A new token, with its secret."""
+        body = {"name": name, "role": role, "expires_in_s": expires_in_s}
+        return self._call("POST", "/v1/tokens", json=body).json()
+
+    def revoke_token(self, token_id: str) -> Json:
+        """Revoke a token."""
+        return self._call("DELETE", f"/v1/tokens/{token_id}").json()
+
+    def wait_until_ready(self, seconds: float) -> None:
+        """Return once the service answers.
+
+        Raises:
+            ServerUnreachable: it does not within the time.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                self.health()
+            except ServerUnreachable:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+            else:
+                return
+
+    def _call(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            answer = self._http.request(method, path, **options)
+        except httpx.TransportError as error:
+            raise ServerUnreachable(self.url, type(error).__name__) from error
+        if not answer.is_success:
+            raise _problem(answer)
+        return answer
+
+
+def _problem(answer: httpx.Response) -> ApiProblem:
+    try:
+        return ApiProblem(answer.status_code, answer.json())
+    except ValueError:
+        return ApiProblem(answer.status_code, {"detail": answer.text[:200]})

@@ -1,0 +1,185 @@
+"""How the command line shows things to people."""
+
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from server.client import Client
+from server.states import TERMINAL
+
+Json = dict[str, Any]
+POLL_S = 1.0
+COLOURS = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "cyan"}
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds for people: `1:02:03`, `2:03`, `3.2 s`."""
+    if seconds is None:
+        return "-"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def number(value: float | None, form: str) -> str:
+    """A value, or a dash."""
+    return "-" if value is None else format(value, form)
+
+
+def status_text(status: str) -> str:
+    """A status in its colour."""
+    colour = COLOURS.get(status, "white")
+    return f"[{colour}]{status}[/{colour}]"
+
+
+def jobs_table(jobs: list[Json]) -> Table:
+    """Jobs, one a line."""
+    table = Table("id", "name", "status", "epochs", "attempt", "created", box=None)
+    for job in jobs:
+        progress = job["progress"]
+        created = datetime.fromisoformat(job["created_at"]).astimezone()
+        table.add_row(
+            job["id"],
+            job["name"] or "-",
+            status_text(job["status"]),
+            f"{progress['epochs_done']}/{progress['epochs_total']}",
+            str(job["attempt"]),
+            f"{created:%Y-%m-%d %H:%M:%S}",
+        )
+    return table
+
+
+def job_table(job: Json) -> Table:
+    """A job, one field a line."""
+    table = Table("field", "value", box=None, show_header=False)
+    progress = job["progress"]
+    table.add_row("id", job["id"])
+    table.add_row("name", job["name"] or "-")
+    table.add_row("status", status_text(job["status"]))
+    if job["phase"]:
+        table.add_row("phase", job["phase"])
+    if job["queue_position"] is not None:
+        table.add_row("queue position", str(job["queue_position"]))
+    table.add_row("epochs", f"{progress['epochs_done']}/{progress['epochs_total']}")
+    table.add_row("attempt", str(job["attempt"]))
+    if job["eta_s"] is not None:
+        table.add_row("time left", duration(job["eta_s"]))
+    if job["failure"]:
+        table.add_row("failure", f"{job['failure']['code']}: {job['failure']['detail']}")
+    elif job["stop_reason"]:
+        table.add_row("stop reason", job["stop_reason"])
+    for warning in job["warnings"]:
+        table.add_row("warning", warning)
+    for name, value in (job["latest_metrics"] or {}).items():
+        table.add_row(name, number(value, "g"))
+    if job["latest_checkpoint"]:
+        table.add_row("latest checkpoint", job["latest_checkpoint"]["path"])
+    return table
+
+
+def metrics_table(rows: list[Json]) -> Table:
+    """Epochs, one a line."""
+    names = list(rows[0]) if rows else ["epoch"]
+    table = Table(*names, box=None)
+    for row in rows:
+        table.add_row(*(number(row[name], ".4g") for name in names))
+    return table
+
+
+def checkpoints_table(checkpoints: list[Json]) -> Table:
+    """Checkpoints, one a line."""
+    table = Table("id", "epoch", "bytes", "path", box=None)
+    for checkpoint in checkpoints:
+        table.add_row(
+            checkpoint["id"],
+            str(checkpoint["epoch"]),
+            f"{checkpoint['bytes']:,}",
+            checkpoint["path"],
+        )
+    return table
+
+
+def scores_table(result: Json) -> Table:
+    """The figure of merit on held-out systems, beside the free-fall criterion's."""
+    table = Table("on held-out systems", "efficiency η", "violation rate V", title_justify="left")
+    stepper, classical = result["stepper"], result["free_fall"]
+
+    def row(name: str, efficiency: float, violation: float) -> None:
+        table.add_row(name, f"{efficiency:.3f}", f"{violation:.2%}")
+
+    row("trained stepper, as it is", stepper["efficiency"], stepper["violation_rate"])
+    for name, scores in (("trained stepper", stepper), ("free-fall criterion", classical)):
+        efficiency, violation = scores["calibrated_efficiency"], scores["calibrated_violation_rate"]
+        row(f"{name}, calibrated to V <= 0.1 %", efficiency, violation)
+    return table
+
+
+def epoch_line(row: Json) -> str:
+    """One epoch as a line of text."""
+    return (
+        f"epoch {row['epoch']}: {number(row['epoch_time'], '.2f')} s, "
+        f"collected {row['part1/trajectory_length']} "
+        f"at {number(row['part1/acceptance_rate'], '.1%')} acceptance, "
+        f"{row['part2/iterations']} iterations, "
+        f"{number(row['part2/final_pass_rate'], '.1%')} pass"
+    )
+
+
+def watch(client: Client, job_id: str, console: Console) -> Json:
+    """Follow a job to its end: a live bar on a terminal, a line per epoch elsewhere."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[metrics]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    last_epoch, last_status = -1, ""
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(job_id, total=None, metrics="")
+        version: str | None = None
+        while True:
+            parameters = {} if version is None else {"wait": POLL_S, "version": version}
+            job, version = client.job_with_version(job_id, **parameters)
+            if job["status"] != last_status and not console.is_terminal:
+                console.print(f"{job_id}: {job['status']}", highlight=False)
+            last_status = job["status"]
+            page = client.metrics(job_id, after=last_epoch)
+            if not console.is_terminal:
+                for row in page["data"]:
+                    console.print(epoch_line(row), highlight=False)
+            last_epoch = last_epoch if page["last_epoch"] is None else page["last_epoch"]
+            _show(progress, task, job)
+            if last_status in TERMINAL and not page["has_more"]:
+                return job
+
+
+def _show(progress: Progress, task: TaskID, job: Json) -> None:
+    latest = job["latest_metrics"]
+    shown = ""
+    if latest is not None:
+        shown = f"{latest['part2/final_pass_rate']:.1%} pass"
+    where = f" ({job['phase']})" if job["phase"] else ""
+    progress.update(
+        task,
+        total=job["progress"]["epochs_total"],
+        completed=job["progress"]["epochs_done"],
+        description=f"{job['name'] or job['id']}: {job['status']}{where}",
+        metrics=shown,
+    )

@@ -1,0 +1,168 @@
+"""Server and workers on this machine, kept running: `orrery up`."""
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import FrameType, TracebackType
+from typing import Self
+
+from server.settings import ServerSettings
+
+STOP_TIMEOUT_S = 20.0
+RESTART_DELAY_S = 0.5
+STABLE_AFTER_S = 10.0
+MOST_QUICK_DEATHS = 5
+PR_SET_PDEATHSIG = 1
+
+
+class ServiceFailed(Exception):
+    """A process of the service dies as often as it is started."""
+
+    def __init__(self, name: str, code: int) -> None:
+        super().__init__(f"the {name} keeps ending (exit code {code}); its output says why")
+
+
+@dataclass
+class Supervised:
+    """One process that is started again when it dies."""
+
+    name: str
+    command: list[str]
+    process: "subprocess.Popen[bytes] | None" = None
+    started_at: float = 0.0
+    quick_deaths: int = 0
+
+    def start(self) -> None:
+        """Start it; it gets SIGTERM when this process dies."""
+        self.started_at = time.monotonic()
+        self.process = subprocess.Popen(
+            self.command,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is ours to pass on
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call, before any thread
+        )
+
+    def restart_if_dead(self) -> None:
+        """Start it again where it died.
+
+        Raises:
+            ServiceFailed: it keeps dying right after its start.
+        """
+        if self.process is None or self.process.poll() is None:
+            return
+        quick = time.monotonic() - self.started_at < STABLE_AFTER_S
+        self.quick_deaths = self.quick_deaths + 1 if quick else 0
+        if self.quick_deaths >= MOST_QUICK_DEATHS:
+            raise ServiceFailed(self.name, self.process.returncode)
+        self.start()
+
+    def stop(self) -> None:
+        """Ask it to end, and wait; kill it where it does not."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.terminate()
+        try:
+            self.process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+@dataclass
+class LocalService:
+    """A server and its workers; a context manager that ends them cleanly."""
+
+    settings: ServerSettings
+    workers: int
+    processes: list[Supervised] = field(default_factory=list)
+    failure: ServiceFailed | None = None
+
+    def __post_init__(self) -> None:
+        self._stopping = threading.Event()
+        self._monitor = threading.Thread(target=self._keep_running, name="supervisor")
+        settings = self.settings
+        python = [sys.executable, "-m"]
+        data, port = str(settings.data), str(settings.port)
+        serve = ["server", "serve", "--host", settings.host, "--port", port, "--data", data]
+        if not settings.auth:
+            serve.append("--no-auth")
+        self.processes = [Supervised("server", [*python, *serve])]
+        threads = max(1, (os.cpu_count() or 1) // max(self.workers, 1))
+        for number in range(self.workers):
+            work = ["worker", "--server", self.url, "--data", data, "--name", f"up-{number}"]
+            work += ["--token-file", str(settings.worker_token_path), "--threads", str(threads)]
+            self.processes.append(Supervised(f"worker {number}", [*python, *work]))
+
+    @property
+    def url(self) -> str:
+        """The server's address."""
+        host = "127.0.0.1" if self.settings.host in {"0.0.0.0", "::"} else self.settings.host  # noqa: S104
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.settings.port}"
+
+    def start_server(self) -> None:
+        """Start the server alone; workers need the token that it makes."""
+        self.processes[0].start()
+
+    def start_workers(self) -> None:
+        """Start the workers, and from now on start again what dies."""
+        for worker in self.processes[1:]:
+            worker.start()
+        self._monitor.start()
+
+    def wait(self) -> None:
+        """Until something keeps failing."""
+        while self.failure is None:
+            time.sleep(0.2)
+        raise self.failure
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stopping.set()
+        if self._monitor.is_alive():
+            self._monitor.join()
+        for process in reversed(self.processes):  # workers first: they hand back their jobs
+            process.stop()
+
+    def _keep_running(self) -> None:
+        while not self._stopping.wait(RESTART_DELAY_S):
+            for process in self.processes:
+                try:
+                    process.restart_if_dead()
+                except ServiceFailed as error:
+                    self.failure = error
+                    return
+
+
+def free_port(host: str) -> int:
+    """A port that nobody listens on right now."""
+    with socket.create_server((host, 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def on_termination(action: Callable[[], None]) -> None:
+    """Call `action` on SIGTERM, as Ctrl-C does on SIGINT."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        action()
+
+    signal.signal(signal.SIGTERM, handle)
+
+
+def _die_with_parent() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

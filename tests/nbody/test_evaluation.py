@@ -1,0 +1,149 @@
+"""The figure of merit: what a perfect stepper scores, and what is known of the simple criteria."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nbody.config import Config
+from nbody.evaluation import HeldOut, evaluate, held_out_states, score
+from nbody.features import free_fall_time
+from nbody.initial_conditions import initial_particle
+from nbody.model_adapter import ModelAdapter
+from nbody.stepper import Stepper
+
+POPULATION = Config(
+    initial_conditions="kepler_ensemble",
+    e_min=0.6,
+    e_max=0.95,
+    a_min=0.8,
+    a_max=1.2,
+    energy_threshold=2e-4,
+)
+
+
+@pytest.fixture(scope="module")
+def held_out() -> HeldOut:
+    return held_out_states(POPULATION, seed=0, systems=32)
+
+
+def free_fall(part: HeldOut) -> Tensor:
+    return 0.05 * free_fall_time(part.states.position, part.states.mass, 0.0)
+
+
+class TimeScale(nn.Module):
+    """A constant fraction of the reference time in the last column of the features."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 0.05 * x[:, -1:].exp()
+
+
+def test_a_perfect_stepper_has_efficiency_one_and_violates_nothing(held_out: HeldOut) -> None:
+    found = score(lambda part: part.dt_star * (1 - 1e-6), held_out)
+    assert found.efficiency == pytest.approx(1.0, abs=1e-5)
+    assert found.calibrated_efficiency == pytest.approx(1.0, abs=1e-3)
+    assert found.calibration_factor == pytest.approx(1.0, abs=1e-3)
+    assert found.violation_rate == found.overshoot_rate == 0
+
+
+def test_half_the_step_is_half_the_efficiency_until_it_is_calibrated(held_out: HeldOut) -> None:
+    found = score(lambda part: part.dt_star / 2, held_out)
+    assert found.efficiency == pytest.approx(0.5)
+    assert found.violation_rate == 0
+    assert found.calibration_factor == pytest.approx(2.0, abs=2e-3)
+    assert found.calibrated_efficiency == pytest.approx(1.0, abs=1e-3)
+
+
+def test_double_the_step_overshoots_everywhere_and_mostly_violates(held_out: HeldOut) -> None:
+    found = score(lambda part: 2 * part.dt_star, held_out)
+    assert found.overshoot_rate == 1
+    assert 0.9 < found.violation_rate <= 1
+    assert found.efficiency == pytest.approx(2.0)
+    assert found.calibration_factor == pytest.approx(0.5, abs=1e-3)
+
+
+def test_efficiency_counts_steps_and_does_not_average_steps(held_out: HeldOut) -> None:
+    """Every other step ten times too short makes about 5.5 times the steps."""
+    dt = held_out.dt_star.clone()
+    dt[::2] /= 10
+    share = (held_out.weight / held_out.dt_star)[::2].sum()
+    share = float(share / (held_out.weight / held_out.dt_star).sum())
+    assert held_out.efficiency(dt) == pytest.approx(1 / (1 + 9 * share))
+    assert share == pytest.approx(0.5, abs=0.1)
+
+
+def test_a_violation_is_an_error_at_the_threshold_and_beyond(held_out: HeldOut) -> None:
+    dt = torch.where(
+        torch.arange(len(held_out.dt_star)) % 4 == 0,
+        held_out.dt_star * (1 + 1e-4),
+        held_out.dt_star * (1 - 1e-4),
+    )
+    assert held_out.violation_rate(dt) == pytest.approx(0.25)
+    assert held_out.overshoot_rate(dt) == pytest.approx(0.25)
+
+
+def test_a_step_that_is_not_a_number_violates(held_out: HeldOut) -> None:
+    assert held_out.violation_rate(torch.full_like(held_out.dt_star, math.nan)) == 1
+
+
+@pytest.mark.parametrize(
+    ("eccentricity", "steps"), [(0.6, 69.8), (0.8, 115.3), (0.9, 169.4), (0.95, 236.1)]
+)
+def test_the_oracle_takes_the_known_number_of_steps_for_an_orbit(
+    eccentricity: float, steps: float
+) -> None:
+    config = Config(initial_conditions="kepler", eccentricity=eccentricity, semi_major=1.0)
+    held_out = held_out_states(config, seed=0, systems=64)
+    period = 2 * math.pi * math.sqrt(0.5)
+    mean_rate = float((held_out.weight / held_out.dt_star).sum() / held_out.weight.sum())
+    assert period * mean_rate == pytest.approx(steps, rel=0.02)
+
+
+def test_the_free_fall_criterion_reaches_what_is_known_of_it() -> None:
+    found = score(free_fall, held_out_states(POPULATION, seed=0, systems=256))
+    assert found.calibrated_efficiency == pytest.approx(0.44, abs=0.03)
+    assert found.calibrated_violation_rate < 0.005
+
+
+def test_a_constant_factor_on_the_criterion_does_not_change_its_calibrated_score(
+    held_out: HeldOut,
+) -> None:
+    found, scaled = (score(lambda part, f=f: f * free_fall(part), held_out) for f in (1.0, 7.0))
+    assert scaled.calibrated_efficiency == pytest.approx(found.calibrated_efficiency, rel=1e-6)
+    assert scaled.calibration_factor == pytest.approx(found.calibration_factor / 7, rel=1e-6)
+
+
+def test_a_stepper_is_scored_beside_the_free_fall_criterion() -> None:
+    """Our reference time is t_ff (r/a)^(1/3) on a Kepler orbit, which is known to reach 0.54."""
+    found = evaluate(Stepper(TimeScale(), ModelAdapter(POPULATION)), seed=3, systems=32)
+    assert found["stepper"]["calibrated_efficiency"] == pytest.approx(0.54, abs=0.03)
+    free_fall = found["free_fall"]["calibrated_efficiency"]
+    assert free_fall < found["stepper"]["calibrated_efficiency"]
+
+
+def test_held_out_orbits_are_reproducible_and_not_those_of_training(held_out: HeldOut) -> None:
+    again = held_out_states(POPULATION, seed=0, systems=32)
+    assert torch.equal(again.states.position, held_out.states.position)
+    other = held_out_states(POPULATION, seed=1, systems=32)
+    assert not torch.equal(other.states.position, held_out.states.position)
+    trained = initial_particle(POPULATION.model_copy(update={"num_orbits": 32}), seed=0)
+    energies = set(trained.total_energy_batch().mul(1e9).round().tolist())
+    assert energies.isdisjoint(held_out.states.energy.mul(1e9).round().tolist())
+
+
+def test_held_out_states_are_uniform_in_time() -> None:
+    config = Config(initial_conditions="kepler", eccentricity=0.9, semi_major=1.0)
+    states = held_out_states(config, seed=0, systems=16).states
+    radius = (states.position[:, 0] - states.position[:, 1]).norm(dim=-1)
+    mean_radius = 1 + 0.9**2 / 2  # time average along the orbit
+    assert float(radius.mean()) == pytest.approx(mean_radius, abs=1e-3)
+
+
+def test_a_system_without_a_closed_orbit_is_scored_along_its_path() -> None:
+    config = Config(initial_conditions="figure_eight")
+    found = held_out_states(config, seed=0, systems=2)
+    energy = found.states.energy
+    torch.testing.assert_close(energy, torch.full_like(energy, -1.28714199), rtol=1e-3, atol=0)
+    perfect = score(lambda part: part.dt_star * (1 - 1e-6), found)
+    assert perfect.efficiency == pytest.approx(1.0, abs=1e-5)

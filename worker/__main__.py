@@ -1,0 +1,48 @@
+"""`python -m worker`: run the agent until SIGTERM or SIGINT."""
+
+import logging
+import signal
+import sys
+import threading
+
+from worker.agent import Agent, AlreadyRunning
+from worker.attempt import processes
+from worker.client import Client, ServerRefused
+from worker.settings import InvalidSettings, read_settings
+
+
+def main() -> int:
+    """Work until told to stop; returns the exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    try:
+        settings = read_settings()
+    except InvalidSettings as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    processes.set_forkserver_preload(["worker.training_child"])  # torch is imported while idle
+    with Client(settings.server, settings.token) as client:
+        agent = Agent(settings, client)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: threading.Thread(target=agent.stop).start())
+        try:
+            _warm_up()
+            agent.run()
+        except (AlreadyRunning, ServerRefused) as error:
+            sys.stderr.write(f"error: {error}\n")
+            return 1
+    return 0
+
+
+def _warm_up() -> None:
+    """Start the fork server, so that the first job finds torch imported."""
+    first = processes.Process(target=_nothing)
+    first.start()
+
+
+def _nothing() -> None:
+    """What the first process does."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,205 @@
+"""The agent: one per host. Claims jobs for its slots and supervises one training process per slot.
+
+A training process never talks to the server; the agent reads its spool and reports. When the agent
+dies, its processes die with it, and the next agent of the same name finishes what the spool still
+holds and hands the job back at once, without waiting for the lease to run out.
+"""
+
+import fcntl
+import logging
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from importlib.metadata import version
+from uuid import uuid4
+
+from server.schemas import Assignment, Gpu, Outcome, WorkerRegistration, WorkerTerms
+from server.states import StopReason
+from worker.attempt import Attempt
+from worker.client import Client, LeaseLost, NotRegistered, ServerRefused, Unreachable
+from worker.reporter import Reporter
+from worker.settings import WorkerSettings
+
+CLAIM_WAIT_S = 20.0
+FIRST_BACK_OFF_S, LONGEST_BACK_OFF_S = 0.2, 10.0
+FAREWELL_S = 5.0  # for the last reports, when the agent itself must end
+
+logger = logging.getLogger(__name__)
+
+
+class AlreadyRunning(Exception):
+    """Another agent works under this name in this data folder."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"another worker named {name!r} runs here; give this one another --name")
+
+
+class BackOff:
+    """Waits longer after each failure; `stopping` ends a wait at once."""
+
+    def __init__(self, stopping: threading.Event) -> None:
+        self._stopping = stopping
+        self._delay = FIRST_BACK_OFF_S
+
+    def wait(self) -> None:
+        """Wait, and wait twice as long next time."""
+        self._stopping.wait(self._delay)
+        self._delay = min(2 * self._delay, LONGEST_BACK_OFF_S)
+
+    def reset(self) -> None:
+        """It worked."""
+        self._delay = FIRST_BACK_OFF_S
+
+
+class Agent:
+    """Claims and supervises until `stop` is called."""
+
+    def __init__(self, settings: WorkerSettings, client: Client) -> None:
+        self._settings, self._client = settings, client
+        self._stopping = threading.Event()
+        self._gpus = find_gpus()
+
+    def run(self) -> None:
+        """Work until told to stop.
+
+        Raises:
+            AlreadyRunning, ServerRefused
+        """
+        folder = self._settings.state_folder
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise AlreadyRunning(self._settings.name) from None
+            terms = self._register()
+            if terms is None:
+                return
+            self._hand_back_leftovers()
+            slots = [
+                threading.Thread(target=self._work, args=(slot, terms), name=f"slot-{slot}")
+                for slot in range(self._settings.slots)
+            ]
+            for slot in slots:
+                slot.start()
+            for slot in slots:
+                slot.join()
+
+    def stop(self) -> None:
+        """Stop the training processes after their epoch, hand the jobs back, and end."""
+        self._stopping.set()
+
+    def _register(self) -> WorkerTerms | None:
+        registration = WorkerRegistration(
+            name=self._settings.name,
+            host=socket.gethostname()[:200],
+            slots=self._settings.slots,
+            gpus=self._gpus,
+            versions={name: version(name) for name in ("orrery", "torch")},
+        )
+        back_off = BackOff(self._stopping)
+        while not self._stopping.is_set():
+            try:
+                terms = self._client.register(registration)
+            except Unreachable as error:
+                logger.warning("cannot register: %s; trying again", error)
+                back_off.wait()
+            else:
+                logger.info("registered as %s", terms.id)
+                return terms
+        return None
+
+    def _work(self, slot: int, terms: WorkerTerms) -> None:
+        """One slot: claim, supervise, again."""
+        back_off = BackOff(self._stopping)
+        claim_id = uuid4().hex
+        while not self._stopping.is_set():
+            try:
+                assignment = self._client.claim(terms.id, claim_id, CLAIM_WAIT_S)
+            except NotRegistered:
+                again = self._register()
+                if again is not None:
+                    terms = again
+                continue
+            except (Unreachable, ServerRefused) as error:
+                logger.warning("cannot claim: %s; trying again", error)
+                back_off.wait()
+                continue
+            back_off.reset()
+            if assignment is not None:
+                self._supervise(slot, assignment, terms)
+                claim_id = uuid4().hex
+
+    def _supervise(self, slot: int, assignment: Assignment, terms: WorkerTerms) -> None:
+        logger.info("job %s, attempt %d", assignment.job, assignment.attempt)
+        gpu = slot % len(self._gpus) if self._gpus else None
+        state = self._settings.state_folder / assignment.lease_id
+        attempt = Attempt(assignment, terms, self._settings, state, gpu, self._stopping)
+        reporter = Reporter(self._client, assignment.lease_id, state)
+        try:
+            outcome = attempt.supervise(reporter)
+            self._settle(reporter, outcome)
+        except LeaseLost:
+            logger.warning("the lease of job %s is lost; its process is ended", assignment.job)
+            attempt.kill()
+        except ServerRefused:
+            logger.exception("the server refused the reports of job %s", assignment.job)
+            attempt.kill()
+        finally:
+            attempt.close()
+        if not reporter.unsettled:
+            shutil.rmtree(state, ignore_errors=True)
+
+    def _settle(self, reporter: Reporter, outcome: Outcome) -> None:
+        """Deliver all that is left and the outcome, as long as it takes; a farewell is short."""
+        back_off = BackOff(self._stopping)
+        farewell_until: float | None = None
+        while True:
+            try:
+                reporter.settle(outcome)
+            except Unreachable as error:
+                logger.warning("cannot deliver an outcome: %s; trying again", error)
+                if self._stopping.is_set():
+                    farewell_until = farewell_until or time.monotonic() + FAREWELL_S
+                    if time.monotonic() > farewell_until:
+                        return
+                    time.sleep(FIRST_BACK_OFF_S)
+                else:
+                    back_off.wait()
+            else:
+                return
+
+    def _hand_back_leftovers(self) -> None:
+        """Attempts of an agent that died: deliver what their spools hold, hand the jobs back."""
+        for state in sorted(self._settings.state_folder.glob("lease_*")):
+            reporter = Reporter(self._client, state.name, state)
+            outcome = reporter.recorded_outcome() or Outcome(
+                status="failed",
+                stop_reason=StopReason.WORKER_LOST,
+                detail="the worker's agent died and was started again",
+            )
+            try:
+                self._settle(reporter, outcome)
+            except ServerRefused as error:
+                logger.info("an earlier attempt was taken over already: %s", error)
+            shutil.rmtree(state, ignore_errors=True)
+
+
+def find_gpus() -> list[Gpu]:
+    """The host's NVIDIA GPUs, as its driver's own tool names them."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return []
+    query = [tool, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        output = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
+    except (subprocess.SubprocessError, OSError):
+        return []
+    gpus: list[Gpu] = []
+    for row in output.stdout.splitlines():
+        name, _, mebibytes = row.rpartition(",")
+        if mebibytes.strip().isdigit():
+            gpus.append(Gpu(name=name.strip()[:200], memory_bytes=int(mebibytes) * 2**20))
+    return gpus

@@ -1,0 +1,173 @@
+"""One attempt of one job: start the training process, watch it, end it when it must end."""
+
+import logging
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from multiprocessing.connection import wait
+from pathlib import Path
+
+from server.schemas import Assignment, Outcome, ReportAnswer, WorkerTerms
+from server.states import StopReason
+from worker import training_child
+from worker.client import Unreachable
+from worker.reporter import Reporter
+from worker.settings import WorkerSettings
+from worker.spool import Progress, SpoolWriter
+
+SHUTDOWN_GRACE_S = 8.0  # for the process to end its epoch, when the agent itself must end
+RUNTIME_GRACE_S = 8.0
+
+logger = logging.getLogger(__name__)
+
+processes = multiprocessing.get_context("forkserver")
+
+
+class Attempt:
+    """A training process and what is known of it."""
+
+    def __init__(
+        self,
+        assignment: Assignment,
+        terms: WorkerTerms,
+        settings: WorkerSettings,
+        state: Path,
+        gpu: int | None,
+        stopping: threading.Event,
+    ) -> None:
+        self._assignment, self._terms, self._stopping = assignment, terms, stopping
+        self._state = state
+        self._started_at = time.monotonic()
+        self._stop_reason: StopReason | None = None  # why this side is ending the process
+        self._kill_at: float | None = None
+        self._progress = Progress(state / "progress")
+        self._last_progress: tuple[int, str] | None = None
+        self._progress_at = self._started_at
+        state.mkdir(parents=True, exist_ok=True)
+        (state / "spool.jsonl").touch()
+        workplace = training_child.Workplace(
+            assignment=assignment.model_dump_json(by_alias=True),
+            data=str(settings.data.resolve()),
+            state=str(state.resolve()),
+            parent=os.getpid(),
+            threads=settings.threads,
+            visible_gpu=gpu,
+        )
+        self._process = processes.Process(target=training_child.run, args=(workplace,))
+        self._process.start()
+        if assignment.config.wandb:
+            self._start_wandb()
+
+    def supervise(self, reporter: Reporter) -> Outcome:
+        """Report until the process is gone; returns how it ended.
+
+        Raises:
+            LeaseLost, ServerRefused
+        """
+        interval = self._terms.heartbeat_interval_s
+        while self._process.is_alive():
+            wait([self._process.sentinel], timeout=interval)
+            try:
+                self._obey(reporter.deliver())
+            except Unreachable as error:
+                logger.warning("cannot report: %s; the spool keeps it", error)
+            self._check_time()
+        self._process.join()
+        self._kill_group()  # whatever the process may have left behind
+        outcome = self._outcome(reporter)
+        if reporter.recorded_outcome() is None:  # those who follow the spool learn of the end
+            spool = SpoolWriter(self._state / "spool.jsonl")
+            spool.append("outcome", outcome.model_dump(mode="json"))
+            spool.close()
+        return outcome
+
+    def kill(self) -> None:
+        """End the process and its group at once."""
+        self._kill_group()
+        self._process.join()
+
+    def close(self) -> None:
+        """Let go of the process; the W&B process may finish its uploads by itself."""
+        self._process.close()
+
+    def _obey(self, answer: ReportAnswer) -> None:
+        if answer.command is not None:
+            self._end(StopReason.USER, answer.command.grace_s)
+
+    def _check_time(self) -> None:
+        now = time.monotonic()
+        progress = self._progress.read()
+        if progress != self._last_progress:
+            self._last_progress, self._progress_at = progress, now
+        left = self._assignment.runtime_left_s
+        if self._stopping.is_set():
+            self._end(StopReason.WORKER_LOST, SHUTDOWN_GRACE_S)
+        elif left is not None and now - self._started_at > left:
+            self._end(StopReason.MAX_RUNTIME, RUNTIME_GRACE_S)
+        elif now - self._progress_at > self._terms.stall_timeout_s:
+            self._end(StopReason.STALLED, 0.0)
+        if self._kill_at is not None and now >= self._kill_at:
+            self._kill_group()
+
+    def _end(self, reason: StopReason, grace_s: float) -> None:
+        """Ask the process to leave; the first reason stands, the shortest grace counts."""
+        kill_at = time.monotonic() + grace_s
+        if self._stop_reason is None:
+            logger.info("ending job %s: %s", self._assignment.job, reason)
+            self._stop_reason = reason
+            self._signal(signal.SIGTERM)
+        self._kill_at = kill_at if self._kill_at is None else min(self._kill_at, kill_at)
+
+    def _outcome(self, reporter: Reporter) -> Outcome:
+        recorded = reporter.recorded_outcome()
+        stopped = recorded is None or recorded.status == "stopped"
+        if self._stop_reason is None or not stopped:
+            return recorded or self._crash()
+        if self._stop_reason is StopReason.MAX_RUNTIME:
+            detail = "the job's max_runtime_s is over; its last checkpoint is kept"
+            return Outcome(status="failed", stop_reason=StopReason.MAX_RUNTIME, detail=detail)
+        if self._stop_reason is StopReason.STALLED:
+            seconds = self._terms.stall_timeout_s
+            detail = f"the training process made no progress for {seconds:g} s"
+            return Outcome(status="failed", stop_reason=StopReason.STALLED, detail=detail)
+        return Outcome(status="stopped", stop_reason=StopReason.USER)
+
+    def _crash(self) -> Outcome:
+        code = self._process.exitcode
+        if code == training_child.EXIT_DISK_FULL:
+            detail = "the disk of the data folder is full; free some space and retry"
+            return Outcome(status="failed", stop_reason=StopReason.DISK_FULL, detail=detail)
+        how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+        detail = f"the training process died ({how}) without saying why"
+        return Outcome(status="failed", stop_reason=StopReason.WORKER_LOST, detail=detail)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process.pid is not None and self._process.is_alive():
+            os.kill(self._process.pid, number)
+
+    def _kill_group(self) -> None:
+        """The process leads its own group from its first moment on; before that it is killed alone."""
+        process_id = self._process.pid
+        if process_id is None:
+            return
+        try:
+            if os.getpgid(process_id) == process_id:
+                os.killpg(process_id, signal.SIGKILL)
+            else:
+                os.kill(process_id, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+    def _start_wandb(self) -> None:
+        """W&B gets a process and a name of the spool of its own: it can hang without anyone waiting."""
+        folder = self._state.with_name(f"wandb-{self._state.name}")
+        folder.mkdir(exist_ok=True)
+        (folder / "spool.jsonl").hardlink_to(self._state / "spool.jsonl")
+        payload = self._assignment.model_dump_json(by_alias=True).encode()
+        (folder / "assignment.json").write_bytes(payload)
+        command = [sys.executable, "-m", "worker.wandb_process", str(folder.resolve())]
+        subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL)

@@ -1,0 +1,117 @@
+"""The worker's side of the worker protocol.
+
+ServerRefused     the server said no in a way that repeating does not change
+├── LeaseLost     the lease holds nothing any more
+└── NotRegistered the server does not know this worker (another database, another token)
+Unreachable       no answer, or 5xx: try again later
+"""
+
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from server.schemas import (
+    Assignment,
+    ClaimRequest,
+    Outcome,
+    Report,
+    ReportAnswer,
+    WorkerRegistration,
+    WorkerTerms,
+)
+
+CONNECT_TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S = 20.0
+
+
+class ServerRefused(Exception):
+    """The server said no."""
+
+
+class LeaseLost(ServerRefused):
+    """The lease holds nothing any more: stop the process, publish nothing."""
+
+
+class NotRegistered(ServerRefused):
+    """The server does not know this worker."""
+
+
+class Unreachable(Exception):
+    """No answer, or a failure on the server's side."""
+
+
+class Client:
+    """One method per route. Close it, or use it as a context manager."""
+
+    def __init__(self, server: str, token: str, transport: httpx.BaseTransport | None = None):
+        timeout = httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
+        self._http = httpx.Client(
+            base_url=server,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=timeout,
+            transport=transport,
+            trust_env=False,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def register(self, registration: WorkerRegistration) -> WorkerTerms:
+        """Offer slots."""
+        answer = self._post("/v1/workers", registration.model_dump_json())
+        return WorkerTerms.model_validate_json(answer.content)
+
+    def claim(self, worker_id: str, claim_id: str, wait_s: float) -> Assignment | None:
+        """Ask for a job, waiting up to wait_s for one."""
+        body = ClaimRequest(claim_id=claim_id, wait_s=wait_s).model_dump_json()
+        path = f"/v1/workers/{worker_id}/claim"
+        answer = self._post(path, body, timeout=wait_s + ANSWER_TIMEOUT_S)
+        return None if answer.status_code == 204 else Assignment.model_validate_json(answer.content)
+
+    def report(self, lease_id: str, report: Report) -> ReportAnswer:
+        """Report, renew the lease, and learn what to do."""
+        body = report.model_dump_json(by_alias=True, exclude_unset=True)
+        answer = self._post(f"/v1/leases/{lease_id}/report", body)
+        return ReportAnswer.model_validate_json(answer.content)
+
+    def finish(self, lease_id: str, outcome: Outcome) -> None:
+        """End the attempt."""
+        self._post(f"/v1/leases/{lease_id}/finish", outcome.model_dump_json())
+
+    def _post(self, path: str, body: str, timeout: float | None = None) -> httpx.Response:
+        options: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
+        headers = {"Content-Type": "application/json"}
+        try:
+            answer = self._http.post(path, content=body, headers=headers, **options)
+        except httpx.TransportError as error:
+            raise Unreachable(f"{type(error).__name__}: {error}") from error
+        if answer.status_code >= 500 or answer.status_code in {408, 429}:
+            raise Unreachable(f"the server answered {answer.status_code}")
+        if answer.is_success:
+            return answer
+        problem = _problem(answer)
+        if problem.get("code") == "lease_lost":
+            raise LeaseLost(problem["detail"])
+        if answer.status_code == 404 and path.endswith("/claim"):
+            raise NotRegistered(problem.get("detail", path))
+        raise ServerRefused(f"{answer.status_code}: {problem.get('detail', answer.text[:200])}")
+
+
+def _problem(answer: httpx.Response) -> dict[str, Any]:
+    try:
+        return answer.json()
+    except ValueError:
+        return {}

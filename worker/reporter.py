@@ -1,0 +1,77 @@
+"""From spool and log to reports: batches, in order, confirmed by the server before the next."""
+
+from pathlib import Path
+from typing import Any
+
+from nbody.metrics import EpochMetrics
+from server.schemas import (
+    MAX_LOG_BYTES_IN_REPORT,
+    CheckpointReport,
+    LogBytes,
+    Outcome,
+    Report,
+    ReportAnswer,
+)
+from server.states import Phase
+from worker.client import Client
+from worker.spool import LogReader, Progress, Record, SpoolReader
+
+MOST_RECORDS = 90  # of one report; under the protocol's limits on epochs and on checkpoints
+
+
+class Reporter:
+    """Delivers one attempt's spool and log. `unsettled` until the outcome is delivered."""
+
+    def __init__(self, client: Client, lease_id: str, state: Path) -> None:
+        self._client, self._lease_id = client, lease_id
+        self._spool_path = state / "spool.jsonl"
+        self._spool = SpoolReader(self._spool_path)
+        self._log = LogReader(state / "output.log")
+        self._progress = Progress(state / "progress")
+        self.unsettled = True
+
+    def deliver(self) -> ReportAnswer:
+        """Send everything that is there, or an empty heartbeat; answers the server's last word.
+
+        Raises:
+            LeaseLost, ServerRefused, Unreachable: what was not confirmed is sent again next time.
+        """
+        while True:
+            records = self._spool.peek(MOST_RECORDS)
+            log = self._log.peek(MAX_LOG_BYTES_IN_REPORT)
+            answer = self._client.report(self._lease_id, self._report(records, log))
+            self._spool.confirm()
+            self._log.confirm(len(log))
+            if len(records) < MOST_RECORDS and len(log) < MAX_LOG_BYTES_IN_REPORT:
+                return answer
+
+    def settle(self, outcome: Outcome) -> None:
+        """Deliver the rest, and the outcome. Can be repeated."""
+        self.deliver()
+        self._client.finish(self._lease_id, outcome)
+        self.unsettled = False
+
+    def recorded_outcome(self) -> Outcome | None:
+        """The outcome that the process wrote before it left, if it got that far."""
+        records = SpoolReader(self._spool_path).peek(10**9)
+        if records and records[-1]["kind"] == "outcome":
+            return Outcome.model_validate(records[-1]["data"])
+        return None
+
+    def _report(self, records: list[Record], log: bytes) -> Report:
+        fields: dict[str, Any] = {}
+        for record in records:
+            if record["kind"] == "begin":
+                fields["first_epoch"] = record["data"]["first_epoch"]
+            elif record["kind"] == "epoch":
+                epoch = EpochMetrics.model_validate(record["data"])
+                fields.setdefault("epochs", []).append(epoch)
+            elif record["kind"] == "checkpoint":
+                checkpoint = CheckpointReport.model_validate(record["data"])
+                fields.setdefault("checkpoints", []).append(checkpoint)
+        if log:
+            fields["log"] = LogBytes.model_construct(offset=self._log.offset, data=log)
+        progress = self._progress.read()
+        if progress is not None:
+            fields["phase"] = Phase(progress[1])
+        return Report.model_construct(_fields_set=set(fields), **fields)

@@ -1,0 +1,96 @@
+"""Settings of a worker, from the command line or the environment (ORRERY_…), read once."""
+
+import argparse
+import os
+import re
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class WorkerSettings:
+    """Everything about a worker that is not a job."""
+
+    server: str
+    token: str
+    data: Path
+    name: str
+    slots: int
+    threads: int
+
+    @property
+    def state_folder(self) -> Path:
+        """Where the agent keeps what it must know after a crash."""
+        return self.data / ".orrery" / "workers" / self.name
+
+
+class InvalidSettings(Exception):
+    """A setting is missing or wrong."""
+
+
+def read_settings(arguments: list[str] | None = None) -> WorkerSettings:
+    """Settings from the command line; what it leaves out comes from the environment.
+
+    Raises:
+        InvalidSettings
+    """
+    environment = os.environ
+    parser = argparse.ArgumentParser(
+        prog="python -m worker", description="Claims jobs from an Orrery server and trains them."
+    )
+    parser.add_argument(
+        "--server",
+        default=environment.get("ORRERY_URL", "http://127.0.0.1:8080"),
+        help="address of the server (ORRERY_URL)",
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path(environment.get("ORRERY_DATA", "data")),
+        help="data folder, the same that the server sees (ORRERY_DATA)",
+    )
+    parser.add_argument(
+        "--token-file",
+        type=Path,
+        default=environment.get("ORRERY_WORKER_TOKEN_FILE"),
+        help="worker token; default DATA/.orrery/worker.token (ORRERY_WORKER_TOKEN_FILE)",
+    )
+    parser.add_argument(
+        "--name",
+        default=environment.get("ORRERY_WORKER_NAME", _default_name()),
+        help="name of this worker; one agent per name and data folder (ORRERY_WORKER_NAME)",
+    )
+    parser.add_argument(
+        "--slots",
+        type=int,
+        default=int(environment.get("ORRERY_SLOTS", "1")),
+        help="jobs at a time (ORRERY_SLOTS)",
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=int(environment.get("ORRERY_THREADS", "0")),
+        help="CPU threads of each job; 0 shares the cores between the slots (ORRERY_THREADS)",
+    )
+    options = parser.parse_args(arguments)
+    if not 1 <= options.slots <= 64:
+        raise InvalidSettings("slots must be between 1 and 64")
+    if not re.fullmatch(r"[A-Za-z0-9._:-]{1,64}", options.name) or options.name.startswith("."):
+        raise InvalidSettings("a worker's name is 1 to 64 letters, digits, '.', '_', ':' or '-'")
+    token_file = Path(options.token_file or options.data / ".orrery" / "worker.token")
+    try:
+        token = token_file.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise InvalidSettings(
+            f"cannot read the worker token {token_file}: {error.strerror}; the server makes it at "
+            "its first start"
+        ) from error
+    threads = options.threads or max(1, (os.cpu_count() or 1) // options.slots)
+    return WorkerSettings(
+        options.server.rstrip("/"), token, options.data, options.name, options.slots, threads
+    )
+
+
+def _default_name() -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:64].lstrip(".") or "worker"

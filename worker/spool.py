@@ -1,0 +1,104 @@
+"""The file between a training process and its agent: one JSON record a line, appended, never rewritten.
+
+Training never waits for the network, and either side may die: a half-written last line is not a record
+yet, and a reader that starts again reads again.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal, TypedDict
+
+Kind = Literal["begin", "epoch", "checkpoint", "outcome"]
+
+
+class Record(TypedDict):
+    """One line."""
+
+    kind: Kind
+    data: dict[str, Any]
+
+
+class SpoolWriter:
+    """The training process's end."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+    def append(self, kind: Kind, data: dict[str, Any]) -> None:
+        """Append a record; it survives the death of this process."""
+        line = f"{json.dumps({'kind': kind, 'data': data}, allow_nan=False)}\n".encode()
+        while line:
+            line = line[os.write(self._file, line) :]
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
+
+
+class SpoolReader:
+    """The agent's end: hands out records in order, and again until they are confirmed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._confirmed = 0  # bytes
+        self._handed_out = 0
+
+    def peek(self, most: int) -> list[Record]:
+        """Up to `most` whole records after the last confirmed one."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._confirmed)
+                lines: list[bytes] = []
+                for line in file:
+                    if len(lines) == most or not line.endswith(b"\n"):
+                        break
+                    lines.append(line)
+        except FileNotFoundError:
+            return []
+        self._handed_out = self._confirmed + sum(map(len, lines))
+        return [json.loads(line) for line in lines]
+
+    def confirm(self) -> None:
+        """What was handed out last is the server's now."""
+        self._confirmed = self._handed_out
+
+
+class LogReader:
+    """Reads a growing file in pieces, confirmed one by one."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.offset = 0  # of the first byte that is not confirmed
+
+    def peek(self, most: int) -> bytes:
+        """Up to `most` bytes after the confirmed ones."""
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self.offset)
+                return file.read(most)
+        except FileNotFoundError:
+            return b""
+
+    def confirm(self, length: int) -> None:
+        """The first `length` bytes of the last piece are the server's now."""
+        self.offset += length
+
+
+class Progress:
+    """A tiny file that shows what a process is doing and that it is alive."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def write(self, sequence: int, phase: str) -> None:
+        """Say where the process is; `sequence` grows as long as it makes progress."""
+        self._path.write_text(f"{sequence} {phase}\n", encoding="ascii")
+
+    def read(self) -> tuple[int, str] | None:
+        """What was said last, or None."""
+        try:
+            sequence, phase = self._path.read_text(encoding="ascii").split()
+            return int(sequence), phase
+        except (FileNotFoundError, ValueError):  # not there yet, or half written
+            return None
