@@ -43,8 +43,6 @@ _MODULE_OF = {
     "initial_particle": "initial_conditions",
 }
 
-__all__ = [*sorted(_MODULE_OF)]
-
 
 def __getattr__(name: str) -> Any:
     if name not in _MODULE_OF:

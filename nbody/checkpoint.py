@@ -1,15 +1,15 @@
 """Checkpoints: written atomically, complete, and read without ever opening a pickle.
 
 The keys are those of AITimeStepper, so that its readers read ours and ours read its: `epoch
-model_state_dict optimizer_state_dict loss info logs config config_summary history_len feature_type dtype
-extra`.
+model_state_dict optimizer_state_dict loss info logs config config_summary history_len feature_type
+dtype extra`.
 """
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -83,7 +83,7 @@ def load_checkpoint(
         raise CheckpointUnreadable(path, str(error).partition("\n")[0]) from error
     if not isinstance(content, dict) or not _weights(content):
         raise CheckpointUnreadable(path, "it holds no model_state_dict")
-    return content
+    return cast(dict[str, Any], content)
 
 
 def load_model_state(
@@ -106,10 +106,9 @@ def load_config_from_checkpoint(path: str | Path) -> Config | None:
 
 def config_of(content: dict[str, Any]) -> Config | None:
     """The config in a checkpoint's content. One that names no dt_head is the original's."""
-    fields = content.get("config")
-    if not isinstance(fields, dict):
+    if not isinstance(content.get("config"), dict):
         return None
-    fields = dict(fields)
+    fields: dict[str, Any] = dict(content["config"])
     known = {key: fields.pop(key) for key in list(fields) if key in Config.model_fields}
     known.setdefault("dt_head", "softplus")
     if known["dt_head"] == "softplus":
@@ -128,9 +127,11 @@ def plain(value: Any) -> Any:
         parts = {name: getattr(value, name) for name in PARTICLE_TENSORS}
         return plain({**parts, "softening": value.softening})
     if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
+        mapping = cast(Mapping[Any, Any], value)
+        return {key: plain(item) for key, item in mapping.items()}
     if isinstance(value, list | tuple):
-        return type(value)(plain(item) for item in value)
+        items = [plain(item) for item in cast(Sequence[Any], value)]
+        return items if isinstance(value, list) else tuple(items)
     if value is None or isinstance(value, bool | int | float | str):
         return value
     return str(value)
@@ -157,9 +158,8 @@ def _weights(content: dict[str, Any]) -> dict[str, Tensor]:
 
 
 def _json_only(fields: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: v for key, v in fields.items() if v is None or isinstance(v, bool | int | float | str)
-    }
+    kinds = bool | int | float | str | None
+    return {key: value for key, value in fields.items() if isinstance(value, kinds)}
 
 
 def _write_durably(path: Path, content: dict[str, Any]) -> Path:

@@ -4,7 +4,7 @@ import difflib
 import json
 import tomllib
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from pydantic import ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -64,7 +64,7 @@ class Config(
             return handler(data)
         except ValidationError as error:
             raise ValidationError.from_exception_data(
-                "Config", [_with_nearest_key(line, cls) for line in error.errors()]
+                "Config", [_with_nearest_key(line) for line in error.errors()]
             ) from None
 
     @model_validator(mode="after")
@@ -82,8 +82,15 @@ class Config(
             raise _field_error("normalize_inputs", "dimensionless features need no normalization")
         if self.integrator_mode == "history" and self.history_len == 0:
             raise _field_error("history_len", "integrator_mode 'history' needs history_len >= 1")
+        self._check_external_field()
         self._check_initial_conditions()
         return self
+
+    def _check_external_field(self) -> None:
+        if (self.external_field_mass is None) != (self.external_field_position is None):
+            raise _field_error("external_field_position", "give mass and position, or neither")
+        if self.dim == 2 and any((self.external_field_position or [])[2:]):
+            raise _field_error("external_field_position", "with dim 2 it has no third coordinate")
 
     def _check_initial_conditions(self) -> None:
         kind = self.initial_conditions
@@ -100,10 +107,6 @@ class Config(
         expected = len(self.particles or ()) or PARTICLE_NUMBER.get(kind)
         if expected is not None:
             self._imply("num_particles", expected, f"{kind!r} has {expected} particles here")
-        if (self.external_field_mass is None) != (self.external_field_position is None):
-            raise _field_error("external_field_position", "give mass and position, or neither")
-        if self.dim == 2 and any((self.external_field_position or [])[2:]):
-            raise _field_error("external_field_position", "with dim 2 it has no third coordinate")
         if self.resample_each_epoch and kind not in {"kepler_ensemble", "random", "plummer"}:
             raise _field_error("resample_each_epoch", f"{kind!r} is one fixed system")
         if self.resample_each_epoch and not self.reset_particle_each_epoch:
@@ -131,7 +134,7 @@ class Config(
 
     def warnings(self) -> list[str]:
         """What the user should know before this config runs; empty where all is well."""
-        found = []
+        found: list[str] = []
         samples = self.num_systems * max(self.steps_per_epoch - self.history_len, 0)
         if samples == 0:
             found.append(
@@ -154,7 +157,7 @@ class Config(
         return found
 
     def as_wandb_dict(self) -> dict[str, Any]:
-        """All fields as plain JSON types, those of `extra` beside them where no field hides them."""
+        """All fields as plain JSON types; those of `extra` beside them, if no field hides them."""
         fields = self.model_dump(mode="json")
         return {**fields.pop("extra"), **fields}
 
@@ -193,7 +196,7 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
         raise ValueError(f"{path}: a config is a table of fields")
     if original_format.is_original(data):
         return original_format.translate(data, folder=path.parent)
-    return data
+    return cast(dict[str, Any], data)
 
 
 def parse_override(assignment: str) -> tuple[str, Any]:
@@ -217,10 +220,10 @@ def nearest_key(key: str) -> str | None:
     return close[0] if close else None
 
 
-def _with_nearest_key(line: Any, cls: type[Config]) -> InitErrorDetails:
+def _with_nearest_key(line: Any) -> InitErrorDetails:
     """The line as it was, or with a better message where it is about an unknown key."""
     loc: tuple[int | str, ...] = line["loc"]
-    if line["type"] == "extra_forbidden" and len(loc) == 1 and issubclass(cls, Config):
+    if line["type"] == "extra_forbidden" and len(loc) == 1:
         nearest = nearest_key(str(loc[0]))
         hint = f"did you mean {nearest!r}?" if nearest else "free-form data goes in 'extra'"
         message = "unknown field; {hint}"

@@ -84,77 +84,91 @@ def _check_extra_dict(value: dict[str, Any]) -> dict[str, Any]:
 
 
 class OptimizationSection(BaseModel):
-    epochs: int = Field(1000, ge=1, le=10**8, description="Epochs to train.")
-    optimizer: Literal["adam", "adamw", "sgd"] = Field("adam", description="Optimizer.")
-    lr: Positive = Field(1e-4, description="Learning rate.")
+    epochs: int = Field(default=1000, ge=1, le=10**8, description="Epochs to train.")
+    optimizer: Literal["adam", "adamw", "sgd"] = Field(default="adam", description="Optimizer.")
+    lr: Positive = Field(default=1e-4, description="Learning rate.")
     lr_schedule: Literal["constant", "cosine"] = Field(
-        "constant",
+        default="constant",
         description="How the learning rate goes over the epochs: constant, or a half cosine from "
         "lr down to lr/100.",
     )
-    weight_decay: NonNegative = Field(1e-2, description="Weight decay of the optimizer.")
-    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum; only SGD uses it.")
+    weight_decay: NonNegative = Field(default=1e-2, description="Weight decay of the optimizer.")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="Momentum; only SGD uses it.")
     seed: int | None = Field(
-        None, ge=0, lt=2**63, description="Seed of every random draw; null draws one."
+        default=None, ge=0, lt=2**63, description="Seed of every random draw; null draws one."
     )
-    replay_steps: int = Field(1000, ge=0, le=10**8, description="Most iterations of Part 2.")
+    replay_steps: int = Field(
+        default=1000, ge=0, le=10**8, description="Most iterations of Part 2."
+    )
     replay_batch_size: int = Field(
-        512, ge=1, le=2**22, description="Minibatch of Part 2, capped at the trajectory length."
+        default=512,
+        ge=1,
+        le=2**22,
+        description="Minibatch of Part 2, capped at the trajectory length.",
     )
     min_replay_size: int = Field(
-        2, ge=1, le=2**31, description="Part 2 is skipped for trajectories shorter than this."
+        default=2,
+        ge=1,
+        le=2**31,
+        description="Part 2 is skipped for trajectories shorter than this.",
     )
 
 
 class GateSection(BaseModel):
     energy_threshold: float = Field(
-        2e-4,
+        default=2e-4,
         gt=0,
         le=1e6,
         allow_inf_nan=False,
         description="Accept/reject gate on the relative energy error of one step.",
     )
     steps_per_epoch: int = Field(
-        1, ge=1, le=10**6, description="Accepted steps per orbit in Part 1 of an epoch."
+        default=1, ge=1, le=10**6, description="Accepted steps per orbit in Part 1 of an epoch."
     )
     max_retrain_steps: int = Field(
-        0,
+        default=0,
         ge=0,
         le=10**9,
         description="Cap on retraining for one step in Part 1; 0 means none: train until it "
         "passes. At the cap the step is halved until it passes the gate.",
     )
     n_steps: int = Field(
-        1,
+        default=1,
         ge=1,
         le=1000,
         description="KDK steps of the predicted dt per prediction; energy is checked after each.",
     )
     reset_particle_each_epoch: bool = Field(
-        True, description="Start every epoch from the initial condition, not the evolved state."
+        default=True,
+        description="Start every epoch from the initial condition, not the evolved state.",
     )
     resample_each_epoch: bool = Field(
-        False, description="Draw fresh initial conditions each epoch (random populations only)."
+        default=False,
+        description="Draw fresh initial conditions each epoch (random populations only).",
     )
     stop_at_period: bool = Field(
-        False, description="An orbit collects no more once it has covered its own period."
+        default=False, description="An orbit collects no more once it has covered its own period."
     )
 
 
 class LossSection(BaseModel):
     loss: Literal["oracle", "band", "band_failing"] = Field(
-        "oracle",
+        default="oracle",
         description="oracle: quantile loss on ln(dt/dt*) against the largest step before the "
         "first crossing; band: energy error into [E_lower, E_upper] on all samples; "
         "band_failing: the same on failing samples only.",
     )
-    E_lower: Positive = Field(1e-6, description="Lower end of the band, relative energy error.")
-    E_upper: Positive = Field(1e-4, description="Upper end of the band, relative energy error.")
+    E_lower: Positive = Field(
+        default=1e-6, description="Lower end of the band, relative energy error."
+    )
+    E_upper: Positive = Field(
+        default=1e-4, description="Upper end of the band, relative energy error."
+    )
     oracle_quantile: Probability = Field(
-        0.05, description="Share of samples that the oracle loss lets exceed dt*."
+        default=0.05, description="Share of samples that the oracle loss lets exceed dt*."
     )
     min_efficiency: float = Field(
-        0.99,
+        default=0.99,
         ge=0,
         le=1,
         description="Part 2 with the oracle loss does not stop early before the mean of "
@@ -164,39 +178,47 @@ class LossSection(BaseModel):
 
 class FeatureSection(BaseModel):
     feature_type: FeatureType = Field(
-        "dimensionless", description="What of the state the network sees."
+        default="dimensionless", description="What of the state the network sees."
     )
-    history_len: int = Field(0, ge=0, le=64, description="Past states given to the network.")
+    history_len: int = Field(
+        default=0, ge=0, le=64, description="Past states given to the network."
+    )
     normalize_inputs: bool = Field(
-        False, description="Divide lengths, speeds, accelerations and times by L0, V0, A0, T0."
+        default=False,
+        description="Divide lengths, speeds, accelerations and times by L0, V0, A0, T0.",
     )
     norm_mode: Literal["auto", "manual"] = Field(
-        "auto", description="auto: scales of the initial condition; manual: the norm_* fields."
+        default="auto",
+        description="auto: scales of the initial condition; manual: the norm_* fields.",
     )
-    norm_L0: Positive | None = Field(None, description="Length scale (manual; default 1).")
-    norm_V0: Positive | None = Field(None, description="Speed scale (manual; default 1).")
-    norm_A0: Positive | None = Field(None, description="Acceleration scale (default V0²/L0).")
-    norm_T0: Positive | None = Field(None, description="Time scale (default L0/V0).")
+    norm_L0: Positive | None = Field(default=None, description="Length scale (manual; default 1).")
+    norm_V0: Positive | None = Field(default=None, description="Speed scale (manual; default 1).")
+    norm_A0: Positive | None = Field(
+        default=None, description="Acceleration scale (default V0²/L0)."
+    )
+    norm_T0: Positive | None = Field(default=None, description="Time scale (default L0/V0).")
 
 
 class NetworkSection(BaseModel):
     hidden_dims: list[Annotated[int, Field(ge=1, le=16384)]] = Field(
-        [200, 1000, 1000, 200], max_length=32, description="Widths of the hidden layers."
+        default=[200, 1000, 1000, 200], max_length=32, description="Widths of the hidden layers."
     )
-    activation: Activation = Field("tanh", description="Activation of the hidden layers.")
-    dropout: float = Field(0.2, ge=0, lt=1, description="Dropout; never active in the gate.")
+    activation: Activation = Field(default="tanh", description="Activation of the hidden layers.")
+    dropout: float = Field(
+        default=0.2, ge=0, lt=1, description="Dropout; never active in the gate."
+    )
     fourier_scale: float = Field(
-        -1.0,
+        default=-1.0,
         ge=-1,
         le=1e6,
         allow_inf_nan=False,
         description="Scale of a random Fourier embedding of the input; 0 or less means none.",
     )
     fourier_dim: int = Field(
-        256, ge=2, le=16384, multiple_of=2, description="Width of the Fourier embedding."
+        default=256, ge=2, le=16384, multiple_of=2, description="Width of the Fourier embedding."
     )
     dt_head: Literal["log", "softplus"] = Field(
-        "log",
+        default="log",
         description="log: dt = t_ref · exp(network), scales exactly with the system; softplus: "
         "the original's dt = softplus(network).",
     )
@@ -204,80 +226,99 @@ class NetworkSection(BaseModel):
 
 class InitialConditionSection(BaseModel):
     initial_conditions: InitialConditions = Field(
-        "kepler_ensemble", description="Which system or population to train on."
+        default="kepler_ensemble", description="Which system or population to train on."
     )
-    num_particles: int = Field(2, ge=2, le=16384, description="N of `random` and `plummer`.")
-    dim: Literal[2, 3] = Field(2, description="Spatial dimensions.")
-    mass: Positive = Field(1.0, description="Mass of each particle (total mass of `plummer` is 1).")
-    pos_scale: Positive = Field(0.1, description="Position scale of `random`.")
-    vel_scale: NonNegative = Field(1.0, description="Speed scale of `random`.")
-    num_orbits: int = Field(8, ge=1, le=2**20, description="Orbits of `kepler_ensemble`.")
-    e_min: float = Field(0.6, ge=0, lt=1, description="Least eccentricity of the ensemble.")
-    e_max: float = Field(0.95, ge=0, lt=1, description="Largest eccentricity of the ensemble.")
-    a_min: Positive = Field(0.8, description="Least semi-major axis of the ensemble.")
-    a_max: Positive = Field(1.2, description="Largest semi-major axis of the ensemble.")
-    eccentricity: float = Field(0.9, ge=0, lt=1, description="Eccentricity of `kepler`.")
-    semi_major: Positive = Field(1.0, description="Semi-major axis of `kepler`.")
+    num_particles: int = Field(
+        default=2, ge=2, le=16384, description="N of `random` and `plummer`."
+    )
+    dim: Literal[2, 3] = Field(default=2, description="Spatial dimensions.")
+    mass: Positive = Field(
+        default=1.0,
+        description="Mass of each particle of `kepler`, `kepler_ensemble`, `random` and "
+        "`lagrange_triangle`; the other systems have masses of their own.",
+    )
+    pos_scale: Positive = Field(default=0.1, description="Position scale of `random`.")
+    vel_scale: NonNegative = Field(default=1.0, description="Speed scale of `random`.")
+    num_orbits: int = Field(default=8, ge=1, le=2**20, description="Orbits of `kepler_ensemble`.")
+    e_min: float = Field(default=0.6, ge=0, lt=1, description="Least eccentricity of the ensemble.")
+    e_max: float = Field(
+        default=0.95, ge=0, lt=1, description="Largest eccentricity of the ensemble."
+    )
+    a_min: Positive = Field(default=0.8, description="Least semi-major axis of the ensemble.")
+    a_max: Positive = Field(default=1.2, description="Largest semi-major axis of the ensemble.")
+    eccentricity: float = Field(default=0.9, ge=0, lt=1, description="Eccentricity of `kepler`.")
+    semi_major: Positive = Field(default=1.0, description="Semi-major axis of `kepler`.")
     ic_path: Annotated[str, AfterValidator(_check_ic_path)] | None = Field(
-        None,
+        default=None,
         min_length=1,
         max_length=255,
         description="File of `file`: npy, npz, txt or csv with rows m x.. v.., relative to the "
         "data folder.",
     )
     particles: list[Annotated[list[Real], AfterValidator(_check_row)]] | None = Field(
-        None, min_length=2, max_length=4096, description="Rows [m, x.., v..] of `inline`."
+        default=None, min_length=2, max_length=4096, description="Rows [m, x.., v..] of `inline`."
     )
     external_field_mass: Positive | None = Field(
-        None, description="Mass of a fixed point-mass perturber whose tidal field acts."
+        default=None, description="Mass of a fixed point-mass perturber whose tidal field acts."
     )
     external_field_position: list[Real] | None = Field(
-        None, min_length=2, max_length=3, description="Position of the perturber."
+        default=None, min_length=2, max_length=3, description="Position of the perturber."
     )
     softening: NonNegative = Field(
-        0.0, description="Plummer softening length, in force, energy and features alike."
+        default=0.0, description="Plummer softening length, in force, energy and features alike."
     )
 
 
 class DeviceSection(BaseModel):
     device: Annotated[str, AfterValidator(_check_device)] = Field(
-        "auto", max_length=16, description="auto, cpu, cuda or cuda:N."
+        default="auto", max_length=16, description="auto, cpu, cuda or cuda:N."
     )
-    dtype: Literal["float32", "float64"] = Field("float64", description="Of state and network.")
-    tf32: bool = Field(False, description="Allow TF32 in the network's products on CUDA.")
-    compile: bool = Field(False, description="Compile the network with torch.compile.")
-    detect_anomaly: bool = Field(False, description="Trace the operation that made a NaN (slow).")
+    dtype: Literal["float32", "float64"] = Field(
+        default="float64", description="Of state and network."
+    )
+    tf32: bool = Field(default=False, description="Allow TF32 in the network's products on CUDA.")
+    compile: bool = Field(default=False, description="Compile the network with torch.compile.")
+    detect_anomaly: bool = Field(
+        default=False, description="Trace the operation that made a NaN (slow)."
+    )
 
 
 class SimulationSection(BaseModel):
     integrator_mode: Literal["fixed", "analytic", "ml", "history", "gated", "reversible"] = Field(
-        "analytic",
-        description="Stepping rule of a simulation: fixed dt; analytic (eta times free fall); ml and "
-        "history (the trained stepper); gated (the stepper, or analytic without one, halved until "
-        "the step passes the gate); reversible (the same, made symmetric in time).",
+        default="analytic",
+        description="Stepping rule of a simulation: fixed dt; analytic (eta times free fall); ml "
+        "and history (the trained stepper); gated (the stepper, or analytic without one, halved "
+        "until the step passes the gate); reversible (the same, made symmetric in time).",
     )
-    dt: Positive | None = Field(None, description="Time step of `fixed`.")
-    eta: Positive = Field(0.1, description="`analytic` steps eta times the free-fall time.")
-    steps: int | None = Field(None, ge=1, le=10**9, description="Most steps of a simulation.")
-    duration: Positive | None = Field(None, description="Time span of a simulation.")
+    dt: Positive | None = Field(default=None, description="Time step of `fixed`.")
+    eta: Positive = Field(default=0.1, description="`analytic` steps eta times the free-fall time.")
+    steps: int | None = Field(
+        default=None, ge=1, le=10**9, description="Most steps of a simulation."
+    )
+    duration: Positive | None = Field(default=None, description="Time span of a simulation.")
     Nperiod: int = Field(
-        10, ge=1, le=10**6, description="Periods to simulate where no duration is given."
+        default=10, ge=1, le=10**6, description="Periods to simulate where no duration is given."
     )
 
 
 class LoggingSection(BaseModel):
     save_name: Annotated[str, AfterValidator(check_save_name)] | None = Field(
-        None, max_length=64, description="Label, and folder under the data folder."
+        default=None, max_length=64, description="Label, and folder under the data folder."
     )
-    wandb: bool = Field(False, description="Log to Weights & Biases.")
-    wandb_project: str | None = Field(None, max_length=128, description="W&B project.")
-    wandb_name: str | None = Field(None, max_length=128, description="W&B run name.")
-    debug: bool = Field(False, description="Keep per-epoch results in the returned dictionary.")
+    wandb: bool = Field(default=False, description="Log to Weights & Biases.")
+    wandb_project: str | None = Field(default=None, max_length=128, description="W&B project.")
+    wandb_name: str | None = Field(default=None, max_length=128, description="W&B run name.")
+    debug: bool = Field(
+        default=False, description="Keep per-epoch results in the returned dictionary."
+    )
     checkpoint_every: int = Field(
-        10, ge=1, le=10**8, description="Epochs between checkpoints; the last is always saved."
+        default=10,
+        ge=1,
+        le=10**8,
+        description="Epochs between checkpoints; the last is always saved.",
     )
     evaluation_orbits: int = Field(
-        64,
+        default=64,
         ge=0,
         le=65536,
         description="Held-out systems that the trained stepper is scored on; 0 means none.",

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from nbody.config import Config
+from nbody.vectors import lengths
 
 
 @dataclass(frozen=True)
@@ -23,15 +24,15 @@ class PointMassTidalField:
         """Acceleration (..., N, D) at positions (..., N, D)."""
         perturber = self._perturber(position)  # (D,)
         separation = perturber - position  # (..., N, D)
-        distance = torch.linalg.vector_norm(separation, dim=-1, keepdim=True)  # (..., N, 1)
-        origin = perturber / torch.linalg.vector_norm(perturber) ** 3  # (D,)
+        distance = lengths(separation).unsqueeze(-1)  # (..., N, 1)
+        origin = perturber / lengths(perturber) ** 3  # (D,)
         return G * self.mass * (separation / distance**3 - origin)
 
     def potential(self, position: Tensor, G: float = 1.0) -> Tensor:
         """Potential (..., N) per unit mass at positions (..., N, D)."""
         perturber = self._perturber(position)
-        distance = torch.linalg.vector_norm(perturber - position, dim=-1)  # (..., N)
-        origin = torch.linalg.vector_norm(perturber)
+        distance = lengths(perturber - position)  # (..., N)
+        origin = lengths(perturber)
         linear = (position * perturber).sum(-1) / origin**3
         return -G * self.mass * (1 / distance - 1 / origin - linear)
 

@@ -2,9 +2,9 @@
 
 Legend: ... any leading axes (systems), N particles, D dimensions, P = N(N-1)/2 pairs, F features.
 
-`basic`, `rich` and `delta_mag` are those of AITimeStepper. `dimensionless` is ours: its columns do not
-change under translation, boost, rotation, permutation of the particles, or a change of units, and the
-last one is ln t_ref, the time scale that turns the network's answer into a time step.
+`basic`, `rich` and `delta_mag` are those of AITimeStepper. `dimensionless` is ours: its columns do
+not change under translation, boost, rotation, permutation of the particles, or a change of units,
+and the last one is ln t_ref, the time scale that turns the network's answer into a time step.
 """
 
 import math
@@ -12,7 +12,13 @@ import math
 import torch
 from torch import Tensor
 
-from nbody.gravity import centre_of_mass, kinetic_energy, pairwise, squared_distance_floor
+from nbody.gravity import (
+    centre_of_mass,
+    kinetic_energy,
+    pairwise,
+    squared_distance_floor,
+)
+from nbody.vectors import lengths
 
 WIDTHS = {"basic": 11, "rich": 23, "delta_mag": 10, "dimensionless": 12}
 # Columns of `basic` and `rich` that are lengths, speeds and accelerations.
@@ -39,10 +45,10 @@ def system_features(
 ) -> Tensor:
     """The original's statistics of a state, (..., 11) for `basic` or (..., 23) for `rich`."""
     relative = position - centre_of_mass(position, mass)
-    radius = torch.linalg.vector_norm(relative, dim=-1)  # (..., N)
-    speed = torch.linalg.vector_norm(velocity - centre_of_mass(velocity, mass), dim=-1)
+    radius = lengths(relative)  # (..., N)
+    speed = lengths(velocity - centre_of_mass(velocity, mass))
     force = pairwise(position, mass, softening).acceleration
-    acceleration = torch.linalg.vector_norm(force, dim=-1)
+    acceleration = lengths(force)
     i, j = pair_index(position.shape[-2], position.device)
     separation = position[..., j, :] - position[..., i, :]  # (..., P, D)
     pair = (separation.square().sum(-1) + softening**2 + RMS_FLOOR).sqrt()  # (..., P)
@@ -75,7 +81,7 @@ def delta_features(position: Tensor, velocity: Tensor, acceleration: Tensor, dt:
     """
     columns: list[Tensor] = []
     for series in (position, velocity, acceleration):
-        change = torch.linalg.vector_norm(series.diff(dim=-3), dim=-1)  # (..., K, N)
+        change = lengths(series.diff(dim=-3))  # (..., K, N)
         columns += [change.mean(-1), change.amax(-1), _rms(change)]
     return torch.stack([*columns, dt[..., 1:]], dim=-1)
 
@@ -96,7 +102,8 @@ def free_fall_time(position: Tensor, mass: Tensor, softening: float) -> Tensor:
 def dimensionless_features(
     position: Tensor, velocity: Tensor, mass: Tensor, softening: float
 ) -> Tensor:
-    """Scale-, rotation-, permutation- and boost-invariant features, (..., 12); the last is ln t_ref.
+    """Scale-, rotation-, permutation- and boost-invariant features, (..., 12); the last is ln
+    t_ref.
 
     t_ref = (Σ_pairs t_ff^-p)^(-1/p) · (|E|/|φ|)^(1/3), with t_ff = sqrt(r³/G(m_i + m_j)): the time
     scale of the closest encounter, longer where the state is deep in its potential. Pair quantities

@@ -2,15 +2,15 @@
 
 Legend: T samples of the trajectory, M samples of a minibatch.
 
-"Passes" is always the gate's word: dropout off, error under the threshold. Converged means that one full
-pass over the trajectory with the final weights found no failing sample.
+"Passes" is always the gate's word: dropout off, error under the threshold. Converged means that one
+full pass over the trajectory with the final weights found no failing sample.
 """
 
 import random
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -91,7 +91,8 @@ def evaluate_minibatch(
         "mean_rel_dE": float(verdict.energy_error.mean()),
         "max_rel_dE": float(verdict.energy_error.max()),
     }
-    return failed == 0, losses, verdict.energy_error.tolist(), metrics
+    errors = cast(list[float], verdict.energy_error.tolist())
+    return failed == 0, losses, errors, metrics
 
 
 def generalize_on_trajectory(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nbody.external_field import PointMassTidalField
+from nbody.vectors import cross
 
 
 class Pairs(NamedTuple):
@@ -115,7 +116,7 @@ def angular_momentum(position: Tensor, velocity: Tensor, mass: Tensor) -> Tensor
     """Total angular momentum about the origin, (..., 3); planar systems have only L_z."""
     if position.shape[-1] == 2:
         position, velocity = (torch.nn.functional.pad(t, (0, 1)) for t in (position, velocity))
-    return (mass.unsqueeze(-1) * torch.linalg.cross(position, velocity)).sum(-2)
+    return (mass.unsqueeze(-1) * cross(position, velocity)).sum(-2)
 
 
 def relative_energy_error(energy_before: Tensor, energy_after: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """The last K states of each system, and the network input made of them.
 
-Legend: B systems, K past states (oldest first, right-aligned), N particles, D dimensions, F features.
+Legend: B systems, K past states (oldest first, right-aligned), N particles, D dimensions, F
+features.
 """
 
 from typing import Any

@@ -1,7 +1,8 @@
 """The systems to train on and to simulate: named, random, from a file, or in the config.
 
-G = 1. Legend: B systems, N particles, D dimensions. Random draws come from a generator of their own,
-seeded from the run's seed and the epoch, so that a resumed run draws what the first would have.
+G = 1. Legend: B systems, N particles, D dimensions. Random draws come from a generator of their
+own, seeded from the run's seed and the epoch, so that a resumed run draws what the first would
+have.
 """
 
 import math
@@ -54,13 +55,11 @@ def initial_particle(
         particle = random_system(config, generator)
     elif kind == "plummer":
         particle = plummer_sphere(config.num_particles, generator)
-    elif kind in {"figure_eight", "pythagorean", "lagrange_triangle"}:
-        particle = _padded(
-            {"figure_eight": figure_eight, "pythagorean": pythagorean}.get(
-                kind, lagrange_triangle
-            )(),
-            config.dim,
-        )
+    elif kind == "lagrange_triangle":
+        particle = _padded(lagrange_triangle(config.mass), config.dim)
+    elif kind in {"figure_eight", "pythagorean"}:
+        named = figure_eight() if kind == "figure_eight" else pythagorean()
+        particle = _padded(named, config.dim)
     else:
         particle = _from_rows(config, data_folder)
     return _prepared(particle, config)
@@ -122,7 +121,7 @@ def eccentric_anomaly(mean_anomaly: Tensor, eccentricity: Tensor) -> Tensor:
 
 
 def kepler_ensemble(config: Config, number: int, generator: torch.Generator) -> ParticleTorch:
-    """Orbits with e and a uniform in the config's ranges, phase and orientation uniform in angle."""
+    """Orbits with e and a uniform in the config's ranges, phase and orientation in angle."""
     draw = torch.rand(4, number, generator=generator, dtype=torch.float64)
     eccentricity = config.e_min + (config.e_max - config.e_min) * draw[0]
     semi_major = config.a_min + (config.a_max - config.a_min) * draw[1]
@@ -174,8 +173,8 @@ def lagrange_triangle(mass: float = 1.0, side: float = 1.0) -> ParticleTorch:
 def plummer_sphere(number: int, generator: torch.Generator) -> ParticleTorch:
     """N equal masses of a Plummer (1911) sphere in Hénon units: M = 1, E = -1/4, virial ratio 1/2.
 
-    Radii and speeds after Aarseth, Hénon & Wielen (1974); then scaled, so that energy and virial ratio
-    hold for the drawn system and not only on average.
+    Radii and speeds after Aarseth, Hénon & Wielen (1974); then scaled, so that energy and virial
+    ratio hold for the drawn system and not only on average.
     """
 
     def uniform(*shape: int) -> Tensor:
@@ -232,15 +231,18 @@ def _padded(particle: ParticleTorch, dim: int) -> ParticleTorch:
 
 def _prepared(particle: ParticleTorch, config: Config) -> ParticleTorch:
     """Centre of mass at rest at the origin, on the config's device and type, with its field."""
-    mass, like = particle.mass, {"device": resolve_device(config), "dtype": resolve_dtype(config)}
+    device, dtype, mass = resolve_device(config), resolve_dtype(config), particle.mass
     field = field_from_config(config)
     position, velocity = particle.position, particle.velocity
     if field is None:
         position = position - centre_of_mass(position, mass)
         velocity = velocity - centre_of_mass(velocity, mass)
     prepared = ParticleTorch(
-        mass.to(**like), position.to(**like), velocity.to(**like), softening=config.softening
+        mass.to(device, dtype),
+        position.to(device, dtype),
+        velocity.to(device, dtype),
+        softening=config.softening,
     )
-    prepared.period = None if particle.period is None else particle.period.to(**like)
+    prepared.period = None if particle.period is None else particle.period.to(device, dtype)
     prepared.external_field = field
     return prepared

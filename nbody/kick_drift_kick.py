@@ -1,4 +1,5 @@
-"""One kick-drift-kick leapfrog step (Hockney & Eastwood 1988, §4-4): second order, symplectic, reversible.
+"""One kick-drift-kick leapfrog step (Hockney & Eastwood 1988, §4-4): second order, symplectic,
+reversible.
 
 Legend: ... any leading axes (systems), N particles, D dimensions.
 """

@@ -18,6 +18,7 @@ from nbody.features import (
 from nbody.gravity import centre_of_mass, pairwise
 from nbody.history_buffer import HistoryBuffer
 from nbody.particle import ParticleTorch
+from nbody.vectors import at_least_2d
 
 DT_FLOOR = 1e-12  # a step is never zero
 
@@ -109,7 +110,7 @@ class ModelAdapter:
     ) -> float | Tensor:
         """The network's step: a float for one system, (B,) for a batch. Dropout is off."""
         features = self.build_feature_tensor(state, history_buffer=history_buffer)
-        dt = gate_dt(model, torch.atleast_2d(features))
+        dt = gate_dt(model, at_least_2d(features))
         return dt if state.is_batch else float(dt)
 
     def _state_features(self, batch: ParticleTorch) -> Tensor:

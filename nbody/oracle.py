@@ -2,9 +2,12 @@
 
 Legend: T states, C trial steps.
 
-dt* is the *first* crossing of e(dt) = threshold. A larger step can pass again: an inbound Kepler state
-has an isolated large step that conserves energy exactly by symmetry, and it is of no use.
+dt* is the *first* crossing of e(dt) = threshold. A larger step can pass again: an inbound Kepler
+state has an isolated large step that conserves energy exactly by symmetry, and it is of no use.
 """
+
+from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -26,14 +29,15 @@ MAX_ELEMENTS = 2**23  # of pairs in flight at once
 def first_crossing(states: States, threshold: float, n_steps: int = 1) -> Tensor:
     """dt* (T,): the smallest step at which the relative energy error reaches `threshold`.
 
-    The step is bracketed by a geometric scan from 1e-4 of the free-fall time (ratio 1.02 wherever the
-    error is within a factor 30 of the threshold, coarser far below it) and then bisected 45 times.
-    States whose error is at the threshold from the first trial on are bisected from zero.
+    The step is bracketed by a geometric scan from 1e-4 of the free-fall time (ratio 1.02 wherever
+    the error is within a factor 30 of the threshold, coarser far below it) and then bisected 45
+    times. States whose error is at the threshold from the first trial on are bisected from zero.
     """
     particles = states.position.shape[-2]
     chunk = max(1, MAX_ELEMENTS // (particles**2 * TRIALS * states.position.shape[-1]))
     index = torch.arange(len(states), device=states.energy.device)
-    parts = [_crossing(states.take(part), threshold, n_steps) for part in index.split(chunk)]
+    batches = cast(Sequence[Tensor], index.split(chunk))
+    parts = [_crossing(states.take(batch), threshold, n_steps) for batch in batches]
     return torch.cat(parts) if parts else states.energy.new_empty(0)
 
 
@@ -62,7 +66,7 @@ def _fails(states: States, dt: Tensor, limit: float, n_steps: int) -> Tensor:
 def _scan(
     states: States, start: Tensor, ceiling: Tensor, limit: float, n_steps: int, ratio: float
 ) -> tuple[Tensor, Tensor]:
-    """Last passing and first failing step (T,) among start·ratio^k; start itself is taken to pass."""
+    """Last passing and first failing step (T,) among start·ratio^k; start is taken to pass."""
     low, high = start.clone(), ceiling.clone()
     active = torch.arange(len(start), device=start.device)
     powers = ratio ** torch.arange(1, TRIALS + 1, dtype=start.dtype, device=start.device)

@@ -1,7 +1,7 @@
 """Reads the configuration of AITimeStepper, the research code that Orrery grew out of.
 
-Its TOML files have shared top-level keys and `[train]` and `[simulate]` sections; its checkpoints hold
-the same keys flat. Both are translated here, at the border, into the fields of our Config.
+Its TOML files have shared top-level keys and `[train]` and `[simulate]` sections; its checkpoints
+hold the same keys flat. Both are translated here, at the border, into the fields of our Config.
 """
 
 import warnings

@@ -1,6 +1,6 @@
 """ParticleTorch: the state of one gravitational system, or of a batch of them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Self
 
 import numpy as np
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nbody.external_field import PointMassTidalField
-from nbody.gravity import Energies, energies, pairwise
+from nbody.gravity import Energies, Pairs, energies, pairwise
 
 
 class ParticleTorch:
@@ -37,14 +37,14 @@ class ParticleTorch:
                 "position and velocity must both be (N, D) or (B, N, D), not "
                 f"{tuple(position.shape)} and {tuple(velocity.shape)}"
             )
-        like = {"dtype": position.dtype, "device": position.device}
+        dtype, device = position.dtype, position.device
         self.position = position
         self.velocity = velocity
         self.acceleration = torch.zeros_like(position)
-        self.mass = torch.as_tensor(mass, **like).expand(position.shape[:-1])
-        self.dt = torch.as_tensor(dt, **like)
+        self.mass = torch.as_tensor(mass, dtype=dtype, device=device).expand(position.shape[:-1])
+        self.dt = torch.as_tensor(dt, dtype=dtype, device=device)
         self.softening = float(softening)
-        self.current_time = torch.zeros(position.shape[:-2], **like)
+        self.current_time = torch.zeros(position.shape[:-2], dtype=dtype, device=device)
         self.period: Tensor | None = None
         self.external_field: PointMassTidalField | None = None
 
@@ -108,10 +108,10 @@ class ParticleTorch:
         dt = torch.as_tensor(dt, dtype=self.position.dtype, device=self.position.device)
         self.dt = dt.squeeze(0) if dt.dim() == 1 and not self.is_batch else dt
 
-    def _pairs(self, G: float):  # noqa: ANN202 - private
+    def _pairs(self, G: float) -> Pairs:
         return pairwise(self.position, self.mass, self.softening, self.external_field, G)
 
-    def _map(self, change) -> Self:  # noqa: ANN001 - a function of tensors
+    def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
         copy = type(self)(
             change(self.mass),
             change(self.position),

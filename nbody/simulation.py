@@ -19,6 +19,7 @@ from nbody.history_buffer import HistoryBuffer
 from nbody.particle import ParticleTorch
 from nbody.stepper import Stepper
 from nbody.trajectory import States
+from nbody.vectors import at_least_1d, lengths
 
 DEFAULT_STEPS = 10_000
 HALVINGS = 200
@@ -102,7 +103,7 @@ def simulate(config: Config, particle: ParticleTorch, stepper: Stepper | None = 
             forces += attempts
         if history is not None:
             history.push(state)
-        states = _advance(state, states, torch.atleast_1d(dt))
+        states = _advance(state, states, at_least_1d(dt))
         state.dt = dt
         state.current_time = state.current_time + dt
         recorded.append(state.clone_detached())
@@ -122,7 +123,8 @@ def symmetric_step(rule: Tensor, previous: Tensor) -> Tensor:
 
 def _gated(states: States, dt: Tensor, threshold: float) -> tuple[Tensor, int]:
     """Halve steps until each passes the gate; also the force evaluations of rejected steps."""
-    shape, dt = dt.shape, torch.atleast_1d(dt)
+    shape, dt = dt.shape, at_least_1d(dt)
+    fails = torch.zeros_like(dt, dtype=torch.bool)
     for rejected in range(HALVINGS):
         fails = ~(states.step(dt).energy_error < threshold) & (dt > 0)
         if not bool(fails.any()):
@@ -198,9 +200,9 @@ def _measured(
     total_momentum = momentum(velocity, mass)
     spin = angular_momentum(position, velocity, mass)
     tiny = torch.finfo(position.dtype).tiny
-    momentum_scale = (mass * torch.linalg.vector_norm(velocity[0], dim=-1)).sum(-1)
-    reach = torch.linalg.vector_norm(position[0], dim=-1)
-    speed = torch.linalg.vector_norm(velocity[0], dim=-1)
+    momentum_scale = (mass * lengths(velocity[0])).sum(-1)
+    reach = lengths(position[0])
+    speed = lengths(velocity[0])
     spin_scale = (mass * reach * speed).sum(-1)
     return Simulation(
         series("current_time"),
@@ -209,8 +211,7 @@ def _measured(
         mass,
         torch.stack(steps) if steps else position.new_zeros(0, *first.current_time.shape),
         (energy - energy[0]).abs() / energy[0].abs(),
-        torch.linalg.vector_norm(total_momentum - total_momentum[0], dim=-1)
-        / momentum_scale.clamp_min(tiny),
-        torch.linalg.vector_norm(spin - spin[0], dim=-1) / spin_scale.clamp_min(tiny),
+        lengths(total_momentum - total_momentum[0]) / momentum_scale.clamp_min(tiny),
+        lengths(spin - spin[0]) / spin_scale.clamp_min(tiny),
         force_evaluations,
     )

@@ -15,6 +15,7 @@ from nbody.history_buffer import HistoryBuffer, input_width
 from nbody.model import FullyConnectedNN, LogTimeStepNN
 from nbody.model_adapter import ModelAdapter, gate_dt
 from nbody.particle import ParticleTorch
+from nbody.vectors import at_least_2d
 
 
 class Stepper:
@@ -42,10 +43,10 @@ class Stepper:
         Args:
             history: past states; without it a network trained with history sees none.
         """
-        like = {"dtype": self.adapter.dtype, "device": self.adapter.device}
-        position, velocity = position.to(**like), velocity.to(**like)
+        device, dtype = self.adapter.device, self.adapter.dtype
+        position, velocity = position.to(device, dtype), velocity.to(device, dtype)
         shape = position.shape
-        mass = torch.as_tensor(mass, **like).expand(shape[:-1])
+        mass = torch.as_tensor(mass, device=device, dtype=dtype).expand(shape[:-1])
         state = ParticleTorch(
             mass.reshape(-1, shape[-2]),
             position.reshape(-1, *shape[-2:]),
@@ -62,7 +63,7 @@ class Stepper:
         if state.external_field is None:
             state.external_field = field_from_config(self.config)
         features = self.adapter.build_feature_tensor(state, history_buffer=history)
-        dt = gate_dt(self.model, torch.atleast_2d(features))
+        dt = gate_dt(self.model, at_least_2d(features))
         return dt if state.is_batch else dt.squeeze(0)
 
 

@@ -157,7 +157,7 @@ def generator_states() -> dict[str, Any]:
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "numpy": [str(name), torch.from_numpy(keys.copy()), position, has_gauss, cached],
+        "numpy": [str(name), torch.from_numpy(np.array(keys)), position, has_gauss, cached],
         "python": random.getstate(),
     }
 

@@ -156,9 +156,16 @@ def concatenate(parts: Sequence[Trajectory]) -> Trajectory:
     def joined(name: str) -> Tensor:
         return torch.cat([getattr(part, name) for part in parts])
 
-    def joined_state(name: str) -> Tensor:
+    def joined_states(name: str) -> Tensor:
         return torch.cat([getattr(part.states, name) for part in parts])
 
-    tensors = ("position", "velocity", "mass", "acceleration", "energy")
-    states = States(*map(joined_state, tensors), first.softening, first.field)
-    return Trajectory(states, *map(joined, ("features", "dt", "time", "last_dt")))
+    states = States(
+        joined_states("position"),
+        joined_states("velocity"),
+        joined_states("mass"),
+        joined_states("acceleration"),
+        joined_states("energy"),
+        first.softening,
+        first.field,
+    )
+    return Trajectory(states, joined("features"), joined("dt"), joined("time"), joined("last_dt"))

@@ -2,9 +2,9 @@
 
 Legend: B orbits, S steps per orbit, N particles, D dimensions, F features.
 
-Every orbit is stepped in one batch and accepted by itself: an orbit whose step passes the gate moves
-on, one whose step fails is trained on and tried again from the same state. What is recorded is the state
-that was tested, with the step that it passed with.
+Every orbit is stepped in one batch and accepted by itself: an orbit whose step passes the gate
+moves on, one whose step fails is trained on and tried again from the same state. What is recorded
+is the state that was tested, with the step that it passed with.
 """
 
 import warnings
@@ -23,6 +23,7 @@ from nbody.model_adapter import ModelAdapter, dt_from_features, gate_dt
 from nbody.particle import ParticleTorch
 from nbody.sample_loss import Samples, check_weights, descend, losses_of
 from nbody.trajectory import States, Trajectory
+from nbody.vectors import at_least_2d
 from nbody.watcher import NoWatcher, Watcher
 
 HALVINGS = 2000  # of a step, before a state counts as impossible
@@ -41,9 +42,7 @@ def attempt_single_step(
         (particle, dt, E0, E1): the advanced state, the step (B,), and the energy before and after,
         each (B,), with B = 1 for a single system. The given particle is not changed.
     """
-    features = torch.atleast_2d(
-        adapter.build_feature_tensor(particle, history_buffer=history_buffer)
-    )
+    features = at_least_2d(adapter.build_feature_tensor(particle, history_buffer=history_buffer))
     dt = dt_from_features(model, features)
     states = States.of(particle)
     step = states.step(dt, config.n_steps)
@@ -306,6 +305,7 @@ class _Collection:
             StepImpossible: none does.
         """
         states, dt = self.states.take(orbits), dt.clone()
+        fails = torch.zeros_like(orbits, dtype=torch.bool)
         for _ in range(HALVINGS):
             error = states.step(dt, self.config.n_steps).energy_error
             fails = ~(error < self.config.energy_threshold)
@@ -322,7 +322,7 @@ class _Collection:
 
     def _features(self) -> Tensor:
         features = self.adapter.build_feature_tensor(self.particle, history_buffer=self.history)
-        return torch.atleast_2d(features)
+        return at_least_2d(features)
 
     def _check_energy(self) -> None:
         """A relative error needs an energy that is finite and not zero."""

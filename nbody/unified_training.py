@@ -1,6 +1,7 @@
 """One epoch = Part 1 (collect) + Part 2 (generalize); the loop over epochs as a generator.
 
-Leaving the generator is how a run is cancelled; a `for` with `print` is how it runs without a server.
+Leaving the generator is how a run is cancelled; a `for` with `print` is how it runs without a
+server.
 """
 
 import time

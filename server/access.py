@@ -1,7 +1,7 @@
 """What stands before every route: request id, host and origin, token and role, body size and time.
 
-One ASGI layer, outermost, so that a route that is added later is closed until `auth.allowed_roles` opens
-it.
+One ASGI layer, outermost, so that a route that is added later is closed until `auth.allowed_roles`
+opens it.
 """
 
 import asyncio

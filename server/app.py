@@ -1,7 +1,7 @@
 """The ASGI application: routes, errors as problems, and access control around it all."""
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -22,9 +22,10 @@ MAX_FIELD_PROBLEMS = 50
 DESCRIPTION = """
 Train neural time steppers for gravitational N-body integrators.
 
-Send `Authorization: Bearer TOKEN` with every request. Lists answer `{object, data, has_more, first_id,
-last_id}`; the next part begins `after` the last id. Errors are problem documents (RFC 9457) with a
-`code` for programs, a `detail` that says what to do, and `errors` that point at fields.
+Send `Authorization: Bearer TOKEN` with every request. Lists answer `{object, data, has_more,
+first_id, last_id}`; the next part begins `after` the last id. Errors are problem documents (RFC
+9457) with a `code` for programs, a `detail` that says what to do, and `errors` that point at
+fields.
 """
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ def create_app(settings: ServerSettings) -> AccessControl:
     service = Service(settings)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
         await service.start()
         yield
         await service.stop()

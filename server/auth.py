@@ -1,7 +1,7 @@
 """Who may do what: tokens, roles, and the one place that decides.
 
-Secrets are random and long, so a plain SHA-256 of them is a safe thing to keep. Tokens live in memory
-too, by hash: a request costs no query.
+Secrets are random and long, so a plain SHA-256 of them is a safe thing to keep. Tokens live in
+memory too, by hash: a request costs no query.
 """
 
 import hashlib

@@ -1,6 +1,7 @@
 """The `orrery` command. Human tables by default, `--json` for scripts.
 
-Exit codes: 0 done (for a job: succeeded), 1 failed, 2 wrong usage, 3 cancelled, 4 no answer or refused.
+Exit codes: 0 done (for a job: succeeded), 1 failed, 2 wrong usage, 3 cancelled, 4 no answer or
+refused.
 """
 
 import json
@@ -92,10 +93,7 @@ def up(
             code = _demo(service, settings)
         else:
             errors.print("Ctrl-C stops it", highlight=False)
-            try:
-                service.wait()
-            except KeyboardInterrupt:
-                code = 0
+            code = service.wait()
     raise SystemExit(code)
 
 
@@ -110,7 +108,7 @@ def serve(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("server.access").setLevel(logging.WARNING)
-    given = {"host": host, "port": port, "data": data, "auth": auth}
+    given: dict[str, Any] = {"host": host, "port": port, "data": data, "auth": auth}
     settings = ServerSettings(**{key: v for key, v in given.items() if v is not None})
     uvicorn.run(
         create_app(settings),

@@ -1,9 +1,10 @@
 """SQLite with one writer.
 
 One thread owns the one connection that writes and checkpoints the WAL; it takes whatever writes are
-waiting, runs each in a savepoint of one `BEGIN IMMEDIATE` transaction, commits once for all of them, and
-only then answers. Readers use a pool of connections that cannot write. No two connections ever write or
-checkpoint at the same time, which is also what keeps the WAL-reset bug of SQLite before 3.51.3 away.
+waiting, runs each in a savepoint of one `BEGIN IMMEDIATE` transaction, commits once for all of
+them, and only then answers. Readers use a pool of connections that cannot write. No two connections
+ever write or checkpoint at the same time, which is also what keeps the WAL-reset bug of SQLite
+before 3.51.3 away.
 """
 
 import asyncio
@@ -133,7 +134,7 @@ class Database:
                 return
 
     def _commit_together(self, group: list[_Waiting]) -> None:
-        """One transaction; a write that fails is rolled back alone and does not spoil the others."""
+        """One transaction; a write that fails is rolled back alone, the others stand."""
         results: list[tuple[_Waiting, Any]] = []
         try:
             with self._writing.begin() as connection:

@@ -84,7 +84,7 @@ def job_table(job: Json) -> Table:
         table.add_row("stop reason", job["stop_reason"])
     for warning in job["warnings"]:
         table.add_row("warning", warning)
-    for name, value in (job["latest_metrics"] or {}).items():
+    for name, value in _metrics(job).items():
         table.add_row(name, number(value, "g"))
     if job["latest_checkpoint"]:
         table.add_row("latest checkpoint", job["latest_checkpoint"]["path"])
@@ -183,3 +183,7 @@ def _show(progress: Progress, task: TaskID, job: Json) -> None:
         description=f"{job['name'] or job['id']}: {job['status']}{where}",
         metrics=shown,
     )
+
+
+def _metrics(job: Json) -> Json:
+    return job["latest_metrics"] or {}

@@ -35,8 +35,8 @@ def network_inputs(config: Config) -> int:
 def estimate(config: Config) -> Estimate:
     """Size of a run.
 
-    Parameters are exact. Memory counts weights with their gradients and optimizer state, the recorded
-    trajectory, one minibatch's activations, and the pairwise tensors of one step.
+    Parameters are exact. Memory counts weights with their gradients and optimizer state, the
+    recorded trajectory, one minibatch's activations, and the pairwise tensors of one step.
     """
     inputs = network_inputs(config)
     embedded = config.fourier_dim if config.fourier_scale > 0 else inputs

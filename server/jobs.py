@@ -5,6 +5,7 @@ together. Nothing here knows of HTTP.
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, delete, func, insert, select, update
@@ -159,16 +160,14 @@ def claim(
     return job, attempt
 
 
-def resume_points(connection: Connection, job_id: str) -> list[Row[Any]]:
+def resume_points(connection: Connection, job_id: str) -> Sequence[Any]:
     """Checkpoints to continue from, newest first."""
-    return list(
-        connection.execute(
-            select(checkpoints.c.epoch, checkpoints.c.path, checkpoints.c.sha256)
-            .where(checkpoints.c.job_id == job_id)
-            .order_by(checkpoints.c.epoch.desc(), checkpoints.c.rolling)
-            .limit(RESUME_POINTS)
-        )
-    )
+    return connection.execute(
+        select(checkpoints.c.epoch, checkpoints.c.path, checkpoints.c.sha256)
+        .where(checkpoints.c.job_id == job_id)
+        .order_by(checkpoints.c.epoch.desc(), checkpoints.c.rolling)
+        .limit(RESUME_POINTS)
+    ).all()
 
 
 def runtime_left(connection: Connection, job: JobRow, *, now: float) -> float | None:

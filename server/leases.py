@@ -1,7 +1,7 @@
 """When each lease was last heard of, on a clock that nobody can move.
 
-Deadlines live in memory: a heartbeat costs no write, a jump of the wall clock expires nothing, and after
-a restart of the server every lease starts with its full time.
+Deadlines live in memory: a heartbeat costs no write, a jump of the wall clock expires nothing, and
+after a restart of the server every lease starts with its full time.
 """
 
 import time

@@ -48,15 +48,17 @@ def _reserve_hidden_names(config: Config) -> Config:
 class JobSubmission(Message):
     """A training job, as a user submits it."""
 
-    name: Text | None = Field(None, description="For people; default: the config's save_name.")
-    kind: Literal["train"] = Field("train", description="What to do.")
+    name: Text | None = Field(
+        default=None, description="For people; default: the config's save_name."
+    )
+    kind: Literal["train"] = Field(default="train", description="What to do.")
     config: Annotated[Config, AfterValidator(_reserve_hidden_names)]
-    priority: int = Field(0, ge=-100, le=100, description="Higher runs first.")
+    priority: int = Field(default=0, ge=-100, le=100, description="Higher runs first.")
     max_runtime_s: Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)] | None = Field(
-        None, description="Wall time after which the job is stopped [s]."
+        default=None, description="Wall time after which the job is stopped [s]."
     )
     max_attempts: int = Field(
-        5, ge=1, le=100, description="Attempts lost to crashes before the job fails."
+        default=5, ge=1, le=100, description="Attempts lost to crashes before the job fails."
     )
     metadata: dict[Identifier, Text] = Field(
         default_factory=dict, max_length=32, description="Labels of your own."
@@ -144,9 +146,10 @@ class CancelRequest(Message):
     """How to cancel."""
 
     grace_s: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = Field(
-        5.0, description="Time to write a checkpoint and leave, before the process is killed [s]."
+        default=5.0,
+        description="Time to write a checkpoint and leave, before the process is killed [s].",
     )
-    force: bool = Field(False, description="Kill at once.")
+    force: bool = Field(default=False, description="Kill at once.")
 
 
 class EventView(View):
@@ -225,7 +228,7 @@ class WorkerRegistration(Message):
     protocol: Literal[1] = PROTOCOL
     name: Identifier
     host: Text
-    slots: int = Field(1, ge=1, le=64)
+    slots: int = Field(default=1, ge=1, le=64)
     gpus: list[Gpu] = Field(default_factory=list, max_length=64)
     versions: dict[Identifier, Text] = Field(default_factory=dict, max_length=32)
 
@@ -291,7 +294,7 @@ class CheckpointReport(Message):
     path: Annotated[str, Field(min_length=1, max_length=300)]
     bytes: FileSize
     sha256: Sha256
-    rolling: bool = Field(False, description="Only to resume from; will be deleted.")
+    rolling: bool = Field(default=False, description="Only to resume from; will be deleted.")
 
 
 class LogBytes(Message):
@@ -304,7 +307,7 @@ class LogBytes(Message):
 class Report(Message):
     """What an attempt has to tell; an empty one is a heartbeat."""
 
-    first_epoch: EpochNumber | None = Field(None, description="Where the attempt began.")
+    first_epoch: EpochNumber | None = Field(default=None, description="Where the attempt began.")
     phase: Phase | None = None
     epochs: list[EpochMetrics] = Field(default_factory=list, max_length=MAX_EPOCHS_IN_REPORT)
     checkpoints: list[CheckpointReport] = Field(default_factory=list, max_length=100)
@@ -331,7 +334,7 @@ class Outcome(Message):
     status: Literal["succeeded", "failed", "stopped"]
     stop_reason: StopReason
     detail: Annotated[str, Field(max_length=4000)] | None = None
-    result: dict[str, JsonValue] | None = Field(None, max_length=64)
+    result: dict[str, JsonValue] | None = Field(default=None, max_length=64)
 
 
 # --- the service itself -------------------------------------------------------------------------

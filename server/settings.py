@@ -13,37 +13,43 @@ class ServerSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="ORRERY_", extra="ignore")
 
-    host: str = Field("127.0.0.1", description="Address to listen on.")
-    port: Annotated[int, Field(ge=0, le=65535)] = Field(8080, description="Port; 0 picks one.")
-    data: Path = Field(Path("data"), description="Data folder: database, tokens, run output.")
-    auth: bool = Field(True, description="Ask for tokens. Off only on a loopback address.")
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        default=8080, description="Port; 0 picks one."
+    )
+    data: Path = Field(
+        default=Path("data"), description="Data folder: database, tokens, run output."
+    )
+    auth: bool = Field(default=True, description="Ask for tokens. Off only on a loopback address.")
     admin_token_file: Path | None = Field(
-        None, description="Admin token; default DATA/.orrery/admin.token, made at first start."
+        default=None,
+        description="Admin token; default DATA/.orrery/admin.token, made at first start.",
     )
     worker_token_file: Path | None = Field(
-        None, description="Worker token; default DATA/.orrery/worker.token, made at first start."
+        default=None,
+        description="Worker token; default DATA/.orrery/worker.token, made at first start.",
     )
     allowed_hosts: list[str] = Field(
         default_factory=list,
         description="Host names to answer for, besides localhost and IP addresses (JSON list).",
     )
     max_body_bytes: Annotated[int, Field(ge=1024, le=2**30)] = Field(
-        2**20, description="Largest request body of clients."
+        default=2**20, description="Largest request body of clients."
     )
     max_report_bytes: Annotated[int, Field(ge=1024, le=2**30)] = Field(
-        4 * 2**20, description="Largest request body of workers."
+        default=4 * 2**20, description="Largest request body of workers."
     )
     body_timeout_s: Annotated[float, Field(gt=0, le=3600)] = Field(
-        20.0, description="Time for a request body to arrive [s]."
+        default=20.0, description="Time for a request body to arrive [s]."
     )
     heartbeat_interval_s: Annotated[float, Field(gt=0, le=3600)] = Field(
-        1.0, description="How often workers report [s]."
+        default=1.0, description="How often workers report [s]."
     )
     lease_ttl_s: Annotated[float, Field(gt=0, le=86400)] = Field(
-        30.0, description="A worker not heard of for this long loses its jobs [s]."
+        default=30.0, description="A worker not heard of for this long loses its jobs [s]."
     )
     stall_timeout_s: Annotated[float, Field(gt=0, le=86400)] = Field(
-        600.0, description="A training process without progress for this long is ended [s]."
+        default=600.0, description="A training process without progress for this long is ended [s]."
     )
 
     @model_validator(mode="after")

@@ -1,6 +1,6 @@
 """The rows. Instants are UTC seconds since 1970; JSON columns hold plain data."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import JSON, Column, ForeignKey, Index, LargeBinary, UniqueConstraint
 from sqlmodel import Field, SQLModel
@@ -11,7 +11,7 @@ from nbody.metrics import EpochMetrics
 class Token(SQLModel, table=True):
     """A bearer token; only its hash is kept."""
 
-    __tablename__ = "tokens"
+    __tablename__: ClassVar[Any] = "tokens"
 
     id: str = Field(primary_key=True)
     name: str
@@ -25,7 +25,7 @@ class Token(SQLModel, table=True):
 class Job(SQLModel, table=True):
     """A job. `version` counts its changes, for ETags."""
 
-    __tablename__ = "jobs"
+    __tablename__: ClassVar[Any] = "jobs"
     __table_args__ = (
         Index("jobs_queue", "status", "queue_rank", "id"),
         Index("jobs_by_owner", "owner_id", "id"),
@@ -62,7 +62,7 @@ class Job(SQLModel, table=True):
 class Attempt(SQLModel, table=True):
     """One worker's try at a job. The lease id is the worker's proof that it holds the job."""
 
-    __tablename__ = "attempts"
+    __tablename__: ClassVar[Any] = "attempts"
     __table_args__ = (
         UniqueConstraint("job_id", "number"),
         Index("attempts_by_claim", "worker_id", "claim_id"),
@@ -84,7 +84,7 @@ class Attempt(SQLModel, table=True):
 class Checkpoint(SQLModel, table=True):
     """A checkpoint file, durable before its row. Rolling ones serve only to resume."""
 
-    __tablename__ = "checkpoints"
+    __tablename__: ClassVar[Any] = "checkpoints"
     __table_args__ = (
         UniqueConstraint("job_id", "path"),
         Index("checkpoints_by_epoch", "job_id", "rolling", "epoch"),
@@ -104,7 +104,7 @@ class Checkpoint(SQLModel, table=True):
 class Event(SQLModel, table=True):
     """Something that happened to a job; written in the transaction that made it happen."""
 
-    __tablename__ = "events"
+    __tablename__: ClassVar[Any] = "events"
     __table_args__ = (Index("events_of_job", "job_id", "id"),)
 
     id: int | None = Field(default=None, primary_key=True)
@@ -117,7 +117,7 @@ class Event(SQLModel, table=True):
 class LogChunk(SQLModel, table=True):
     """Bytes of a job's log, from `offset` on."""
 
-    __tablename__ = "log_chunks"
+    __tablename__: ClassVar[Any] = "log_chunks"
 
     job_id: str = Field(
         sa_column=Column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
@@ -129,7 +129,7 @@ class LogChunk(SQLModel, table=True):
 class Worker(SQLModel, table=True):
     """A worker agent that registered."""
 
-    __tablename__ = "workers"
+    __tablename__: ClassVar[Any] = "workers"
 
     id: str = Field(primary_key=True)
     name: str
@@ -144,7 +144,7 @@ class Worker(SQLModel, table=True):
 class IdempotencyKey(SQLModel, table=True):
     """A submission that was answered, so that its repeat gets the same answer."""
 
-    __tablename__ = "idempotency_keys"
+    __tablename__: ClassVar[Any] = "idempotency_keys"
 
     token_id: str = Field(primary_key=True)
     key: str = Field(primary_key=True)
@@ -156,7 +156,7 @@ class IdempotencyKey(SQLModel, table=True):
 class Epoch(SQLModel, table=True):
     """One epoch's metrics, under the field names of EpochMetrics."""
 
-    __tablename__ = "epochs"
+    __tablename__: ClassVar[Any] = "epochs"
     __table_args__ = {"sqlite_with_rowid": False}
 
     job_id: str = Field(

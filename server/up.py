@@ -46,7 +46,7 @@ class Supervised:
             self.command,
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is ours to pass on
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 - one system call, before any thread
+            preexec_fn=_die_with_parent,
         )
 
     def restart_if_dead(self) -> None:
@@ -103,7 +103,7 @@ class LocalService:
     @property
     def url(self) -> str:
         """The server's address."""
-        host = "127.0.0.1" if self.settings.host in {"0.0.0.0", "::"} else self.settings.host  # noqa: S104
+        host = "127.0.0.1" if self.settings.host in {"0.0.0.0", "::"} else self.settings.host
         return f"http://{f'[{host}]' if ':' in host else host}:{self.settings.port}"
 
     def start_server(self) -> None:
@@ -116,10 +116,17 @@ class LocalService:
             worker.start()
         self._monitor.start()
 
-    def wait(self) -> None:
-        """Until something keeps failing."""
-        while self.failure is None:
-            time.sleep(0.2)
+    def wait(self) -> int:
+        """Until Ctrl-C or SIGTERM (0), or until something keeps failing.
+
+        Raises:
+            ServiceFailed
+        """
+        try:
+            while self.failure is None:
+                time.sleep(0.2)
+        except KeyboardInterrupt:
+            return 0
         raise self.failure
 
     def __enter__(self) -> Self:

@@ -169,7 +169,6 @@ def log_bytes(connection: Connection, job_id: str, offset: int, limit: int) -> t
     ).scalar_one()
     if first is None or offset >= end:
         return b"", end
-    parts: list[bytes] = []
     query = (
         select(log_chunks.c.offset, log_chunks.c.data)
         .where(
@@ -181,8 +180,7 @@ def log_bytes(connection: Connection, job_id: str, offset: int, limit: int) -> t
         )
         .order_by(log_chunks.c.offset)
     )
-    for chunk in connection.execute(query):
-        parts.append(chunk.data[max(offset - chunk.offset, 0) :])
+    parts = [chunk.data[max(offset - chunk.offset, 0) :] for chunk in connection.execute(query)]
     return b"".join(parts)[:limit], end
 
 

@@ -6,9 +6,9 @@ import sys
 import threading
 
 from worker.agent import Agent, AlreadyRunning
-from worker.attempt import processes
 from worker.client import Client, ServerRefused
 from worker.settings import InvalidSettings, read_settings
+from worker.workplace import warm_up
 
 
 def main() -> int:
@@ -20,28 +20,17 @@ def main() -> int:
     except InvalidSettings as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    processes.set_forkserver_preload(["worker.training_child"])  # torch is imported while idle
     with Client(settings.server, settings.token) as client:
         agent = Agent(settings, client)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: threading.Thread(target=agent.stop).start())
         try:
-            _warm_up()
+            warm_up()
             agent.run()
         except (AlreadyRunning, ServerRefused) as error:
             sys.stderr.write(f"error: {error}\n")
             return 1
     return 0
-
-
-def _warm_up() -> None:
-    """Start the fork server, so that the first job finds torch imported."""
-    first = processes.Process(target=_nothing)
-    first.start()
-
-
-def _nothing() -> None:
-    """What the first process does."""
 
 
 if __name__ == "__main__":

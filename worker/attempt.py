@@ -1,7 +1,6 @@
 """One attempt of one job: start the training process, watch it, end it when it must end."""
 
 import logging
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -13,18 +12,16 @@ from pathlib import Path
 
 from server.schemas import Assignment, Outcome, ReportAnswer, WorkerTerms
 from server.states import StopReason
-from worker import training_child
 from worker.client import Unreachable
 from worker.reporter import Reporter
 from worker.settings import WorkerSettings
 from worker.spool import Progress, SpoolWriter
+from worker.workplace import EXIT_DISK_FULL, Workplace, processes, train
 
 SHUTDOWN_GRACE_S = 8.0  # for the process to end its epoch, when the agent itself must end
 RUNTIME_GRACE_S = 8.0
 
 logger = logging.getLogger(__name__)
-
-processes = multiprocessing.get_context("forkserver")
 
 
 class Attempt:
@@ -49,7 +46,7 @@ class Attempt:
         self._progress_at = self._started_at
         state.mkdir(parents=True, exist_ok=True)
         (state / "spool.jsonl").touch()
-        workplace = training_child.Workplace(
+        workplace = Workplace(
             assignment=assignment.model_dump_json(by_alias=True),
             data=str(settings.data.resolve()),
             state=str(state.resolve()),
@@ -57,7 +54,7 @@ class Attempt:
             threads=settings.threads,
             visible_gpu=gpu,
         )
-        self._process = processes.Process(target=training_child.run, args=(workplace,))
+        self._process = processes.Process(target=train, args=(workplace,))
         self._process.start()
         if assignment.config.wandb:
             self._start_wandb()
@@ -138,7 +135,7 @@ class Attempt:
 
     def _crash(self) -> Outcome:
         code = self._process.exitcode
-        if code == training_child.EXIT_DISK_FULL:
+        if code == EXIT_DISK_FULL:
             detail = "the disk of the data folder is full; free some space and retry"
             return Outcome(status="failed", stop_reason=StopReason.DISK_FULL, detail=detail)
         how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
@@ -150,7 +147,7 @@ class Attempt:
             os.kill(self._process.pid, number)
 
     def _kill_group(self) -> None:
-        """The process leads its own group from its first moment on; before that it is killed alone."""
+        """The process leads its own group once it runs; before that it is killed alone."""
         process_id = self._process.pid
         if process_id is None:
             return
@@ -163,7 +160,9 @@ class Attempt:
             pass
 
     def _start_wandb(self) -> None:
-        """W&B gets a process and a name of the spool of its own: it can hang without anyone waiting."""
+        """W&B gets a process and a name of the spool of its own: it can hang without anyone
+        waiting.
+        """
         folder = self._state.with_name(f"wandb-{self._state.name}")
         folder.mkdir(exist_ok=True)
         (folder / "spool.jsonl").hardlink_to(self._state / "spool.jsonl")

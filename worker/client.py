@@ -44,7 +44,9 @@ class Unreachable(Exception):
 class Client:
     """One method per route. Close it, or use it as a context manager."""
 
-    def __init__(self, server: str, token: str, transport: httpx.BaseTransport | None = None):
+    def __init__(
+        self, server: str, token: str, transport: httpx.BaseTransport | None = None
+    ) -> None:
         timeout = httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
         self._http = httpx.Client(
             base_url=server,

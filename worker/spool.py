@@ -1,7 +1,8 @@
-"""The file between a training process and its agent: one JSON record a line, appended, never rewritten.
+"""The file between a training process and its agent: one JSON record a line, appended, never
+rewritten.
 
-Training never waits for the network, and either side may die: a half-written last line is not a record
-yet, and a reader that starts again reads again.
+Training never waits for the network, and either side may die: a half-written last line is not a
+record yet, and a reader that starts again reads again.
 """
 
 import json

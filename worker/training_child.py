@@ -1,7 +1,7 @@
 """The process that trains one attempt of one job: physics in, spool records out, no network.
 
-It is forked from a server process that has torch imported already, leads its own session, and dies with
-its parent. SIGTERM asks it to finish the epoch, write a checkpoint and leave.
+It is forked from a server process that has torch imported already, leads its own session, and dies
+with its parent. SIGTERM asks it to finish the epoch, write a checkpoint and leave.
 """
 
 import ctypes
@@ -13,7 +13,6 @@ import signal
 import sys
 import time
 import traceback
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,25 +33,13 @@ from nbody.watcher import Phase
 from server.schemas import Assignment
 from server.states import StopReason
 from worker.spool import Progress, SpoolWriter
+from worker.workplace import EXIT_DISK_FULL, Workplace
 
 EPOCH_GRACE_S = 3.0  # after SIGTERM, for the epoch to end; then the process leaves without it
 RESUME_INTERVAL_S = 15.0  # most training time that a crash costs
 KEPT_FOR_RESUME = 2
 PROGRESS_INTERVAL_S = 0.2
-EXIT_DISK_FULL = 28
 PR_SET_PDEATHSIG = 1
-
-
-@dataclass(frozen=True)
-class Workplace:
-    """What the agent hands to the process."""
-
-    assignment: str  # JSON
-    data: str
-    state: str  # folder of spool, log and progress
-    parent: int  # process id of the agent
-    threads: int
-    visible_gpu: int | None
 
 
 class StopRequested(Exception):

@@ -199,7 +199,8 @@ async def job_logs(
 ) -> Response:
     """What the training process printed, from an offset, 1 MiB at most.
 
-    `X-Log-Bytes` is the length of the whole log; the next part begins at offset + the length of this.
+    `X-Log-Bytes` is the length of the whole log; the next part begins at offset + the length of
+    this.
     """
 
     def work(connection: Connection) -> tuple[bytes, int]:

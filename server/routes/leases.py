@@ -1,4 +1,6 @@
-"""Leases: what a worker that holds a job reports. Each call is checked against the lease as it writes."""
+"""Leases: what a worker that holds a job reports. Each call is checked against the lease as it
+writes.
+"""
 
 import time
 

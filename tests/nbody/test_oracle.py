@@ -108,6 +108,15 @@ def test_the_error_there_is_the_threshold_and_every_smaller_step_passes(make: ob
         assert float(state.error(dt * below).max()) < THRESHOLD
 
 
+def test_a_narrow_peak_of_the_error_is_not_stepped_over() -> None:
+    """Outbound states whose error touches the threshold, falls, and rises again 50 % later."""
+    e = torch.tensor([0.6131218165159226, 0.7664104133844375], dtype=torch.float64)
+    anomaly = torch.tensor([2.7351648932479264, 2.7406929914925504], dtype=torch.float64)
+    states = kepler_orbits(e, torch.ones(2, dtype=torch.float64), anomaly, 1.0, 2)
+    found = first_crossing(States.of(states), THRESHOLD)
+    torch.testing.assert_close(found, brute(states), rtol=1e-6, atol=0)
+
+
 def test_a_larger_step_that_passes_again_is_not_taken() -> None:
     """An inbound Kepler state has such a step by symmetry about the pericentre."""
     e, anomaly = torch.tensor([0.6]).double(), torch.tensor([-0.05]).double()

@@ -1,0 +1,26 @@
+"""Geometry of vectors (..., D)."""
+
+from typing import cast
+
+import torch
+from torch import Tensor
+
+
+def lengths(vectors: Tensor) -> Tensor:
+    """Euclidean length (...) of vectors (..., D)."""
+    return cast(Tensor, torch.linalg.vector_norm(vectors, dim=-1))
+
+
+def cross(one: Tensor, other: Tensor) -> Tensor:
+    """Cross product (..., 3) of vectors (..., 3)."""
+    return cast(Tensor, torch.linalg.cross(one, other))
+
+
+def at_least_1d(tensor: Tensor) -> Tensor:
+    """The tensor, or its one number as (1,)."""
+    return tensor.unsqueeze(0) if tensor.dim() == 0 else tensor
+
+
+def at_least_2d(tensor: Tensor) -> Tensor:
+    """The tensor, or its one row as (1, F)."""
+    return tensor.unsqueeze(0) if tensor.dim() == 1 else tensor

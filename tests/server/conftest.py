@@ -1,0 +1,314 @@
+"""A real server on a free loopback port, and those who talk to it: admin, users, workers."""
+
+import asyncio
+import base64
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+import pytest
+import uvicorn
+from sqlalchemy import Connection
+
+from server.app import create_app
+from server.leases import Leases
+from server.service import Service
+from server.settings import ServerSettings
+
+Json = dict[str, Any]
+TINY: Json = {"epochs": 4, "hidden_dims": [4], "num_orbits": 2, "steps_per_epoch": 4}
+START_TIMEOUT_S = 20.0
+ANSWER_TIMEOUT_S = 20.0
+
+
+class Clock:
+    """A clock that tests move."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += seconds
+
+
+class _Listener(uvicorn.Server):
+    """Says when it is ready, or that it will never be."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        self.ready.set()
+
+
+class OrreryServer:
+    """The whole service in a thread of this process; a context manager."""
+
+    def __init__(self, data: Path, **settings: Any) -> None:
+        self.settings = ServerSettings(data=data, port=0, **settings)
+        self.clock = Clock()
+        self.app = create_app(self.settings)
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port = self._socket.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        config = uvicorn.Config(
+            self.app,
+            interface="asgi3",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=1,
+        )
+        self._listener = _Listener(config)
+        self._thread = threading.Thread(target=self._run, name="orrery-under-test")
+        self._clients: dict[str | None, httpx.Client] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        assert self._listener.ready.wait(START_TIMEOUT_S), "the server does not start"
+        assert self._listener.started, "the server's start failed"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for client in self._clients.values():
+            client.close()
+        self._listener.should_exit = True
+        self._thread.join(START_TIMEOUT_S)
+        assert not self._thread.is_alive(), "the server does not end"
+
+    def _run(self) -> None:
+        asyncio.run(self._serve())
+
+    async def _serve(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        await self._listener.serve(sockets=[self._socket])
+
+    @property
+    def service(self) -> Service:
+        """The running service behind the routes."""
+        return self.app._app.state.service
+
+    def call(self, work: Awaitable[Any]) -> Any:
+        """Run a coroutine where the server runs."""
+
+        async def awaited() -> Any:
+            return await work
+
+        assert self._loop is not None
+        return asyncio.run_coroutine_threadsafe(awaited(), self._loop).result(ANSWER_TIMEOUT_S)
+
+    def write(self, work: Callable[[Connection], Any]) -> Any:
+        """Run a write in the server's database."""
+        return self.service.database.submit(work).result(ANSWER_TIMEOUT_S)
+
+    def read(self, work: Callable[[Connection], Any]) -> Any:
+        """Run a read in the server's database."""
+        return self.service.database.read_now(work)
+
+    def until(self, fact: Callable[[], bool]) -> None:
+        """Give the server turns until something is so."""
+        deadline = time.monotonic() + ANSWER_TIMEOUT_S
+        while not fact():
+            assert time.monotonic() < deadline, "it never came to be"
+            self.call(asyncio.sleep(0))
+
+    def waiters(self, topic: str) -> int:
+        """How many requests wait for a change of a topic."""
+        return len(self.service.changes._waiters.get(topic, ()))
+
+    def move_leases_to_test_clock(self) -> None:
+        """From now on leases expire by `self.clock`."""
+        self.service.leases = Leases(self.settings.lease_ttl_s, self.clock)
+
+    def lose_leases(self) -> None:
+        """Let every lease's time pass."""
+        self.clock.advance(self.settings.lease_ttl_s + 1)
+        self.call(self.service.expire_leases())
+
+    # --- who talks to it ------------------------------------------------------------------------
+
+    def http(self, token: str | None) -> httpx.Client:
+        """A client with a token, or without."""
+        if token not in self._clients:
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            self._clients[token] = httpx.Client(
+                base_url=self.url, headers=headers, timeout=ANSWER_TIMEOUT_S, trust_env=False
+            )
+        return self._clients[token]
+
+    @property
+    def admin_token(self) -> str:
+        """The secret in the admin token file."""
+        return self.settings.admin_token_path.read_text(encoding="utf-8").strip()
+
+    @property
+    def worker_token(self) -> str:
+        """The secret in the worker token file."""
+        return self.settings.worker_token_path.read_text(encoding="utf-8").strip()
+
+    @property
+    def admin(self) -> httpx.Client:
+        """An admin."""
+        return self.http(self.admin_token)
+
+    @property
+    def worker(self) -> httpx.Client:
+        """A worker with the worker token of the file."""
+        return self.http(self.worker_token)
+
+    def new_token(self, role: str, name: str = "someone") -> str:
+        """The secret of a new token."""
+        answer = self.admin.post("/v1/tokens", json={"name": name, "role": role})
+        assert answer.status_code == 201, answer.text
+        return answer.json()["secret"]
+
+    def new_client(self, role: str) -> httpx.Client:
+        """A client with a new token."""
+        return self.http(self.new_token(role))
+
+    # --- what they do ---------------------------------------------------------------------------
+
+    def submit(
+        self, client: httpx.Client | None = None, config: Json | None = None, **fields: Any
+    ) -> Json:
+        """A new job."""
+        body = {"config": TINY | (config or {}), **fields}
+        answer = (client or self.admin).post("/v1/jobs", json=body)
+        assert answer.status_code == 201, answer.text
+        return answer.json()
+
+    def job(self, job_id: str) -> Json:
+        """A job as the admin sees it."""
+        answer = self.admin.get(f"/v1/jobs/{job_id}")
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def metrics(self, job_id: str, **parameters: Any) -> Json:
+        """A page of a job's metrics."""
+        answer = self.admin.get(f"/v1/jobs/{job_id}/metrics", params=parameters)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def event_types(self, job_id: str) -> list[str]:
+        """What happened to a job, in order."""
+        answer = self.admin.get(f"/v1/jobs/{job_id}/events", params={"limit": 1000})
+        assert answer.status_code == 200, answer.text
+        return [event["type"] for event in answer.json()["data"]]
+
+    def log(self, job_id: str, offset: int = 0) -> bytes:
+        """A job's log from an offset."""
+        answer = self.admin.get(f"/v1/jobs/{job_id}/logs", params={"offset": offset})
+        assert answer.status_code == 200, answer.text
+        return answer.content
+
+    def register(self, client: httpx.Client | None = None) -> str:
+        """The id of a new worker."""
+        body = {"name": f"w-{uuid.uuid4().hex[:8]}", "host": "here"}
+        answer = (client or self.worker).post("/v1/workers", json=body)
+        assert answer.status_code == 201, answer.text
+        return answer.json()["id"]
+
+    def claim(
+        self, worker_id: str | None = None, claim_id: str | None = None, wait_s: float = 0
+    ) -> Json | None:
+        """An assignment, or None where nothing is queued."""
+        worker_id = worker_id or self.register()
+        body = {"claim_id": claim_id or uuid.uuid4().hex, "wait_s": wait_s}
+        answer = self.worker.post(f"/v1/workers/{worker_id}/claim", json=body)
+        assert answer.status_code in {200, 204}, answer.text
+        return answer.json() if answer.status_code == 200 else None
+
+    def start(self, **fields: Any) -> tuple[Json, Json]:
+        """A job, and its assignment to a worker."""
+        job = self.submit(**fields)
+        assignment = self.claim()
+        assert assignment is not None
+        assert assignment["job"] == job["id"]
+        return job, assignment
+
+    def report(self, lease_id: str, **fields: Any) -> httpx.Response:
+        """The answer to a report."""
+        return self.worker.post(f"/v1/leases/{lease_id}/report", json=fields)
+
+    def finish(
+        self, lease_id: str, status: str = "succeeded", stop_reason: str = "completed", **more: Any
+    ) -> httpx.Response:
+        """The answer to a finish."""
+        body = {"status": status, "stop_reason": stop_reason, **more}
+        return self.worker.post(f"/v1/leases/{lease_id}/finish", json=body)
+
+
+def epoch_metrics(epoch: int, **changes: Any) -> Json:
+    """One epoch's metrics as a worker reports them."""
+    return {
+        "epoch": epoch,
+        "epoch_time": 0.5 + epoch,
+        "part1/trajectory_length": 8,
+        "part1/mean_retrain_iterations": 0.25,
+        "part1/max_retrain_iterations": 2,
+        "part1/mean_energy_error": 1e-5,
+        "part1/warmup_discarded": 0,
+        "part1/acceptance_rate": 0.8,
+        "part2/converged": 1,
+        "part2/iterations": 12,
+        "part2/final_pass_rate": 1.0,
+        "part2/mean_rel_dE": 1e-6,
+        "part2/max_rel_dE": 1e-5,
+    } | changes
+
+
+def log_bytes(offset: int, data: bytes) -> Json:
+    """Log bytes as a worker reports them."""
+    return {"offset": offset, "data": base64.b64encode(data).decode()}
+
+
+def checkpoint(assignment: Json, epoch: int, **changes: Any) -> Json:
+    """A checkpoint as a worker reports it."""
+    return {
+        "epoch": epoch,
+        "path": f"{assignment['output_folder']}/model/model_epoch_{epoch:04d}.pt",
+        "bytes": 10 + epoch,
+        "sha256": f"{epoch:064x}",
+    } | changes
+
+
+def assert_problem(answer: httpx.Response, status: int, code: str | None = None) -> Json:
+    """The problem document of an answer that says no."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    problem = answer.json()
+    assert problem["status"] == status
+    assert problem["type"]
+    assert problem["title"]
+    assert problem["detail"]
+    assert problem["request_id"] == answer.headers["x-request-id"]
+    if code is not None:
+        assert problem["code"] == code
+    return problem
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[OrreryServer]:
+    """A server of this test's own."""
+    with OrreryServer(tmp_path) as running:
+        running.move_leases_to_test_clock()
+        yield running
+
+
+@pytest.fixture(scope="module")
+def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OrreryServer]:
+    """One server for tests that leave nothing behind that others could trip over."""
+    with OrreryServer(tmp_path_factory.mktemp("shared")) as running:
+        yield running

@@ -1,0 +1,97 @@
+"""Leases run on a clock that nobody can move."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from server.leases import Leases
+from tests.server.conftest import Clock, OrreryServer
+
+
+def test_a_lease_expires_when_its_time_is_over() -> None:
+    clock = Clock()
+    leases = Leases(30.0, clock)
+    leases.renew("lease_a")
+    clock.advance(29.0)
+    assert leases.expired() == []
+    clock.advance(1.0)
+    assert leases.expired() == ["lease_a"]
+
+
+def test_a_renewal_gives_the_full_time_again() -> None:
+    clock = Clock()
+    leases = Leases(30.0, clock)
+    leases.renew("lease_a")
+    clock.advance(29.0)
+    leases.renew("lease_a")
+    clock.advance(29.0)
+    assert leases.expired() == []
+
+
+def test_a_released_lease_does_not_expire() -> None:
+    clock = Clock()
+    leases = Leases(30.0, clock)
+    leases.renew("lease_a")
+    leases.renew("lease_b")
+    leases.release("lease_a")
+    leases.release("lease_a")
+    clock.advance(100.0)
+    assert leases.expired() == ["lease_b"]
+
+
+def test_restored_leases_start_with_their_full_time() -> None:
+    clock = Clock()
+    leases = Leases(30.0, clock)
+    leases.restore(["lease_a", "lease_b"])
+    clock.advance(29.0)
+    assert leases.expired() == []
+    clock.advance(2.0)
+    assert leases.expired() == ["lease_a", "lease_b"]
+
+
+@pytest.mark.parametrize("days", [-1, 1], ids=["back", "forward"])
+def test_a_wall_clock_moved_by_a_day_expires_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    with OrreryServer(tmp_path) as server:
+        job, assignment = server.start()
+        real = time.time
+        monkeypatch.setattr(time, "time", lambda: real() + 86400 * days)
+        server.call(server.service.expire_leases())
+        assert server.report(assignment["lease_id"]).status_code == 200
+        assert server.job(job["id"])["status"] == "running"
+
+
+def test_a_restarted_server_gives_every_lease_its_full_time(tmp_path: Path) -> None:
+    with OrreryServer(tmp_path) as server:
+        job, assignment = server.start()
+    with OrreryServer(tmp_path) as server:
+        ttl_s = server.settings.lease_ttl_s
+        leases = server.service.leases
+        leases._clock = lambda: time.monotonic() + ttl_s - 5
+        assert leases.expired() == []
+        leases._clock = lambda: time.monotonic() + ttl_s + 1
+        assert leases.expired() == [assignment["lease_id"]]
+        leases._clock = time.monotonic
+        assert server.report(assignment["lease_id"]).status_code == 200
+        assert server.job(job["id"])["status"] == "running"
+
+
+def test_a_report_renews_the_lease(server: OrreryServer) -> None:
+    job, assignment = server.start()
+    for _ in range(3):
+        server.clock.advance(server.settings.lease_ttl_s - 1)
+        assert server.report(assignment["lease_id"]).status_code == 200
+        server.call(server.service.expire_leases())
+    assert server.job(job["id"])["status"] == "running"
+
+
+def test_a_refused_report_does_not_renew_the_lease(server: OrreryServer) -> None:
+    job, assignment = server.start()
+    server.clock.advance(server.settings.lease_ttl_s - 1)
+    beyond = {"offset": 10**6, "data": "YQ=="}
+    assert server.report(assignment["lease_id"], log=beyond).status_code == 409
+    server.clock.advance(2)
+    server.call(server.service.expire_leases())
+    assert server.job(job["id"])["status"] == "queued"

@@ -1,0 +1,43 @@
+"""What an agent hands to a training process. Free of torch, so that the agent is, too."""
+
+import os
+from dataclasses import dataclass
+from importlib import import_module
+from multiprocessing import get_context
+
+EXIT_DISK_FULL = 28  # exit code of a process that could not even write its outcome
+TRAINING = "worker.training_child"
+
+processes = get_context("forkserver")
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Where and on what a training process works."""
+
+    assignment: str  # JSON
+    data: str
+    state: str  # folder of spool, log and progress
+    parent: int  # process id of the agent
+    threads: int
+    visible_gpu: int | None
+
+
+def train(workplace: Workplace) -> None:
+    """Entry point of a training process; torch is imported here, or already was."""
+    import_module(TRAINING).run(workplace)
+
+
+def warm_up() -> None:
+    """Start the fork server: it imports torch while the worker waits for its first job.
+
+    Threads of a training process sleep while they wait for each other: on a host with other work
+    to do, spinning threads make a step many times slower.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    processes.set_forkserver_preload([__name__, TRAINING])
+    processes.Process(target=_nothing).start()
+
+
+def _nothing() -> None:
+    """What the first process does."""
