@@ -14,7 +14,6 @@ from typing import Annotated, Any, NoReturn
 import typer
 import uvicorn
 from pydantic import ValidationError
-from rich.console import Console
 
 from nbody.config import Config, parse_override, read_config_file
 from nbody.errors import NBodyError
@@ -36,8 +35,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-console = Console()
-errors = Console(stderr=True)
+console = display.make_console()
+errors = display.make_console(stderr=True)
 
 Data = Annotated[Path, typer.Option(envvar="ORRERY_DATA", help="Data folder.")]
 Url = Annotated[str, typer.Option(envvar="ORRERY_URL", help="Address of the server.")]

@@ -14,13 +14,14 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 
 from server.client import Client
 from server.states import TERMINAL
 
 Json = dict[str, Any]
 POLL_S = 1.0
+WIDTH_OF_FILES = 200
 COLOURS = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "cyan"}
 
 
@@ -38,6 +39,12 @@ def duration(seconds: float | None) -> str:
 def number(value: float | None, form: str) -> str:
     """A value, or a dash."""
     return "-" if value is None else format(value, form)
+
+
+def make_console(stderr: bool = False) -> Console:
+    """A console that does not cut lines where nobody watches."""
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=WIDTH_OF_FILES)
 
 
 def status_text(status: str) -> str:
@@ -65,7 +72,7 @@ def jobs_table(jobs: list[Json]) -> Table:
 
 def job_table(job: Json) -> Table:
     """A job, one field a line."""
-    table = Table("field", "value", box=None, show_header=False)
+    table = Table("field", Column("value", overflow="fold"), box=None, show_header=False)
     progress = job["progress"]
     table.add_row("id", job["id"])
     table.add_row("name", job["name"] or "-")
@@ -102,7 +109,7 @@ def metrics_table(rows: list[Json]) -> Table:
 
 def checkpoints_table(checkpoints: list[Json]) -> Table:
     """Checkpoints, one a line."""
-    table = Table("id", "epoch", "bytes", "path", box=None)
+    table = Table("id", "epoch", "bytes", Column("path", overflow="fold"), box=None)
     for checkpoint in checkpoints:
         table.add_row(
             checkpoint["id"],

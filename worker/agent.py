@@ -22,7 +22,7 @@ from worker.client import Client, LeaseLost, NotRegistered, ServerRefused, Unrea
 from worker.reporter import Reporter
 from worker.settings import WorkerSettings
 
-CLAIM_WAIT_S = 20.0
+CLAIM_WAIT_S = 2.0  # also the longest that an idle worker takes to stop
 FIRST_BACK_OFF_S, LONGEST_BACK_OFF_S = 0.2, 10.0
 FAREWELL_S = 5.0  # for the last reports, when the agent itself must end
 

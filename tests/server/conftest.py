@@ -13,7 +13,7 @@ from typing import Any, Self
 import httpx
 import pytest
 import uvicorn
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 
 from server.app import create_app
 from server.leases import Leases
@@ -299,16 +299,26 @@ def assert_problem(answer: httpx.Response, status: int, code: str | None = None)
     return problem
 
 
+@pytest.fixture(scope="session")
+def _running_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OrreryServer]:
+    with OrreryServer(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[OrreryServer]:
-    """A server of this test's own."""
-    with OrreryServer(tmp_path) as running:
-        running.move_leases_to_test_clock()
-        yield running
+def server(_running_server: OrreryServer) -> OrreryServer:
+    """A server without jobs and workers; its leases expire by `clock`."""
+
+    def empty(connection: Connection) -> None:
+        for table in ("jobs", "workers"):
+            connection.execute(text(f"DELETE FROM {table}"))
+
+    _running_server.write(empty)
+    _running_server.move_leases_to_test_clock()
+    return _running_server
 
 
-@pytest.fixture(scope="module")
-def shared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OrreryServer]:
-    """One server for tests that leave nothing behind that others could trip over."""
-    with OrreryServer(tmp_path_factory.mktemp("shared")) as running:
-        yield running
+@pytest.fixture
+def shared_server(_running_server: OrreryServer) -> OrreryServer:
+    """A server that others left jobs on, for tests that neither mind nor claim any."""
+    return _running_server

@@ -85,13 +85,3 @@ def test_a_report_renews_the_lease(server: OrreryServer) -> None:
         assert server.report(assignment["lease_id"]).status_code == 200
         server.call(server.service.expire_leases())
     assert server.job(job["id"])["status"] == "running"
-
-
-def test_a_refused_report_does_not_renew_the_lease(server: OrreryServer) -> None:
-    job, assignment = server.start()
-    server.clock.advance(server.settings.lease_ttl_s - 1)
-    beyond = {"offset": 10**6, "data": "YQ=="}
-    assert server.report(assignment["lease_id"], log=beyond).status_code == 409
-    server.clock.advance(2)
-    server.call(server.service.expire_leases())
-    assert server.job(job["id"])["status"] == "queued"

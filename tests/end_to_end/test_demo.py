@@ -1,0 +1,99 @@
+"""The main job as a new user runs it, with a demo small enough for a test."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.conftest import CONFIG, Running
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_demo_trains_over_http_and_prints_what_it_made(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    demo = {**CONFIG, "epochs": 12, "checkpoint_every": 10}
+    (data / "kepler_demo.json").write_text(json.dumps(demo))
+    command = [sys.executable, "-m", "server", "up", "--demo", "--data", str(data)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert run.returncode == 0, run.stderr
+    for words in ("succeeded", "model_epoch_0000.pt", "model_epoch_0010.pt", "model_epoch_0011.pt"):
+        assert words in run.stdout
+    assert "efficiency" in run.stdout
+    assert "violation rate" in run.stdout
+    assert len(list(data.glob("end_to_end/*/attempt-1/model/*.pt"))) == 3
+    assert not list(data.glob("**/resume"))
+    assert not list(data.glob(".orrery/workers/*/lease_*"))
+
+
+def test_a_job_that_cannot_run_says_why(service: Running) -> None:
+    config = {**CONFIG, "initial_conditions": "file", "ic_path": "missing.npy"}
+    config["resample_each_epoch"] = False
+    job = service.client.wait(service.client.submit(config)["id"])
+    assert job["status"] == "failed"
+    assert job["failure"]["code"] == "invalid_config"
+    assert "missing.npy" in job["failure"]["detail"]
+    assert job["attempt"] == 1
+    assert b"missing.npy" in service.client.logs(job["id"])
+
+
+def test_wandb_that_hangs_does_not_hold_a_job_up(tmp_path: Path) -> None:
+    from tests.end_to_end.conftest import running
+
+    stub = tmp_path / "stub"
+    stub.mkdir()
+    (stub / "wandb.py").write_text("import threading\nthreading.Event().wait()\n")
+    with running(tmp_path / "data", PYTHONPATH=f"{stub}{os.pathsep}{Path.cwd()}") as service:
+        config = {**CONFIG, "epochs": 3, "wandb": True}
+        job = service.client.wait(service.client.submit(config)["id"])
+        assert job["status"] == "succeeded"
+        hanging = [
+            int(entry.name)
+            for entry in Path("/proc").iterdir()
+            if entry.name.isdigit()
+            and b"wandb_process" in _read(entry / "cmdline")
+            and str(tmp_path).encode() in _read(entry / "cmdline")
+        ]
+        assert len(hanging) == 1
+        os.kill(hanging[0], signal.SIGKILL)
+
+
+def test_wandb_logs_every_epoch_offline(tmp_path: Path) -> None:
+    from tests.end_to_end.conftest import running
+
+    settings = {"WANDB_MODE": "offline", "WANDB_DIR": str(tmp_path)}
+    with running(tmp_path / "data", **settings) as service:
+        config = {**CONFIG, "epochs": 3, "wandb": True}
+        job = service.client.wait(service.client.submit(config)["id"])
+        assert job["status"] == "succeeded"
+        worker = tmp_path / "data" / ".orrery" / "workers" / "up-0"
+        for folder in worker.glob("wandb-*"):
+            _wait_for_end_of_process_using(folder)
+    runs = list(tmp_path.glob("wandb/offline-run-*"))
+    assert len(runs) == 1
+    assert runs[0].name.endswith(job["id"])
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def _wait_for_end_of_process_using(folder: Path) -> None:
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and str(folder).encode() in _read(entry / "cmdline"):
+            try:
+                descriptor = os.pidfd_open(int(entry.name))
+            except ProcessLookupError:
+                continue
+            import select
+
+            assert select.select([descriptor], [], [], 60)[0]
+            os.close(descriptor)
