@@ -30,6 +30,7 @@ HELD_OUT_SEED = 0x5EED_0FF0  # xor-ed into the seed: never the seed of a trainin
 SAMPLING_ETA = 0.02  # of the free-fall time, to walk along systems without a closed form
 MAX_WALK_STEPS = 200_000
 BISECTIONS = 40
+ROUND_OFF = 1e-6  # of an energy error near the threshold, in dt
 
 Predict = Callable[["HeldOut"], Tensor]
 
@@ -134,7 +135,9 @@ def calibration_factor(held_out: HeldOut, dt: Tensor) -> float:
     It starts where at most that share overshoots, so that it does not land beyond the barrier.
     """
     ratio = (held_out.dt_star / dt).sort().values
-    low = float(ratio[int(TARGET_VIOLATION * len(ratio))]) * (1 - 1e-12)
+    low = float(ratio[int(TARGET_VIOLATION * len(ratio))])
+    while held_out.violation_rate(low * dt) > TARGET_VIOLATION:  # dt* itself is at the threshold
+        low *= 1 - ROUND_OFF
     high = low * 1.5
     for _ in range(BISECTIONS):
         middle = math.sqrt(low * high)

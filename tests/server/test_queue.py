@@ -308,9 +308,7 @@ def test_metrics_that_are_not_finite_become_null(server: OrreryServer) -> None:
         str(epoch_metrics(0)).replace("'", '"').replace("1e-05", "Infinity").encode()
     )
     path = f"/v1/leases/{assignment['lease_id']}/report"
-    answer = server.worker.post(
-        path, content=body, headers={"content-type": "application/json"}
-    )
+    answer = server.worker.post(path, content=body, headers={"content-type": "application/json"})
     assert answer.status_code == 200, answer.text
     [row] = server.metrics(job["id"])["data"]
     assert row["part1/mean_energy_error"] is None

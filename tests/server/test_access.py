@@ -1,0 +1,385 @@
+"""Who may come in, and how far."""
+
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from server import auth
+from server.settings import ServerSettings
+from tests.server.conftest import (
+    TINY,
+    OrreryServer,
+    assert_problem,
+    checkpoint,
+    epoch_metrics,
+)
+
+PUBLIC = {("get", "/healthz"), ("get", "/readyz")}
+PEOPLE = {"admin", "user", "viewer"}
+MAY_CALL: dict[tuple[str, str], set[str]] = {
+    ("get", "/version"): {"admin", "user", "worker", "viewer"},
+    ("get", "/v1/schemas/config"): PEOPLE,
+    ("get", "/v1/jobs"): PEOPLE,
+    ("post", "/v1/jobs"): {"admin", "user"},
+    ("post", "/v1/jobs/validate"): {"admin", "user"},
+    ("get", "/v1/jobs/{job_id}"): PEOPLE,
+    ("post", "/v1/jobs/{job_id}/cancel"): {"admin", "user"},
+    ("get", "/v1/jobs/{job_id}/metrics"): PEOPLE,
+    ("get", "/v1/jobs/{job_id}/events"): PEOPLE,
+    ("get", "/v1/jobs/{job_id}/logs"): PEOPLE,
+    ("get", "/v1/jobs/{job_id}/checkpoints"): PEOPLE,
+    ("get", "/v1/checkpoints/{checkpoint_id}"): PEOPLE,
+    ("get", "/v1/checkpoints/{checkpoint_id}/content"): PEOPLE,
+    ("get", "/v1/workers"): PEOPLE,
+    ("post", "/v1/workers"): {"worker"},
+    ("post", "/v1/workers/{worker_id}/claim"): {"worker"},
+    ("post", "/v1/leases/{lease_id}/report"): {"worker"},
+    ("post", "/v1/leases/{lease_id}/finish"): {"worker"},
+    ("get", "/v1/tokens"): {"admin"},
+    ("post", "/v1/tokens"): {"admin"},
+    ("delete", "/v1/tokens/{token_id}"): {"admin"},
+}
+ROLES = ("admin", "user", "worker", "viewer")
+
+
+def _walk(server: OrreryServer) -> Iterator[tuple[str, str, str]]:
+    """Method, path template, and a path of it, of every route."""
+    document = server.admin.get("/openapi.json").json()
+    for template, operations in document["paths"].items():
+        path = template
+        for kind in ("job", "checkpoint", "worker", "lease", "token"):
+            prefix = "ckpt" if kind == "checkpoint" else kind
+            path = path.replace(f"{{{kind}_id}}", f"{prefix}_{'0' * 26}")
+        assert "{" not in path, f"give {template} an id here"
+        for method in operations:
+            yield method, template, path
+
+
+def test_this_file_says_who_may_call_each_route(shared_server: OrreryServer) -> None:
+    routes = {(method, template) for method, template, _ in _walk(shared_server)}
+    assert routes == set(MAY_CALL) | PUBLIC
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        None,
+        "",
+        "Bearer",
+        "Bearer ",
+        "Bearer orrery_wrong",
+        "Basic YWRtaW46YWRtaW4=",
+        "Bearer \xff\xfe",
+        f"Bearer {'x' * 5000}",
+    ],
+)
+def test_no_route_answers_without_a_valid_token(
+    shared_server: OrreryServer, authorization: str | None
+) -> None:
+    headers = {} if authorization is None else {"Authorization": authorization.encode("latin-1")}
+    nobody = shared_server.http(None)
+    methods = ["get", "post", "put", "patch", "delete", "options"]
+    for declared, template, path in _walk(shared_server):
+        for method in {declared, *methods}:
+            if (method, template) in PUBLIC or template in {"/healthz", "/readyz"}:
+                continue
+            answer = nobody.request(method, path, headers=headers)
+            problem = assert_problem(answer, 401, "unauthenticated")
+            assert answer.headers["www-authenticate"].startswith("Bearer")
+            assert "xxxx" not in problem["detail"]
+
+
+def test_a_token_of_another_scheme_or_place_opens_nothing(shared_server: OrreryServer) -> None:
+    secret, nobody = shared_server.admin_token, shared_server.http(None)
+    for headers in (
+        {"Authorization": secret},
+        {"Authorization": f"Basic {secret}"},
+        {"Cookie": f"token={secret}"},
+    ):
+        assert_problem(nobody.get("/v1/jobs", headers=headers), 401)
+    assert_problem(nobody.get("/v1/jobs", params={"token": secret}), 401)
+    assert_problem(nobody.get("/v1/jobs", headers={"Authorization": f"Bearer {secret[:-1]}"}), 401)
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_role_calls_its_own_routes_and_no_other(
+    shared_server: OrreryServer, role: str
+) -> None:
+    client = shared_server.new_client(role)
+    for method, template, path in _walk(shared_server):
+        if (method, template) in PUBLIC:
+            continue
+        answer = client.request(method, path)
+        if role in MAY_CALL[method, template]:
+            assert answer.status_code not in {401, 403}, (method, template)
+        else:
+            assert_problem(answer, 403, "forbidden")
+
+
+def test_a_head_request_needs_a_token_too(shared_server: OrreryServer) -> None:
+    assert shared_server.http(None).head("/v1/jobs").status_code == 401
+
+
+def test_the_address_decides_however_it_is_written(shared_server: OrreryServer) -> None:
+    user = shared_server.new_client("user")
+    for path in ("/v1//tokens", "/v1/jobs/../tokens", "/v1/jobs/%2e%2e/tokens", "//v1/tokens"):
+        for client in (user, shared_server.http(None)):
+            answer = client.get(shared_server.url + path)
+            assert answer.status_code in {401, 403, 404, 422}, path
+            assert "secret" not in answer.text
+
+
+def test_an_expired_token_opens_nothing(shared_server: OrreryServer) -> None:
+    now = time.time()
+    secrets = {}
+    for name, expires_at in (("expired", now - 1), ("valid", now + 1000)):
+        _, secrets[name] = shared_server.write(
+            lambda c, at=expires_at: auth.create_token(c, "t", "user", now=now, expires_at=at)
+        )
+    shared_server.read(shared_server.service.tokens.load)
+    assert shared_server.http(secrets["valid"]).get("/v1/jobs").status_code == 200
+    assert_problem(shared_server.http(secrets["expired"]).get("/v1/jobs"), 401)
+
+
+def test_a_token_expires_when_its_time_is_over(
+    shared_server: OrreryServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = {"name": "short", "role": "user", "expires_in_s": 60}
+    made = shared_server.admin.post("/v1/tokens", json=body).json()
+    client = shared_server.http(made["secret"])
+    assert client.get("/v1/jobs").status_code == 200
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 61)
+    assert_problem(client.get("/v1/jobs"), 401)
+
+
+def test_a_revoked_token_opens_nothing_from_then_on(shared_server: OrreryServer) -> None:
+    body = {"name": "short-lived", "role": "user"}
+    made = shared_server.admin.post("/v1/tokens", json=body).json()
+    client = shared_server.http(made["secret"])
+    assert client.get("/v1/jobs").status_code == 200
+    answer = shared_server.admin.delete(f"/v1/tokens/{made['id']}")
+    assert answer.status_code == 200
+    assert answer.json()["revoked_at"] is not None
+    assert_problem(client.get("/v1/jobs"), 401)
+
+
+def test_a_revoked_token_stays_revoked_after_a_restart(tmp_path: Path) -> None:
+    with OrreryServer(tmp_path) as server:
+        made = server.admin.post("/v1/tokens", json={"name": "t", "role": "user"}).json()
+        kept = server.new_token("user")
+        server.admin.delete(f"/v1/tokens/{made['id']}")
+    with OrreryServer(tmp_path) as server:
+        assert_problem(server.http(made["secret"]).get("/v1/jobs"), 401)
+        assert server.http(kept).get("/v1/jobs").status_code == 200
+
+
+def test_tokens_are_listed_without_their_secrets(shared_server: OrreryServer) -> None:
+    secret = shared_server.new_token("viewer", "for the wall display")
+    answer = shared_server.admin.get("/v1/tokens")
+    assert "for the wall display" in [token["name"] for token in answer.json()["data"]]
+    assert secret not in answer.text
+    assert auth.hash_secret(secret) not in answer.text
+
+
+@pytest.mark.parametrize("role", ["root", "", "Admin", None, ["admin"]])
+def test_a_token_of_an_unknown_role_is_not_made(shared_server: OrreryServer, role: Any) -> None:
+    answer = shared_server.admin.post("/v1/tokens", json={"name": "x", "role": role})
+    assert assert_problem(answer, 422)["errors"][0]["pointer"] == "/role"
+
+
+# --- sites --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "evil.example:8080",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example",
+        "xn--localhost",
+        "",
+        "127.0.0.1@evil.example",
+    ],
+)
+def test_a_foreign_host_is_misdirected(shared_server: OrreryServer, host: str) -> None:
+    for path in ("/v1/jobs", "/healthz", "/nothing"):
+        answer = shared_server.admin.get(path, headers={"Host": host})
+        assert_problem(answer, 421, "misdirected")
+
+
+@pytest.mark.parametrize("host", ["[", "[::1", "[evil]", "]", "a]b", "[::1]x", "\xe9", "[v1.x]"])
+def test_a_host_that_is_no_host_is_a_problem(shared_server: OrreryServer, host: str) -> None:
+    answer = shared_server.admin.get("/v1/jobs", headers={"Host": host.encode("latin-1")})
+    assert 400 <= answer.status_code < 500, answer.text
+    assert_problem(answer, answer.status_code)
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:8080", "127.0.0.1", "[::1]:8080"])
+def test_this_machines_own_names_are_answered(shared_server: OrreryServer, host: str) -> None:
+    assert shared_server.admin.get("/v1/jobs", headers={"Host": host}).status_code == 200
+
+
+def test_a_host_that_the_settings_allow_is_answered(tmp_path: Path) -> None:
+    with OrreryServer(tmp_path, allowed_hosts=["gpu.example"]) as server:
+        for host, status in (("gpu.example", 200), ("GPU.example:80", 200), ("x.example", 421)):
+            assert server.admin.get("/v1/jobs", headers={"Host": host}).status_code == status
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://evil.example",
+        "null",
+        "http://127.0.0.1:1",
+        "http://127.0.0.1.evil.example",
+        "",
+        "http://[",
+        "http://[evil]",
+    ],
+)
+def test_a_page_of_another_site_is_not_answered(shared_server: OrreryServer, origin: str) -> None:
+    for method, path in (("get", "/v1/jobs"), ("post", "/v1/jobs"), ("options", "/v1/jobs")):
+        answer = shared_server.admin.request(method, path, headers={"Origin": origin})
+        assert_problem(answer, 403, "forbidden")
+        assert "access-control-allow-origin" not in answer.headers
+
+
+def test_the_servers_own_page_is_answered(shared_server: OrreryServer) -> None:
+    answer = shared_server.admin.get("/v1/jobs", headers={"Origin": shared_server.url})
+    assert answer.status_code == 200
+
+
+# --- whose jobs ---------------------------------------------------------------------------------
+
+
+def test_users_see_only_their_own_jobs(server: OrreryServer) -> None:
+    mine, other = server.new_client("user"), server.new_client("user")
+    job, assignment = server.start(client=mine)
+    server.report(
+        assignment["lease_id"],
+        epochs=[epoch_metrics(0)],
+        checkpoints=[checkpoint(assignment, 0)],
+    )
+    saved = server.job(job["id"])["latest_checkpoint"]["id"]
+    file = server.settings.data / checkpoint(assignment, 0)["path"]
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"weights")
+    paths = [f"/v1/jobs/{job['id']}{end}" for end in ("", "/metrics", "/events", "/logs")]
+    paths += [f"/v1/jobs/{job['id']}/checkpoints"]
+    paths += [f"/v1/checkpoints/{saved}", f"/v1/checkpoints/{saved}/content"]
+    for path in paths:
+        assert mine.get(path).status_code == 200, path
+        assert_problem(other.get(path), 404, "not_found")
+        assert server.new_client("viewer").get(path).status_code == 200, path
+    assert_problem(other.post(f"/v1/jobs/{job['id']}/cancel"), 404, "not_found")
+    assert server.job(job["id"])["status"] == "running"
+    assert other.get("/v1/jobs").json()["data"] == []
+    assert [seen["id"] for seen in mine.get("/v1/jobs").json()["data"]] == [job["id"]]
+
+
+def test_workers_shown_to_a_user_do_not_tell_of_others_jobs(server: OrreryServer) -> None:
+    job, _ = server.start(client=server.new_client("user"))
+    assert job["id"] not in server.new_client("user").get("/v1/workers").text
+
+
+# --- closed by default --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["/v1/later", "/later", "/v1/jobs-later", "/metrics", "/docs"])
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
+def test_a_route_that_is_added_later_is_closed_until_a_rule_opens_it(
+    shared_server: OrreryServer, path: str, method: str
+) -> None:
+    if not any(r.path == path for r in shared_server.app._app.routes):  # pyright: ignore
+
+        async def later() -> dict[str, str]:
+            return {"secret": "open"}
+
+        methods = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+        shared_server.app._app.add_api_route(  # pyright: ignore
+            path, later, methods=methods, include_in_schema=False
+        )
+    assert_problem(shared_server.http(None).request(method, path), 401)
+    for role in ("user", "worker", "viewer"):
+        assert_problem(shared_server.new_client(role).request(method, path), 403)
+    assert shared_server.admin.request(method, path).json() == {"secret": "open"}
+
+
+def test_jobs_cannot_be_changed_by_methods_without_a_rule(shared_server: OrreryServer) -> None:
+    path = shared_server.submit()["id"]
+    for role in ("user", "viewer"):
+        client = shared_server.new_client(role)
+        for method in ("PUT", "PATCH", "DELETE"):
+            assert_problem(client.request(method, f"/v1/jobs/{path}"), 403)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.7", "gpu.example", ""])
+def test_listening_to_the_network_without_tokens_is_refused(host: str) -> None:
+    with pytest.raises(ValidationError, match="tokens"):
+        ServerSettings(host=host, auth=False)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost", "127.8.9.1"])
+def test_loopback_may_go_without_tokens(host: str) -> None:
+    assert ServerSettings(host=host, auth=False).auth is False
+
+
+def test_without_tokens_foreign_pages_are_still_kept_out(tmp_path: Path) -> None:
+    with OrreryServer(tmp_path, auth=False) as server:
+        nobody = server.http(None)
+        assert nobody.post("/v1/jobs", json={"config": TINY}).status_code == 201
+        assert_problem(nobody.get("/v1/jobs", headers={"Host": "evil.example"}), 421)
+        assert_problem(nobody.get("/v1/jobs", headers={"Origin": "http://evil.example"}), 403)
+
+
+# --- secrets ------------------------------------------------------------------------------------
+
+
+def test_token_files_are_readable_by_their_owner_alone(tmp_path: Path) -> None:
+    with OrreryServer(tmp_path) as server:
+        for path in (server.settings.admin_token_path, server.settings.worker_token_path):
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert server.admin_token != server.worker_token
+        assert stat.S_IMODE(server.settings.state_folder.stat().st_mode) == 0o700
+
+
+def test_tokens_in_files_survive_a_restart(tmp_path: Path) -> None:
+    with OrreryServer(tmp_path) as server:
+        secrets = server.admin_token, server.worker_token
+    with OrreryServer(tmp_path) as server:
+        assert (server.admin_token, server.worker_token) == secrets
+        assert server.admin.get("/v1/jobs").status_code == 200
+
+
+def test_a_replaced_token_file_replaces_its_token(tmp_path: Path) -> None:
+    with OrreryServer(tmp_path) as server:
+        old, path = server.admin_token, server.settings.admin_token_path
+    path.write_text("orrery_a-new-and-long-secret\n", encoding="utf-8")
+    with OrreryServer(tmp_path) as server:
+        assert server.admin.get("/v1/jobs").status_code == 200
+        assert_problem(server.http(old).get("/v1/jobs"), 401)
+
+
+def test_a_secret_too_short_to_be_safe_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "token"
+    path.write_text("short\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="16 characters"):
+        auth.read_or_make_secret(path)
+
+
+def test_secrets_are_nowhere_in_the_database(tmp_path: Path) -> None:
+    with OrreryServer(tmp_path) as server:
+        secrets = [server.admin_token, server.worker_token, server.new_token("user")]
+        files = list(server.settings.state_folder.glob("orrery.db*"))
+        contents = [file.read_bytes() for file in files]
+    contents.append(files[0].read_bytes())
+    assert any(b"token_" in content for content in contents)
+    for secret in secrets:
+        assert not any(secret.encode() in content for content in contents)

@@ -1,0 +1,36 @@
+"""The worker's command line."""
+
+from pathlib import Path
+
+import pytest
+
+from worker.settings import InvalidSettings, read_settings
+
+
+def token(folder: Path) -> Path:
+    path = folder / "token"
+    path.write_text(" secret-of-some-length \n")
+    return path
+
+
+def test_the_token_is_read_from_its_file(tmp_path: Path) -> None:
+    settings = read_settings(["--token-file", str(token(tmp_path)), "--data", str(tmp_path)])
+    assert settings.token == "secret-of-some-length"
+
+
+def test_a_missing_token_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSettings, match=r"worker\.token"):
+        read_settings(["--data", str(tmp_path)])
+
+
+@pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "x" * 65])
+def test_a_name_that_is_no_plain_folder_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidSettings, match="name"):
+        read_settings(["--token-file", str(token(tmp_path)), "--name", name])
+
+
+def test_slots_share_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    arguments = ["--token-file", str(token(tmp_path)), "--slots", "3"]
+    assert read_settings(arguments).threads == 2
+    assert read_settings([*arguments, "--threads", "5"]).threads == 5

@@ -1,0 +1,69 @@
+"""The file between a training process and its agent."""
+
+from pathlib import Path
+
+import pytest
+
+from worker.spool import LogReader, Progress, SpoolReader, SpoolWriter
+
+
+def test_records_come_in_order_and_again_until_they_are_confirmed(tmp_path: Path) -> None:
+    spool = SpoolWriter(tmp_path / "spool")
+    for epoch in range(3):
+        spool.append("epoch", {"epoch": epoch})
+    reader = SpoolReader(tmp_path / "spool")
+    first = reader.peek(2)
+    assert [record["data"]["epoch"] for record in first] == [0, 1]
+    assert reader.peek(2) == first
+    reader.confirm()
+    assert [record["data"]["epoch"] for record in reader.peek(2)] == [2]
+    spool.close()
+
+
+def test_a_half_written_line_is_not_a_record_yet(tmp_path: Path) -> None:
+    path = tmp_path / "spool"
+    path.write_bytes(b'{"kind": "epoch", "data": {"epoch": 0}}\n{"kind": "epo')
+    reader = SpoolReader(path)
+    assert len(reader.peek(10)) == 1
+    reader.confirm()
+    assert reader.peek(10) == []
+    with path.open("ab") as file:
+        file.write(b'ch", "data": {"epoch": 1}}\n')
+    assert [record["data"]["epoch"] for record in reader.peek(10)] == [1]
+
+
+def test_a_second_writer_appends_to_what_is_there(tmp_path: Path) -> None:
+    for text in ("one", "two"):
+        spool = SpoolWriter(tmp_path / "spool")
+        spool.append("outcome", {"detail": text})
+        spool.close()
+    records = SpoolReader(tmp_path / "spool").peek(10)
+    assert [record["data"]["detail"] for record in records] == ["one", "two"]
+
+
+def test_a_number_that_is_not_finite_is_refused_by_the_writer(tmp_path: Path) -> None:
+    spool = SpoolWriter(tmp_path / "spool")
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        spool.append("epoch", {"value": float("nan")})
+    spool.close()
+
+
+def test_a_missing_spool_is_empty(tmp_path: Path) -> None:
+    assert SpoolReader(tmp_path / "none").peek(10) == []
+    assert LogReader(tmp_path / "none").peek(10) == b""
+    assert Progress(tmp_path / "none").read() is None
+
+
+def test_log_bytes_come_in_pieces(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"abcdef")
+    reader = LogReader(tmp_path / "log")
+    assert reader.peek(4) == b"abcd"
+    reader.confirm(4)
+    assert (reader.offset, reader.peek(4)) == (4, b"ef")
+
+
+def test_progress_says_what_was_written_last(tmp_path: Path) -> None:
+    progress = Progress(tmp_path / "progress")
+    progress.write(1, "collect")
+    progress.write(7, "generalize")
+    assert progress.read() == (7, "generalize")

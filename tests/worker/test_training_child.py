@@ -1,0 +1,117 @@
+"""How a run becomes its outcome, and how it resumes."""
+
+import errno
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from nbody.config import Config
+from nbody.errors import InvalidInitialConditions, StepImpossible, TrainingDiverged
+from nbody.metrics import METRIC_NAMES
+from server.schemas import Assignment, ResumePoint
+from server.states import StopReason
+from worker.spool import Progress, SpoolReader, SpoolWriter
+from worker.training_child import ChildWatcher, StopRequested, _train, outcome_of
+
+TINY: dict[str, Any] = {
+    "num_orbits": 4,
+    "steps_per_epoch": 2,
+    "epochs": 5,
+    "replay_steps": 3,
+    "hidden_dims": [4],
+    "checkpoint_every": 2,
+    "evaluation_orbits": 2,
+    "seed": 5,
+}
+
+
+def assignment(config: dict[str, Any], attempt: int = 1, *points: ResumePoint) -> Assignment:
+    return Assignment(
+        job="job",
+        attempt=attempt,
+        lease_id="lease",
+        lease_ttl_s=1,
+        config=Config(**config),
+        output_folder=f"run/job/attempt-{attempt}",
+        resume_from=list(points),
+        runtime_left_s=None,
+    )
+
+
+def train(data: Path, given: Assignment, *, stop: bool = False) -> tuple[dict[str, Any], list[Any]]:
+    path = data / f"spool-{given.attempt}"
+    spool, watcher = SpoolWriter(path), ChildWatcher(Progress(data / "progress"))
+    if stop:
+        watcher.ask_to_stop()
+    outcome = _train(given, data, spool, watcher)
+    spool.close()
+    return outcome, SpoolReader(path).peek(1000)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (TrainingDiverged("the loss"), StopReason.DIVERGED),
+        (InvalidInitialConditions("none"), StopReason.INVALID_CONFIG),
+        (StepImpossible([0], 1e-4), StopReason.INVALID_CONFIG),
+        (torch.cuda.OutOfMemoryError("full"), StopReason.OOM),
+        (MemoryError(), StopReason.OOM),
+        (OSError(errno.ENOSPC, "No space left"), StopReason.DISK_FULL),
+        (OSError(errno.EACCES, "Permission denied"), StopReason.ERROR),
+        (ZeroDivisionError("division by zero"), StopReason.ERROR),
+    ],
+)
+def test_each_way_to_fail_has_its_reason(error: Exception, reason: StopReason) -> None:
+    outcome = outcome_of(error)
+    assert (outcome["status"], outcome["stop_reason"]) == ("failed", reason)
+    assert outcome["detail"]
+
+
+def test_a_requested_stop_is_no_failure() -> None:
+    assert outcome_of(StopRequested())["status"] == "stopped"
+
+
+def test_a_run_writes_begin_epochs_checkpoints_and_scores(tmp_path: Path) -> None:
+    outcome, records = train(tmp_path, assignment(TINY))
+    kinds = [record["kind"] for record in records]
+    assert kinds == ["begin", *("epoch", "checkpoint", "epoch") * 2, "epoch", "checkpoint"]
+    epochs = [record["data"] for record in records if record["kind"] == "epoch"]
+    assert [tuple(epoch) for epoch in epochs] == [METRIC_NAMES] * 5
+    for record in records:
+        if record["kind"] == "checkpoint":
+            content = (tmp_path / record["data"]["path"]).read_bytes()
+            assert hashlib.sha256(content).hexdigest() == record["data"]["sha256"]
+    assert outcome["status"] == "succeeded"
+    assert outcome["result"]["stepper"]["efficiency"] > 0
+
+
+def test_a_stopped_run_leaves_a_checkpoint_of_its_last_epoch(tmp_path: Path) -> None:
+    config = {**TINY, "checkpoint_every": 100}
+    outcome, records = train(tmp_path, assignment(config), stop=True)
+    assert outcome["status"] == "stopped"
+    first = next(record["data"] for record in records if record["kind"] == "checkpoint")
+    point = ResumePoint(epoch=first["epoch"], path=first["path"], sha256=first["sha256"])
+    _, rest = train(tmp_path, assignment(config, 2, point))
+    assert rest[0]["data"] == {"first_epoch": 1}
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_an_older_one(tmp_path: Path) -> None:
+    _, records = train(tmp_path, assignment(TINY))
+    saved = [record["data"] for record in records if record["kind"] == "checkpoint"]
+    points = [
+        ResumePoint(epoch=c["epoch"], path=c["path"], sha256=c["sha256"]) for c in reversed(saved)
+    ]
+    for point in points[:-1]:
+        path = tmp_path / point.path
+        path.write_bytes(path.read_bytes()[:-1])
+    _, rest = train(tmp_path, assignment(TINY, 2, *points))
+    assert rest[0]["data"] == {"first_epoch": 1}
+
+
+def test_without_a_readable_checkpoint_training_starts_again(tmp_path: Path) -> None:
+    missing = ResumePoint(epoch=3, path="run/job/attempt-1/model/gone.pt", sha256="0" * 64)
+    _, records = train(tmp_path, assignment(TINY, 2, missing))
+    assert records[0]["data"] == {"first_epoch": 0}
