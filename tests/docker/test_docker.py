@@ -145,6 +145,14 @@ def test_the_commands_of_an_image_are_started_without_a_shell(name: str) -> None
 
 
 @pytest.mark.parametrize("name", IMAGES)
+def test_programs_find_python_where_they_were_installed(name: str) -> None:
+    runs = [arguments for word, arguments in dockerfile(name) if word == "RUN"]
+    assert re.findall(r"-m venv (\S+)", " ".join(runs)) == ["/opt/venv", "/opt/venv"]
+    assert image_variables(name)["PATH"] == "/opt/orrery/bin:/opt/venv/bin:${PATH}"
+    assert image_variables(name)["PYTHONPATH"] == "/opt/orrery"
+
+
+@pytest.mark.parametrize("name", IMAGES)
 def test_an_image_says_what_it_is(name: str) -> None:
     labels = re.findall(r"org\.opencontainers\.image\.(\w+)=", arguments_of(name, "LABEL")[0])
     assert labels == ["title", "description", "licenses", "version", "revision"]
@@ -309,6 +317,11 @@ def test_the_worker_finds_the_server_and_waits_until_it_answers() -> None:
 def test_a_worker_that_is_replaced_keeps_its_name() -> None:
     name = base()["services"]["worker"]["environment"]["ORRERY_WORKER_NAME"]
     assert re.fullmatch(r"\$\{ORRERY_WORKER_NAME:-[a-z]+\}", name)
+
+
+def test_a_compiled_network_can_be_loaded_from_where_it_was_written() -> None:
+    assert base()["services"]["worker"]["tmpfs"] == ["/tmp:exec"]
+    assert image_variables("worker")["HOME"] == "/tmp"
 
 
 def test_containers_have_the_time_to_end_cleanly() -> None:

@@ -59,7 +59,9 @@ class OrreryServer:
         self.settings = ServerSettings(data=data, port=0, **settings)
         self.clock = Clock()
         self.app = create_app(self.settings)
-        self._socket = socket.create_server(("127.0.0.1", 0))
+        # With the protocol named asyncio turns Nagle's delay off, as on a socket of its own.
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        self._socket.bind(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         config = uvicorn.Config(

@@ -71,7 +71,6 @@ def test_this_file_says_who_may_call_each_route(shared_server: OrreryServer) -> 
         None,
         "",
         "Bearer",
-        "Bearer ",
         "Bearer orrery_wrong",
         "Basic YWRtaW46YWRtaW4=",
         "Bearer \xff\xfe",
