@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 
 from server import __version__
 from server.access import AccessControl
-from server.errors import FieldProblem, InvalidRequest, MalformedBody, ServerError
+from server.errors import FieldProblem, InvalidRequest, MalformedBody, NotFound, ServerError
 from server.routes import checkpoints, jobs, leases, system, tokens, workers
 from server.schemas import Problem
 from server.service import Service
@@ -92,6 +92,8 @@ async def _answer_invalid(request: Request, error: Exception) -> JSONResponse:
     lines: Sequence[Any] = error.errors()
     if any(line["type"] == "json_invalid" for line in lines):
         return _problem_response(request, MalformedBody("The body is not valid JSON."))
+    if any(line["loc"][:1] == ("path",) for line in lines):
+        return _problem_response(request, NotFound(f"resource {request.url.path[:200]}"))
     problems = [
         FieldProblem(pointer(line["loc"]), line["msg"].removeprefix("Value error, "))
         for line in lines[:MAX_FIELD_PROBLEMS]

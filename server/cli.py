@@ -60,7 +60,10 @@ def main() -> None:
         _fail(str(error), EXIT_NO_ANSWER)
     except (ClientError, ServiceFailed) as error:
         _fail(str(error), EXIT_NO_ANSWER)
-    except (ValidationError, NBodyError, ValueError, OSError) as error:
+    except ValidationError as error:
+        lines = (f"{'/'.join(map(str, line['loc']))}: {line['msg']}" for line in error.errors())
+        _fail("\n".join(lines), EXIT_USAGE)
+    except (NBodyError, ValueError, OSError) as error:
         _fail(str(error), EXIT_USAGE)
     except KeyboardInterrupt:
         raise SystemExit(130) from None

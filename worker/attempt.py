@@ -20,6 +20,8 @@ from worker.workplace import EXIT_DISK_FULL, Workplace, processes, train
 
 SHUTDOWN_GRACE_S = 8.0  # for the process to end its epoch, when the agent itself must end
 RUNTIME_GRACE_S = 8.0
+LOOK_INTERVAL_S = 0.05  # at the spool, for news
+NEWS_INTERVAL_S = 0.25  # between reports, while there is news
 
 logger = logging.getLogger(__name__)
 
@@ -65,13 +67,17 @@ class Attempt:
         Raises:
             LeaseLost, ServerRefused
         """
-        interval = self._terms.heartbeat_interval_s
+        heartbeat = self._terms.heartbeat_interval_s
+        reported_at = -heartbeat
         while self._process.is_alive():
-            wait([self._process.sentinel], timeout=interval)
-            try:
-                self._obey(reporter.deliver())
-            except Unreachable as error:
-                logger.warning("cannot report: %s; the spool keeps it", error)
+            wait([self._process.sentinel], timeout=min(LOOK_INTERVAL_S, heartbeat))
+            silence = time.monotonic() - reported_at
+            if silence >= heartbeat or (silence >= NEWS_INTERVAL_S and reporter.has_news()):
+                reported_at = time.monotonic()
+                try:
+                    self._obey(reporter.deliver())
+                except Unreachable as error:
+                    logger.warning("cannot report: %s; the spool keeps it", error)
             self._check_time()
         self._process.join()
         self._kill_group()  # whatever the process may have left behind

@@ -45,6 +45,10 @@ class Reporter:
             if len(records) < MOST_RECORDS and len(log) < MAX_LOG_BYTES_IN_REPORT:
                 return answer
 
+    def has_news(self) -> bool:
+        """Whether the spool has a record that is not confirmed."""
+        return bool(self._spool.peek(1))
+
     def settle(self, outcome: Outcome) -> None:
         """Deliver the rest, and the outcome. Can be repeated."""
         self.deliver()

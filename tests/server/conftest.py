@@ -252,7 +252,7 @@ class OrreryServer:
         return self.worker.post(f"/v1/leases/{lease_id}/finish", json=body)
 
 
-def epoch_metrics(epoch: int, **changes: Any) -> Json:
+def epoch_metrics(epoch: int, /, **changes: Any) -> Json:
     """One epoch's metrics as a worker reports them."""
     return {
         "epoch": epoch,
@@ -276,7 +276,7 @@ def log_bytes(offset: int, data: bytes) -> Json:
     return {"offset": offset, "data": base64.b64encode(data).decode()}
 
 
-def checkpoint(assignment: Json, epoch: int, **changes: Any) -> Json:
+def checkpoint(assignment: Json, epoch: int, /, **changes: Any) -> Json:
     """A checkpoint as a worker reports it."""
     return {
         "epoch": epoch,

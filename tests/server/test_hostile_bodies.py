@@ -19,7 +19,16 @@ from tests.server.conftest import TINY, OrreryServer, assert_problem, checkpoint
 Json = dict[str, Any]
 SCHEMA = Config.model_json_schema()["properties"]
 HUGE = [2**63, 2**64, -(2**63) - 1, 10**400]
-PATHS = ["../../x", "/etc/passwd", "..", "a/../../b", "..\\..\\x", "C:\\x", "a\u0000b", "%2e%2e%2fx"]
+PATHS = [
+    "../../x",
+    "/etc/passwd",
+    "..",
+    "a/../../b",
+    "..\\..\\x",
+    "C:\\x",
+    "a\u0000b",
+    "%2e%2e%2fx",
+]
 
 
 def _post(server: OrreryServer, body: bytes, path: str = "/v1/jobs") -> httpx.Response:
@@ -113,9 +122,7 @@ def test_a_half_sent_body_is_given_up_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "x"])
-def test_a_body_of_another_type_is_refused(
-    shared_server: OrreryServer, content_type: str
-) -> None:
+def test_a_body_of_another_type_is_refused(shared_server: OrreryServer, content_type: str) -> None:
     body = json.dumps({"config": TINY}).encode()
     answer = shared_server.admin.post(
         "/v1/jobs", content=body, headers={"content-type": content_type}

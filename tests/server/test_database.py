@@ -1,0 +1,333 @@
+"""One writer, group commit, readers that cannot write, and what a crash leaves."""
+
+import asyncio
+import os
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import wait
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection, event, text
+from sqlalchemy.exc import DBAPIError
+from sqlmodel import SQLModel
+
+from server.database import Database, DatabaseDamaged, write_engine
+from server.migrate import migrate
+from server.service import Service
+from server.settings import ServerSettings
+from tests.server.conftest import OrreryServer, checkpoint, epoch_metrics, log_bytes
+
+SCAN = re.compile(r"SCAN (jobs|epochs|events|log_chunks|attempts|checkpoints)\b")
+TABLE = "CREATE TABLE IF NOT EXISTS notes (number INTEGER PRIMARY KEY)"
+WRITER = """
+import sys
+from pathlib import Path
+from sqlalchemy import text
+from server.database import Database
+
+database = Database(Path(sys.argv[1]))
+database.open()
+for number in range(int(sys.argv[2]), 10**9):
+    insert = text("INSERT INTO notes VALUES (:n)").bindparams(n=number)
+    database.submit(lambda c, insert=insert: c.execute(insert) and None).result()
+    print(number, flush=True)
+"""
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    opened = Database(tmp_path / "orrery.db")
+    opened.open()
+    opened.submit(lambda c: c.exec_driver_sql(TABLE) and None).result(10)
+    yield opened
+    opened.close()
+
+
+def _insert(number: int) -> Any:
+    return lambda c: c.exec_driver_sql("INSERT INTO notes VALUES (?)", (number,)) and None
+
+
+def _numbers(path: Path) -> list[int]:
+    connection = sqlite3.connect(path)
+    try:
+        return [row[0] for row in connection.execute("SELECT number FROM notes ORDER BY number")]
+    finally:
+        connection.close()
+
+
+def test_every_write_runs_in_the_one_writer_thread(database: Database) -> None:
+    running = [database.submit(lambda _: threading.get_ident()) for _ in range(50)]
+    assert len({future.result(10) for future in running}) == 1
+    names = [thread.name for thread in threading.enumerate()]
+    assert threading.get_ident() not in {future.result() for future in running}
+    assert names.count("database-writer") >= 1
+
+
+def test_writes_that_wait_are_committed_together_and_a_failing_one_spoils_no_other(
+    database: Database,
+) -> None:
+    commits: list[int] = []
+    event.listen(database._writing, "commit", lambda _: commits.append(1))
+    entered, gate = threading.Event(), threading.Event()
+
+    def block(_: Connection) -> None:
+        entered.set()
+        gate.wait(10)
+
+    def fail(connection: Connection) -> None:
+        _insert(99)(connection)
+        raise LookupError("mine alone")
+
+    first = database.submit(block)
+    assert entered.wait(10)
+    good = [database.submit(_insert(number)) for number in range(10)]
+    bad = database.submit(fail)
+    twice = database.submit(_insert(3))
+    good += [database.submit(_insert(number)) for number in range(10, 20)]
+    gate.set()
+    wait([first, *good, bad, twice], 10)
+    assert [future.exception() for future in good] == [None] * 20
+    assert isinstance(bad.exception(), LookupError)
+    assert isinstance(twice.exception(), DBAPIError)
+    assert _numbers(database.path) == list(range(20))
+    assert len(commits) == 2
+
+
+def test_an_acknowledged_write_is_committed(database: Database) -> None:
+    for number in range(5):
+        database.submit(_insert(number)).result(10)
+        assert _numbers(database.path)[-1] == number
+
+
+def test_closing_finishes_the_waiting_writes(tmp_path: Path, database: Database) -> None:
+    waiting = [database.submit(_insert(number)) for number in range(100)]
+    database.close()
+    database.close()
+    assert [future.exception(10) for future in waiting] == [None] * 100
+    assert _numbers(database.path) == list(range(100))
+
+
+def test_readers_cannot_write(database: Database) -> None:
+    def try_to_write(connection: Connection) -> None:
+        connection.exec_driver_sql("INSERT INTO notes VALUES (1)")
+
+    def insist(connection: Connection) -> None:
+        connection.exec_driver_sql("PRAGMA query_only=OFF")
+        connection.exec_driver_sql("INSERT INTO notes VALUES (1)")
+
+    for work in (try_to_write, insist):
+        with pytest.raises(DBAPIError, match="readonly|read-only|read only"):
+            database.read_now(work)
+    assert _numbers(database.path) == []
+
+
+def test_a_reader_sees_one_state_while_writes_go_on(database: Database) -> None:
+    def count_twice(connection: Connection) -> list[int]:
+        counts = [connection.execute(text("SELECT count(*) FROM notes")).scalar_one()]
+        database.submit(_insert(1)).result(10)
+        counts.append(connection.execute(text("SELECT count(*) FROM notes")).scalar_one())
+        return counts
+
+    assert database.read_now(count_twice) == [0, 0]
+    assert _numbers(database.path) == [1]
+
+
+def test_the_writer_is_durable_and_strict(database: Database) -> None:
+    def pragmas(connection: Connection) -> dict[str, Any]:
+        names = ("journal_mode", "synchronous", "foreign_keys", "trusted_schema", "busy_timeout")
+        return {n: connection.exec_driver_sql(f"PRAGMA {n}").scalar_one() for n in names}
+
+    assert database.submit(pragmas).result(10) == {
+        "journal_mode": "wal",
+        "synchronous": 2,
+        "foreign_keys": 1,
+        "trusted_schema": 0,
+        "busy_timeout": 5000,
+    }
+    reading = database.read_now(pragmas)
+    assert (reading["trusted_schema"], reading["busy_timeout"]) == (0, 5000)
+
+
+@pytest.mark.parametrize("name", ["with space", "100%41", "a#b", "a?mode=memory", "Ζωή", "a&b=c"])
+def test_the_data_folder_may_have_any_name(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name / "orrery.db"
+    migrate(path)
+    database = Database(path)
+    try:
+        database.open()
+        database.submit(lambda c: c.exec_driver_sql(TABLE) and None).result(10)
+        database.submit(_insert(7)).result(10)
+        read = database.read_now(lambda c: c.exec_driver_sql("SELECT * FROM notes").scalar_one())
+    finally:
+        database.close()
+    assert read == 7
+    assert path.is_file()
+
+
+# --- damage and crashes -------------------------------------------------------------------------
+
+
+def _damage(path: Path, how: str) -> None:
+    content = bytearray(path.read_bytes())
+    if how == "garbage":
+        content = bytearray(b"this is no database at all " * 400)
+    elif how == "middle":
+        content[4096:-4096] = b"\xa5" * (len(content) - 8192)
+    else:
+        content = content[: len(content) // 2]
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("how", ["garbage", "middle", "cut off"])
+def test_a_damaged_file_is_refused_with_what_to_do(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "orrery.db"
+    migrate(path)
+    _damage(path, how)
+    database = Database(path)
+    try:
+        with pytest.raises(DatabaseDamaged, match=r"orrery\.db is damaged .* restore a backup"):
+            database.open()
+    finally:
+        database.close()
+
+
+@pytest.mark.parametrize("how", ["garbage", "middle", "cut off"])
+def test_the_service_does_not_start_on_a_damaged_file(tmp_path: Path, how: str) -> None:
+    settings = ServerSettings(data=tmp_path)
+    migrate(settings.database_path)
+    _damage(settings.database_path, how)
+    service = Service(settings)
+
+    async def start() -> None:
+        try:
+            await service.start()
+        finally:
+            await service.stop()
+
+    with pytest.raises(DatabaseDamaged, match="is damaged"):
+        asyncio.run(start())
+
+
+def test_acknowledged_rows_survive_kill_9(tmp_path: Path) -> None:
+    path = tmp_path / "orrery.db"
+    engine = write_engine(path)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(TABLE)
+    engine.dispose()
+    acknowledged: list[int] = []
+    for rows in (20, 57):
+        command = [sys.executable, "-c", WRITER, str(path), str(1000 * rows)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            acknowledged += [int(process.stdout.readline()) for _ in range(rows)]
+            os.kill(process.pid, signal.SIGKILL)
+            acknowledged += [int(line) for line in process.stdout if line.endswith("\n")]
+        database = Database(path)
+        database.open()
+        database.close()
+        kept = _numbers(path)
+        assert set(acknowledged) <= set(kept)
+        assert len(kept) <= len(acknowledged) + 2
+
+
+# --- schema and queries -------------------------------------------------------------------------
+
+
+def test_the_migrated_schema_is_that_of_the_tables(tmp_path: Path) -> None:
+    path = tmp_path / "orrery.db"
+    migrate(path)
+    migrate(path)
+    engine = write_engine(path)
+    with engine.begin() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, SQLModel.metadata) == []
+        assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
+    engine.dispose()
+
+
+def _plans(server: OrreryServer, statements: list[tuple[str, Any]]) -> list[tuple[str, str]]:
+    connection = sqlite3.connect(server.settings.database_path)
+    try:
+        return [
+            (statement, row[3])
+            for statement, parameters in statements
+            for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        ]
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "metrics",
+        "metrics?after=1",
+        "events",
+        "events?after=1",
+        "logs",
+        "logs?offset=2",
+        "checkpoints",
+        "show",
+        "list",
+        "list?after=job_z",
+        "list?status=queued",
+        "list?name=x",
+        "list of a user",
+        "list of a user?name=x",
+        "claim",
+        "report",
+        "finish",
+    ],
+)
+def test_every_query_uses_an_index(server: OrreryServer, call: str) -> None:
+    job, assignment = server.start(name="x")
+    report: dict[str, Any] = {
+        "epochs": [epoch_metrics(0)],
+        "checkpoints": [checkpoint(assignment, 0)],
+        "log": log_bytes(0, b"abc"),
+    }
+    server.report(assignment["lease_id"], first_epoch=0, **report)
+    waiting = server.submit(name="x")
+    worker_id, user = server.register(), server.new_client("user")
+    what, _, query = call.partition("?")
+    seen: list[tuple[str, Any]] = []
+
+    def note(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if statement.split()[0] in {"SELECT", "UPDATE", "DELETE"}:
+            seen.append((statement, parameters))
+
+    engines = server.service.database._reading, server.service.database._writing
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", note)
+    try:
+        if what == "claim":
+            server.claim(worker_id)
+        elif what == "report":
+            server.report(assignment["lease_id"], **report)
+        elif what == "finish":
+            server.finish(assignment["lease_id"])
+        elif what.startswith("list"):
+            client = user if "user" in what else server.admin
+            assert client.get(f"/v1/jobs?{query}").status_code == 200
+        else:
+            end = "" if what == "show" else f"/{what}"
+            for job_id in (job["id"], waiting["id"]):
+                assert server.admin.get(f"/v1/jobs/{job_id}{end}?{query}").status_code == 200
+    finally:
+        for engine in engines:
+            event.remove(engine, "before_cursor_execute", note)
+    plans = _plans(server, seen)
+    assert plans
+    for statement, step in plans:
+        if call == "list" and step.startswith("SCAN jobs USING INDEX"):
+            continue  # newest first, up to the limit
+        assert not SCAN.match(step), f"{step}: {statement}"
