@@ -1,7 +1,6 @@
 """ParticleTorch: the state of one gravitational system, or of a batch of them."""
 
 from collections.abc import Callable, Sequence
-from typing import Self
 
 import numpy as np
 import torch
@@ -56,7 +55,7 @@ class ParticleTorch:
         velocity: Tensor,
         dt: Tensor | float = 0.0,
         softening: float = 0.0,
-    ) -> Self:
+    ) -> "ParticleTorch":
         """A state that holds these very tensors, so that gradients flow through them."""
         return cls(mass, position, velocity, dt, softening)
 
@@ -65,15 +64,15 @@ class ParticleTorch:
         """Whether this is a batch (B, N, D) rather than one system."""
         return self.position.dim() == 3
 
-    def clone_detached(self) -> Self:
+    def clone_detached(self) -> "ParticleTorch":
         """A copy that shares no memory and no graph with this state."""
         return self._map(lambda tensor: tensor.detach().clone())
 
-    def batched(self) -> Self:
+    def batched(self) -> "ParticleTorch":
         """This state with a leading axis B: itself, or a batch of one."""
         return self if self.is_batch else self._map(lambda tensor: tensor.unsqueeze(0))
 
-    def select(self, index: Tensor | int) -> Self:
+    def select(self, index: Tensor | int) -> "ParticleTorch":
         """The systems of a batch that `index` picks; an int gives one system (N, D)."""
         dt = self.dt.expand(self.position.shape[:1])
         picked = self._map(lambda tensor: tensor[index] if tensor.dim() else tensor)
@@ -111,8 +110,8 @@ class ParticleTorch:
     def _pairs(self, G: float) -> Pairs:
         return pairwise(self.position, self.mass, self.softening, self.external_field, G)
 
-    def _map(self, change: Callable[[Tensor], Tensor]) -> Self:
-        copy = type(self)(
+    def _map(self, change: Callable[[Tensor], Tensor]) -> "ParticleTorch":
+        copy = ParticleTorch(
             change(self.mass),
             change(self.position),
             change(self.velocity),

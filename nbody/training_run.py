@@ -4,7 +4,7 @@ import math
 import random
 import secrets
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -49,7 +49,7 @@ class TrainingRun:
         self.next_epoch = 0
 
     @classmethod
-    def start(cls, config: Config, data_folder: Path | None = None) -> Self:
+    def start(cls, config: Config, data_folder: Path | None = None) -> "TrainingRun":
         """A new run as `config` says. Seeds every generator.
 
         Raises:
@@ -68,7 +68,7 @@ class TrainingRun:
         return cls(config, model, optimizer, adapter, particle, seed=seed, data_folder=data_folder)
 
     @classmethod
-    def resume(cls, config: Config, path: Path, data_folder: Path | None = None) -> Self:
+    def resume(cls, config: Config, path: Path, data_folder: Path | None = None) -> "TrainingRun":
         """The run whose checkpoint is at `path`, ready for its next epoch.
 
         Raises:

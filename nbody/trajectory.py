@@ -8,8 +8,8 @@ state's force and energy are ever computed again.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Self, TypeVar, overload
+from dataclasses import dataclass
+from typing import overload
 
 import torch
 from torch import Tensor
@@ -20,8 +20,6 @@ from nbody.history_buffer import HistoryBuffer
 from nbody.kick_drift_kick import Step, kick_drift_kick
 from nbody.model_adapter import ModelAdapter
 from nbody.particle import ParticleTorch
-
-Taken = TypeVar("Taken", "States", "Trajectory")
 
 
 @dataclass(frozen=True)
@@ -63,9 +61,17 @@ class States:
             n_steps=n_steps,
         )
 
-    def take(self, index: Tensor) -> Self:
+    def take(self, index: Tensor) -> "States":
         """The systems that an index or a mask picks."""
-        return _take(self, index)
+        return States(
+            self.position[index],
+            self.velocity[index],
+            self.mass[index],
+            self.acceleration[index],
+            self.energy[index],
+            self.softening,
+            self.field,
+        )
 
 
 @dataclass(frozen=True)
@@ -104,9 +110,15 @@ class Trajectory(Sequence["tuple[ParticleTorch, float]"]):
     def __len__(self) -> int:
         return len(self.dt)
 
-    def take(self, index: Tensor) -> Self:
+    def take(self, index: Tensor) -> "Trajectory":
         """The samples that an index or a mask picks, as a trajectory."""
-        return _take(self, index)
+        return Trajectory(
+            self.states.take(index),
+            self.features[index],
+            self.dt[index],
+            self.time[index],
+            self.last_dt[index],
+        )
 
     @overload
     def __getitem__(self, index: int) -> tuple[ParticleTorch, float]: ...
@@ -132,17 +144,6 @@ class Trajectory(Sequence["tuple[ParticleTorch, float]"]):
 
     def __iter__(self) -> Iterator[tuple[ParticleTorch, float]]:
         return (self[index] for index in range(len(self)))
-
-
-def _take(value: Taken, index: Tensor) -> Taken:
-    changes = {}
-    for field in fields(value):
-        part = getattr(value, field.name)
-        if isinstance(part, Tensor):
-            changes[field.name] = part[index]
-        elif isinstance(part, States):
-            changes[field.name] = _take(part, index)
-    return replace(value, **changes)
 
 
 def concatenate(parts: Sequence[Trajectory]) -> Trajectory:

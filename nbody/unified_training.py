@@ -7,7 +7,7 @@ server.
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import nn
@@ -23,6 +23,7 @@ from nbody.trajectory_collection import collect_trajectory
 from nbody.watcher import NoWatcher, Watcher
 
 
+@runtime_checkable
 class MetricsLog(Protocol):
     """A W&B run, or anything that logs metrics like one."""
 

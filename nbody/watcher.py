@@ -1,10 +1,11 @@
 """How a run tells its surroundings where it is, without doing any I/O itself."""
 
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 Phase = Literal["starting", "collect", "generalize", "checkpoint", "evaluate"]
 
 
+@runtime_checkable
 class Watcher(Protocol):
     """Called from inside a run. Either method may raise to end the run there and then."""
 

@@ -125,7 +125,7 @@ def test_readers_cannot_write(database: Database) -> None:
         connection.exec_driver_sql("INSERT INTO notes VALUES (1)")
 
     for work in (try_to_write, insist):
-        with pytest.raises(DBAPIError, match="readonly|read-only|read only"):
+        with pytest.raises(DBAPIError, match=r"readonly|read-only"):
             database.read_now(work)
     assert _numbers(database.path) == []
 
@@ -266,6 +266,25 @@ def _plans(server: OrreryServer, statements: list[tuple[str, Any]]) -> list[tupl
         connection.close()
 
 
+def _call(
+    server: OrreryServer, call: str, job_ids: tuple[str, str], assignment: Any, report: Any
+) -> None:
+    what, _, query = call.partition("?")
+    if what == "claim":
+        server.claim()
+    elif what == "report":
+        server.report(assignment["lease_id"], **report)
+    elif what == "finish":
+        server.finish(assignment["lease_id"])
+    elif what.startswith("list"):
+        client = server.new_client("user") if "user" in what else server.admin
+        assert client.get(f"/v1/jobs?{query}").status_code == 200
+    else:
+        end = "" if what == "show" else f"/{what}"
+        for job_id in job_ids:
+            assert server.admin.get(f"/v1/jobs/{job_id}{end}?{query}").status_code == 200
+
+
 @pytest.mark.parametrize(
     "call",
     [
@@ -297,8 +316,6 @@ def test_every_query_uses_an_index(server: OrreryServer, call: str) -> None:
     }
     server.report(assignment["lease_id"], first_epoch=0, **report)
     waiting = server.submit(name="x")
-    worker_id, user = server.register(), server.new_client("user")
-    what, _, query = call.partition("?")
     seen: list[tuple[str, Any]] = []
 
     def note(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
@@ -309,19 +326,7 @@ def test_every_query_uses_an_index(server: OrreryServer, call: str) -> None:
     for engine in engines:
         event.listen(engine, "before_cursor_execute", note)
     try:
-        if what == "claim":
-            server.claim(worker_id)
-        elif what == "report":
-            server.report(assignment["lease_id"], **report)
-        elif what == "finish":
-            server.finish(assignment["lease_id"])
-        elif what.startswith("list"):
-            client = user if "user" in what else server.admin
-            assert client.get(f"/v1/jobs?{query}").status_code == 200
-        else:
-            end = "" if what == "show" else f"/{what}"
-            for job_id in (job["id"], waiting["id"]):
-                assert server.admin.get(f"/v1/jobs/{job_id}{end}?{query}").status_code == 200
+        _call(server, call, (job["id"], waiting["id"]), assignment, report)
     finally:
         for engine in engines:
             event.remove(engine, "before_cursor_execute", note)
