@@ -31,7 +31,8 @@ PARTICLE_NUMBER = {
 }
 
 
-def _field_error(field: str, message: str) -> ValidationError:
+def field_error(field: str, message: str) -> ValidationError:
+    """A validation error about one field of a Config."""
     error = PydanticCustomError("inconsistent", "{reason}", {"reason": message})
     details = InitErrorDetails(type=error, loc=(field,), input=None)
     return ValidationError.from_exception_data("Config", [details])
@@ -71,35 +72,35 @@ class Config(
     def _fields_agree(self) -> Self:
         for low, high in (("e_min", "e_max"), ("a_min", "a_max"), ("E_lower", "E_upper")):
             if getattr(self, low) > getattr(self, high):
-                raise _field_error(high, f"must not be less than {low}")
+                raise field_error(high, f"must not be less than {low}")
         if self.feature_type == "delta_mag" and self.history_len == 0:
-            raise _field_error("history_len", "delta_mag compares states: use history_len >= 1")
+            raise field_error("history_len", "delta_mag compares states: use history_len >= 1")
         if self.dt_head == "log" and self.feature_type != "dimensionless":
             if "dt_head" in self.model_fields_set:
-                raise _field_error("dt_head", "the log head needs feature_type 'dimensionless'")
+                raise field_error("dt_head", "the log head needs feature_type 'dimensionless'")
             self.dt_head = "softplus"
         if self.feature_type == "dimensionless" and self.normalize_inputs:
-            raise _field_error("normalize_inputs", "dimensionless features need no normalization")
+            raise field_error("normalize_inputs", "dimensionless features need no normalization")
         if self.integrator_mode == "history" and self.history_len == 0:
-            raise _field_error("history_len", "integrator_mode 'history' needs history_len >= 1")
+            raise field_error("history_len", "integrator_mode 'history' needs history_len >= 1")
         self._check_external_field()
         self._check_initial_conditions()
         return self
 
     def _check_external_field(self) -> None:
         if (self.external_field_mass is None) != (self.external_field_position is None):
-            raise _field_error("external_field_position", "give mass and position, or neither")
+            raise field_error("external_field_position", "give mass and position, or neither")
         if self.dim == 2 and any((self.external_field_position or [])[2:]):
-            raise _field_error("external_field_position", "with dim 2 it has no third coordinate")
+            raise field_error("external_field_position", "with dim 2 it has no third coordinate")
 
     def _check_initial_conditions(self) -> None:
         kind = self.initial_conditions
         if (kind == "file") != (self.ic_path is not None):
-            raise _field_error("ic_path", "give it with initial_conditions 'file', and only then")
+            raise field_error("ic_path", "give it with initial_conditions 'file', and only then")
         if (kind == "inline") != (self.particles is not None):
-            raise _field_error("particles", "give it with initial_conditions 'inline', only then")
+            raise field_error("particles", "give it with initial_conditions 'inline', only then")
         if self.particles is not None and len({len(row) for row in self.particles}) != 1:
-            raise _field_error("particles", "all rows must have the same length")
+            raise field_error("particles", "all rows must have the same length")
         if kind == "plummer":
             self._imply("dim", 3, "a Plummer sphere has dim 3")
         if self.particles is not None:
@@ -108,15 +109,15 @@ class Config(
         if expected is not None:
             self._imply("num_particles", expected, f"{kind!r} has {expected} particles here")
         if self.resample_each_epoch and kind not in {"kepler_ensemble", "random", "plummer"}:
-            raise _field_error("resample_each_epoch", f"{kind!r} is one fixed system")
+            raise field_error("resample_each_epoch", f"{kind!r} is one fixed system")
         if self.resample_each_epoch and not self.reset_particle_each_epoch:
-            raise _field_error("resample_each_epoch", "needs reset_particle_each_epoch")
+            raise field_error("resample_each_epoch", "needs reset_particle_each_epoch")
 
     def _imply(self, field: str, value: int, otherwise: str) -> None:
         """Fill in what other fields imply; another value that was given is an error."""
         if getattr(self, field) != value:
             if field in self.model_fields_set:
-                raise _field_error(field, otherwise)
+                raise field_error(field, otherwise)
             setattr(self, field, value)
 
     def validate(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]

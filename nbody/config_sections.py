@@ -40,8 +40,11 @@ def check_save_name(name: str) -> str:
 
 def _check_ic_path(path: str) -> str:
     parts = path.replace("\\", "/").split("/")
-    if path.startswith("/") or ".." in parts or not path.isprintable() or ":" in parts[0]:
-        raise ValueError("give a path relative to the data folder, without '..'")
+    hidden = any(part.startswith(".") for part in parts)
+    if path.startswith("/") or hidden or not path.isprintable() or ":" in parts[0]:
+        raise ValueError("give a path relative to the data folder, without '..' or hidden names")
+    if not path.endswith((".npy", ".npz", ".txt", ".csv")):
+        raise ValueError("give an npy, npz, txt or csv file")
     return path
 
 

@@ -11,7 +11,9 @@ def _finite_or_none(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-Finite = Annotated[float | None, BeforeValidator(_finite_or_none), Field(allow_inf_nan=False)]
+Finite = Annotated[
+    Annotated[float, Field(allow_inf_nan=False)] | None, BeforeValidator(_finite_or_none)
+]
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 

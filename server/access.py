@@ -5,6 +5,7 @@ opens it.
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
@@ -34,6 +35,8 @@ Receive = Callable[[], Awaitable[AsgiMessage]]
 Send = Callable[[AsgiMessage], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+DRAIN_TIMEOUT_S = 5.0
+MOST_DRAINED_BYTES = 2**26
 BODY_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 logger = logging.getLogger(__name__)
@@ -85,11 +88,11 @@ class AccessControl:
     def _check_site(self, headers: dict[str, str]) -> None:
         """Against DNS rebinding and foreign pages: the host is ours, and so is the page."""
         host = headers.get("host", "")
-        name = urlsplit(f"//{host}").hostname or ""
+        name = host_name(f"//{host}")
         if not (is_address(name) or name == "localhost" or name in self._settings.allowed_hosts):
             raise Misdirected
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc != host:
+        if origin is not None and origin.partition("://")[2] != host:
             raise Forbidden("Requests from pages of other sites are not answered.")
 
     def _check_access(self, scope: Scope, headers: dict[str, str]) -> None:
@@ -110,6 +113,8 @@ class AccessControl:
         limit = settings.max_report_bytes if reports else settings.max_body_bytes
         length = headers.get("content-length", "0")
         if not length.isascii() or not length.isdigit() or int(length[:20]) > limit:
+            if length.isdigit() and int(length[:20]) <= MOST_DRAINED_BYTES:
+                await _drain(receive)
             raise BodyTooLarge(limit)
         parts: list[bytes] = []
         size, more = 0, True
@@ -122,6 +127,8 @@ class AccessControl:
                     parts.append(message.get("body", b""))
                     size += len(parts[-1])
                     if size > limit:
+                        parts.clear()
+                        await _drain(receive)
                         raise BodyTooLarge(limit)
                     more = message.get("more_body", False)
         except TimeoutError:
@@ -130,6 +137,18 @@ class AccessControl:
         _check_json(body)
         whole = {"type": "http.request", "body": body, "more_body": False}
         return _replay(whole, then=receive)
+
+
+async def _drain(receive: Receive) -> None:
+    """Read on for a while, keeping nothing: a client that still sends would miss the answer."""
+    dropped = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN_TIMEOUT_S):
+            while dropped < MOST_DRAINED_BYTES:
+                message = await receive()
+                dropped += len(message.get("body", b""))
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    return
 
 
 def _check_json(body: bytes) -> None:
@@ -166,6 +185,14 @@ async def send_problem(send: Send, error: ServerError, request_id: str) -> None:
     raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": error.status, "headers": raw})
     await send({"type": "http.response.body", "body": body})
+
+
+def host_name(url: str) -> str:
+    """The host that a URL names, in lower case; "" where it names none."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def is_address(name: str) -> bool:

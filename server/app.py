@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -13,8 +14,8 @@ from starlette.exceptions import HTTPException
 from server import __version__
 from server.access import AccessControl
 from server.errors import FieldProblem, InvalidRequest, MalformedBody, NotFound, ServerError
+from server.openapi import describe
 from server.routes import checkpoints, jobs, leases, system, tokens, workers
-from server.schemas import Problem
 from server.service import Service
 from server.settings import ServerSettings
 
@@ -48,15 +49,9 @@ def create_app(settings: ServerSettings) -> AccessControl:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        responses={
-            "4XX": {
-                "model": Problem,
-                "description": "The request cannot be served as it is.",
-                "content": {"application/problem+json": {}},
-            }
-        },
     )
     app.state.service = service
+    app.openapi = partial(describe, app)
     for routes in (system, jobs, checkpoints, workers, leases, tokens):
         app.include_router(routes.router)
     app.add_exception_handler(ServerError, _answer_error)
@@ -76,7 +71,7 @@ def _problem_response(request: Request, error: ServerError) -> JSONResponse:
     return JSONResponse(
         error.problem(request.state.request_id),
         error.status,
-        headers=error.headers,
+        headers=dict(error.headers),
         media_type="application/problem+json",
     )
 

@@ -1,8 +1,11 @@
 """Files in the data folder, by the path in their row: never outside it."""
 
+import re
 from pathlib import Path
 
-from server.errors import NotFound
+from server.errors import NotFound, RangeImpossible, RangeMalformed
+
+RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
 def locate(data_folder: Path, relative: str) -> Path:
@@ -16,3 +19,21 @@ def locate(data_folder: Path, relative: str) -> Path:
     if not path.is_relative_to(root) or not path.is_file():
         raise NotFound(f"file {Path(relative).name}")
     return path
+
+
+def check_range(header: str | None, size: int) -> None:
+    """Let one satisfiable range pass; several at once serve nobody here and cost much.
+
+    Raises:
+        RangeMalformed, RangeImpossible
+    """
+    if header is None:
+        return
+    match = RANGE.fullmatch(header.replace(" ", ""))
+    if match is None:
+        raise RangeMalformed
+    first, last = match[1], match[2]
+    if first == last == "" or (first and last and int(first) > int(last)):
+        raise RangeMalformed
+    if int(first) >= size if first else int(last) == 0:
+        raise RangeImpossible(size)

@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 import uvicorn
 from pydantic import ValidationError
+from rich.markup import escape
 
 from nbody.config import Config, parse_override, read_config_file
 from nbody.errors import NBodyError
@@ -328,5 +329,5 @@ def _interrupt() -> NoReturn:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    errors.print(f"[red]error:[/red] {message}", highlight=False, markup=True, soft_wrap=True)
+    errors.print(f"[red]error:[/red] {escape(message)}", highlight=False, soft_wrap=True)
     raise SystemExit(code)

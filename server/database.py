@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool, StaticPool
 
 Result = TypeVar("Result")
@@ -51,7 +51,6 @@ class Database:
     """The one process's way to its database file. Close it to end the writer."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self._writing = write_engine(path)
         self._reading = _read_engine(path)
@@ -63,21 +62,7 @@ class Database:
         self._closed = False
 
     def open(self) -> None:
-        """Check the file and start the writer.
-
-        Raises:
-            DatabaseDamaged
-        """
-        try:
-            with self._writing.connect() as connection:
-                finding = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one()
-        except Exception as error:
-            cause = getattr(error, "orig", error)
-            if isinstance(cause, sqlite3.DatabaseError):
-                raise DatabaseDamaged(self.path, str(cause)) from error
-            raise
-        if finding != "ok":
-            raise DatabaseDamaged(self.path, str(finding))
+        """Start the writer."""
         self._writer.start()
 
     def close(self) -> None:
@@ -153,10 +138,29 @@ class Database:
             waiting.answer.set_result(result)
 
 
+def check_integrity(path: Path) -> None:
+    """Look whether a database file is whole; one that is not there yet is.
+
+    Raises:
+        DatabaseDamaged
+    """
+    if not path.exists():
+        return
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            (finding,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.DatabaseError as error:
+        raise DatabaseDamaged(path, str(error)) from error
+    if finding != "ok":
+        raise DatabaseDamaged(path, str(finding))
+
+
 def write_engine(path: Path) -> Engine:
     """An engine whose one connection writes. Nothing else may write to the file meanwhile."""
     engine = create_engine(
-        f"sqlite:///{path}", poolclass=StaticPool, connect_args={"check_same_thread": False}
+        URL.create("sqlite", database=str(path)),
+        poolclass=StaticPool,
+        connect_args={"check_same_thread": False},
     )
 
     @event.listens_for(engine, "connect")
@@ -181,7 +185,9 @@ def write_engine(path: Path) -> Engine:
 
 def _read_engine(path: Path) -> Engine:
     engine = create_engine(
-        f"sqlite:///file:{path}?mode=ro&uri=true",
+        URL.create(
+            "sqlite", database=path.absolute().as_uri(), query={"mode": "ro", "uri": "true"}
+        ),
         poolclass=QueuePool,
         pool_size=READERS,
         max_overflow=READERS,

@@ -11,11 +11,15 @@ ServerError
 ├── InvalidRequest      422  a field is wrong
 ├── MalformedBody       400  the body is not JSON
 ├── BodyTooLarge        413
+    ├── RangeMalformed      400
+    ├── RangeImpossible     416  the file has no such bytes
 ├── BodyTimeout         408
 └── Misdirected         421  the Host header names another site
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 
@@ -33,7 +37,7 @@ class ServerError(Exception):
     status: ClassVar[int] = 500
     code: ClassVar[str] = "server_error"
     title: ClassVar[str] = "Server error"
-    headers: ClassVar[dict[str, str]] = {}
+    headers: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, detail: str, fields: tuple[FieldProblem, ...] = ()) -> None:
         super().__init__(detail)
@@ -100,7 +104,7 @@ class Unauthenticated(ServerError):
     """No token, or not a valid one."""
 
     status, code, title = 401, "unauthenticated", "A valid token is needed"
-    headers: ClassVar[dict[str, str]] = {"WWW-Authenticate": 'Bearer realm="orrery"'}
+    headers = MappingProxyType({"WWW-Authenticate": 'Bearer realm="orrery"'})
 
     def __init__(self) -> None:
         super().__init__("Send a valid token in the header 'Authorization: Bearer TOKEN'.")
@@ -136,6 +140,25 @@ class BodyTooLarge(ServerError):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"The body is larger than {limit} bytes; send less.")
+
+
+class RangeImpossible(ServerError):
+    """The file has no such bytes."""
+
+    status, code, title = 416, "range_impossible", "The file has no such bytes"
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"The file has {size} bytes; use 'Range: bytes=FIRST-LAST' within it.")
+        self.headers = {"Content-Range": f"bytes */{size}"}
+
+
+class RangeMalformed(ServerError):
+    """The Range header is not one range of bytes."""
+
+    status, code, title = 400, "range_malformed", "Not one range of bytes"
+
+    def __init__(self) -> None:
+        super().__init__("Use 'Range: bytes=FIRST-LAST', or leave the header out.")
 
 
 class BodyTimeout(ServerError):

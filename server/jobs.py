@@ -4,7 +4,6 @@ Every function takes a connection inside a transaction of the writer and changes
 together. Nothing here knows of HTTP.
 """
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -213,8 +212,11 @@ def record(connection: Connection, lease_id: str, report: Report, *, now: float)
         LeaseLost, ReportConflict
     """
     job, attempt = holder(connection, lease_id)
-    if report.first_epoch is not None:
-        _begin_at(connection, job, attempt, report.first_epoch, now)
+    first_epoch = report.first_epoch
+    if first_epoch is None and attempt.first_epoch is None:  # its first epochs say it, too
+        first_epoch = min((metrics.epoch for metrics in report.epochs), default=None)
+    if first_epoch is not None:
+        _begin_at(connection, job, attempt, first_epoch, now)
     changes: dict[str, Any] = {}
     if report.epochs:
         _record_epochs(connection, job, report.epochs)
@@ -246,9 +248,13 @@ def finish(connection: Connection, lease_id: str, outcome: Outcome, *, now: floa
         raise LeaseLost
     job = _job(connection, attempt.job_id)
     if job.lease_id != lease_id:
-        if attempt.outcome == _outcome_text(outcome):
-            return JobStatus(job.status)
-        raise LeaseLost
+        if attempt.outcome is None or attempt.status_after is None:
+            raise LeaseLost
+        if attempt.outcome != outcome.model_dump(mode="json"):
+            if attempt.lost:
+                raise LeaseLost
+            raise ReportConflict("The attempt was ended before with another outcome.")
+        return JobStatus(attempt.status_after)
     if outcome.status == "succeeded":
         trigger = Trigger.SUCCEED
     elif outcome.status == "stopped":
@@ -270,7 +276,7 @@ def lose(connection: Connection, lease_id: str, *, now: float) -> str | None:
         stop_reason=StopReason.WORKER_LOST,
         detail="the worker was not heard of for the time of its lease",
     )
-    _end_attempt(connection, job, _loss(job), outcome, now=now)
+    _end_attempt(connection, job, _loss(job), outcome, now=now, by_expiry=True)
     return job.id
 
 
@@ -372,14 +378,18 @@ def _record_checkpoint(
     folder = output_folder(job)
     if not reported.path.startswith(f"{folder}/") or ".." in reported.path.split("/"):
         raise ReportConflict(f"A checkpoint must lie in the attempt's own folder, {folder}.")
-    known = connection.execute(
-        select(checkpoints.c.sha256).where(
-            checkpoints.c.job_id == job.id, checkpoints.c.path == reported.path
+    known = (
+        connection.execute(
+            select(*(checkpoints.c[name] for name in CheckpointReport.model_fields)).where(
+                checkpoints.c.job_id == job.id, checkpoints.c.path == reported.path
+            )
         )
-    ).first()
+        .mappings()
+        .first()
+    )
     if known is not None:
-        if known.sha256 != reported.sha256:
-            raise ReportConflict(f"{reported.path} was reported before with another sha256.")
+        if dict(known) != reported.model_dump():
+            raise ReportConflict(f"{reported.path} was reported before as another file.")
         return
     connection.execute(
         insert(checkpoints).values(
@@ -414,14 +424,15 @@ def _record_log(connection: Connection, job: JobRow, attempt: Row[Any], log: Log
     end = job.log_bytes
     start = attempt.log_base + log.offset
     if start > end:
-        if end >= MAX_LOG_BYTES:
-            return end
+        if end > MAX_LOG_BYTES - len(LOG_FULL):
+            return end  # the log is full: what was dropped left a gap
         raise ReportConflict(f"Log bytes before offset {log.offset} are missing.")
+    room = MAX_LOG_BYTES - len(LOG_FULL) - end
     fresh = log.data[end - start :]
-    if not fresh or end >= MAX_LOG_BYTES:
+    if not fresh or room < 0:
         return end
-    if end + len(fresh) > MAX_LOG_BYTES:
-        fresh = fresh[: MAX_LOG_BYTES - end - len(LOG_FULL)] + LOG_FULL
+    if len(fresh) > room:
+        fresh = fresh[:room] + LOG_FULL
     connection.execute(insert(log_chunks).values(job_id=job.id, offset=end, data=fresh))
     return end + len(fresh)
 
@@ -431,7 +442,13 @@ def _loss(job: JobRow) -> Trigger:
 
 
 def _end_attempt(
-    connection: Connection, job: JobRow, trigger: Trigger, outcome: Outcome, *, now: float
+    connection: Connection,
+    job: JobRow,
+    trigger: Trigger,
+    outcome: Outcome,
+    *,
+    now: float,
+    by_expiry: bool = False,
 ) -> JobStatus:
     status = JobStatus(job.status)
     after = next_status(status, trigger)
@@ -459,7 +476,12 @@ def _end_attempt(
     connection.execute(
         update(attempts)
         .where(attempts.c.lease_id == job.lease_id)
-        .values(ended_at=now, outcome=_outcome_text(outcome))
+        .values(
+            ended_at=now,
+            outcome=outcome.model_dump(mode="json"),
+            status_after=after,
+            lost=by_expiry,
+        )
     )
     data = {
         "attempt": job.attempt,
@@ -469,7 +491,3 @@ def _end_attempt(
     }
     record_event(connection, job.id, now, after, data)
     return after
-
-
-def _outcome_text(outcome: Outcome) -> str:
-    return json.dumps(outcome.model_dump(mode="json", exclude={"result"}), sort_keys=True)

@@ -1,11 +1,20 @@
 """What travels over HTTP, both ways. Torch-free; the worker reads these too."""
 
+import base64
 from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import AfterValidator, Base64Bytes, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    PlainSerializer,
+)
 
-from nbody.config import Config
+from nbody.config import Config, field_error
 from nbody.metrics import EpochMetrics
 from server.states import JobStatus, Phase, StopReason
 
@@ -36,9 +45,23 @@ class View(BaseModel):
     model_config = ConfigDict(frozen=True)
 
 
+def _decode(value: Any) -> Any:
+    """Strict base64: a foreign character is an error, not a gap."""
+    if isinstance(value, str):
+        try:
+            return base64.b64decode(value, validate=True)
+        except ValueError:
+            raise ValueError("use base64") from None
+    return value
+
+
+def _encode(value: bytes) -> str:
+    return base64.b64encode(value).decode()
+
+
 def _reserve_hidden_names(config: Config) -> Config:
     if config.save_name is not None and config.save_name.startswith("."):
-        raise ValueError("save_name must not begin with '.': such folders are the server's own")
+        raise field_error("save_name", "must not begin with '.': such folders are the server's own")
     return config
 
 
@@ -291,7 +314,7 @@ class CheckpointReport(Message):
     """A checkpoint that is durable."""
 
     epoch: EpochNumber
-    path: Annotated[str, Field(min_length=1, max_length=300)]
+    path: Annotated[str, Field(max_length=300, pattern=r"^[A-Za-z0-9._/-]+/[A-Za-z0-9_-]+\.pt$")]
     bytes: FileSize
     sha256: Sha256
     rolling: bool = Field(default=False, description="Only to resume from; will be deleted.")
@@ -301,7 +324,12 @@ class LogBytes(Message):
     """Log bytes of an attempt, from its `offset` on."""
 
     offset: Annotated[int, Field(ge=0, le=2**50)]
-    data: Annotated[Base64Bytes, Field(max_length=2 * MAX_LOG_BYTES_IN_REPORT)]
+    data: Annotated[
+        bytes,
+        BeforeValidator(_decode, json_schema_input_type=str),
+        PlainSerializer(_encode, return_type=str),
+        Field(max_length=MAX_LOG_BYTES_IN_REPORT, description="Base64."),
+    ]
 
 
 class Report(Message):
@@ -337,6 +365,12 @@ class Outcome(Message):
     result: dict[str, JsonValue] | None = Field(default=None, max_length=64)
 
 
+class FinishAnswer(View):
+    """What became of the job."""
+
+    status: JobStatus
+
+
 # --- the service itself -------------------------------------------------------------------------
 
 
@@ -364,6 +398,3 @@ class Problem(View):
     code: str
     request_id: str
     errors: list[dict[str, str]] = Field(default_factory=list)
-
-
-AnyJson = dict[str, Any]

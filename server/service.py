@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from server import auth, jobs
 from server.changes import Changes
-from server.database import Database
+from server.database import Database, check_integrity
 from server.leases import Leases
 from server.migrate import migrate
 from server.settings import ServerSettings
@@ -36,6 +36,8 @@ class Service:
 
     async def start(self) -> None:
         """Migrate, check and open the database; load tokens and leases; start the sweeper."""
+        self.settings.state_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        check_integrity(self.settings.database_path)
         migrate(self.settings.database_path)
         self.database.open()
         now = time.time()

@@ -29,6 +29,7 @@ class Job(SQLModel, table=True):
     __table_args__ = (
         Index("jobs_queue", "status", "queue_rank", "id"),
         Index("jobs_by_owner", "owner_id", "id"),
+        Index("jobs_by_name", "name", "id"),
     )
 
     id: str = Field(primary_key=True)
@@ -76,7 +77,9 @@ class Attempt(SQLModel, table=True):
     worker_id: str = Field(foreign_key="workers.id")
     started_at: float
     ended_at: float | None = None
-    outcome: str | None = None
+    outcome: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+    status_after: str | None = None  # the job's, when the attempt ended
+    lost: bool = False  # ended by the expiry of its lease
     first_epoch: int | None = None
     log_base: int = 0
 

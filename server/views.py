@@ -232,12 +232,16 @@ def checkpoint_view(row: Row[Any]) -> CheckpointView:
     )
 
 
-def list_workers(connection: Connection, last_seen: dict[str, float]) -> list[WorkerView]:
-    """Every worker that registered, newest first, with the jobs that it holds."""
+def list_workers(
+    connection: Connection, last_seen: dict[str, float], owner_id: str | None
+) -> list[WorkerView]:
+    """Every worker that registered, newest first, with those jobs that this owner may see."""
     held: dict[str, list[str]] = {}
     query = select(attempts.c.worker_id, jobs.c.id).join(
         jobs, jobs.c.lease_id == attempts.c.lease_id
     )
+    if owner_id is not None:
+        query = query.where(jobs.c.owner_id == owner_id)
     for worker_id, job_id in connection.execute(query):
         held.setdefault(worker_id, []).append(job_id)
     rows = connection.execute(select(workers).order_by(workers.c.id.desc()).limit(1000))

@@ -68,6 +68,7 @@ class Agent:
             AlreadyRunning, ServerRefused
         """
         folder = self._settings.state_folder
+        (self._settings.data / ".orrery").mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / "lock").open("w") as lock:
             try:

@@ -1,11 +1,13 @@
 """Checkpoints: list, show, download."""
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Header
 from fastapi.responses import FileResponse
 from sqlalchemy import Connection
 
 from server import views
-from server.artifacts import locate
+from server.artifacts import check_range, locate
 from server.routes.parameters import AfterId, Caller, CheckpointId, JobId, Limit, TheService
 from server.schemas import CheckpointView, Page
 
@@ -41,13 +43,19 @@ async def show_checkpoint(
     responses={200: {"content": {"application/octet-stream": {}}, "description": "The file."}},
 )
 async def download_checkpoint(
-    checkpoint_id: CheckpointId, service: TheService, caller: Caller
+    checkpoint_id: CheckpointId,
+    service: TheService,
+    caller: Caller,
+    requested_range: Annotated[
+        str | None, Header(alias="Range", max_length=200, description="One range of bytes.")
+    ] = None,
 ) -> FileResponse:
     """The file itself; Range and If-Range work. The ETag is the sha256."""
     checkpoint = await service.read(
         lambda connection: views.find_checkpoint(connection, checkpoint_id, caller.owner_filter)
     )
     path = locate(service.settings.data, checkpoint.path)
+    check_range(requested_range, checkpoint.bytes)
     return FileResponse(
         path,
         media_type="application/octet-stream",

@@ -36,6 +36,7 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 MAX_LOG_ANSWER = 2**20
 RETRY_AFTER_S = "2"
+DEFAULT_CANCEL = CancelRequest()
 
 
 @router.post("", status_code=201)
@@ -135,10 +136,9 @@ async def cancel_job(
     job_id: JobId,
     service: TheService,
     caller: Caller,
-    request: CancelRequest | None = None,
+    request: CancelRequest = DEFAULT_CANCEL,
 ) -> JobView:
     """Cancel a job: at once while it waits, else once its process is gone. Can be repeated."""
-    request = request or CancelRequest()
 
     def work(connection: Connection) -> JobView:
         row = views.find_job(connection, job_id, caller.owner_filter)

@@ -12,7 +12,7 @@ from server.auth import Principal
 from server.changes import Changes
 from server.errors import LeaseLost
 from server.routes.parameters import Caller, LeaseId, TheService
-from server.schemas import Command, Outcome, Report, ReportAnswer
+from server.schemas import Command, FinishAnswer, Outcome, Report, ReportAnswer
 from server.states import JobStatus
 from server.tables import attempts, workers
 
@@ -52,7 +52,7 @@ async def report(
 @router.post("/{lease_id}/finish")
 async def finish(
     lease_id: LeaseId, outcome: Outcome, service: TheService, caller: Caller
-) -> dict[str, JobStatus]:
+) -> FinishAnswer:
     """End the attempt: its process is gone. Answers the job's status; can be repeated."""
 
     def work(connection: Connection) -> tuple[str, JobStatus]:
@@ -66,7 +66,7 @@ async def finish(
     job_id, status = await service.write(work, Changes.QUEUE)
     service.leases.release(lease_id)
     service.changes.notify(job_id)
-    return {"status": status}
+    return FinishAnswer(status=status)
 
 
 def check_holder(connection: Connection, lease_id: str, caller: Principal) -> str:

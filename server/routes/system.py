@@ -11,6 +11,9 @@ from server.routes.parameters import TheService
 from server.schemas import Health, Version
 
 router = APIRouter(tags=["service"])
+SCHEMA_EXAMPLE: dict[str, Any] = {
+    "application/json": {"example": {"type": "object", "title": "Config", "properties": {}}}
+}
 
 
 @router.get("/healthz")
@@ -33,7 +36,7 @@ async def version() -> Version:
     return Version(version=__version__)
 
 
-@router.get("/v1/schemas/config")
+@router.get("/v1/schemas/config", responses={200: {"content": SCHEMA_EXAMPLE}})
 async def config_schema() -> dict[str, Any]:
     """JSON Schema of a Config: types, ranges, defaults and descriptions."""
     return Config.model_json_schema()

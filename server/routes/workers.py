@@ -53,10 +53,12 @@ async def register_worker(
 
 
 @router.get("")
-async def list_workers(service: TheService) -> Page[WorkerView]:
+async def list_workers(service: TheService, caller: Caller) -> Page[WorkerView]:
     """Every worker that registered, newest first, and the jobs that it holds."""
     found = await service.read(
-        lambda connection: views.list_workers(connection, dict(service.last_seen))
+        lambda connection: views.list_workers(
+            connection, dict(service.last_seen), caller.owner_filter
+        )
     )
     return views.page(found, len(found))
 

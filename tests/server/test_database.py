@@ -20,7 +20,7 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import SQLModel
 
-from server.database import Database, DatabaseDamaged, write_engine
+from server.database import Database, DatabaseDamaged, check_integrity, write_engine
 from server.migrate import migrate
 from server.service import Service
 from server.settings import ServerSettings
@@ -192,12 +192,8 @@ def test_a_damaged_file_is_refused_with_what_to_do(tmp_path: Path, how: str) -> 
     path = tmp_path / "orrery.db"
     migrate(path)
     _damage(path, how)
-    database = Database(path)
-    try:
-        with pytest.raises(DatabaseDamaged, match=r"orrery\.db is damaged .* restore a backup"):
-            database.open()
-    finally:
-        database.close()
+    with pytest.raises(DatabaseDamaged, match=r"orrery\.db is damaged .* restore a backup"):
+        check_integrity(path)
 
 
 @pytest.mark.parametrize("how", ["garbage", "middle", "cut off"])

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, select, text
 
 from server import auth, jobs
 from server.database import write_engine
-from server.errors import Conflict, LeaseLost
+from server.errors import Conflict, LeaseLost, ReportConflict
 from server.migrate import migrate
 from server.schemas import JobSubmission, Outcome, Report
 from server.states import LEASED, TERMINAL, TRANSITIONS, JobStatus, Trigger, next_status
@@ -200,9 +200,10 @@ class Queue(RuleBasedStateMachine):
             assert self._conflicts(before, job_id, numbers, value, first, began.first_epoch)
         else:
             assert held
-            if first is not None and began.first_epoch is None and began.number > 1:
+            start = min(numbers, default=None) if first is None else first
+            if start is not None and began.first_epoch is None:
                 for job, number in before:
-                    if job == job_id and number >= first:
+                    if job == job_id and number >= start:
                         del self.reported[job, number]
             self.reported |= {(job_id, number): value for number in numbers}
 
@@ -243,7 +244,7 @@ class Queue(RuleBasedStateMachine):
                 status = jobs.finish(connection, lease_id, message, now=self.tick())
             with self.engine.begin() as connection:
                 assert jobs.finish(connection, lease_id, message, now=self.tick()) == status
-        except LeaseLost:
+        except (LeaseLost, ReportConflict):
             assert not held
 
     @rule(lease=leases)

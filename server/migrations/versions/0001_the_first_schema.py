@@ -42,6 +42,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("lease_id"),
     )
     with op.batch_alter_table("jobs", schema=None) as batch_op:
+        batch_op.create_index("jobs_by_name", ["name", "id"], unique=False)
         batch_op.create_index("jobs_by_owner", ["owner_id", "id"], unique=False)
         batch_op.create_index("jobs_queue", ["status", "queue_rank", "id"], unique=False)
 
@@ -153,7 +154,9 @@ def upgrade() -> None:
         sa.Column("worker_id", sa.String(), nullable=False),
         sa.Column("started_at", sa.Float(), nullable=False),
         sa.Column("ended_at", sa.Float(), nullable=True),
-        sa.Column("outcome", sa.String(), nullable=True),
+        sa.Column("outcome", sa.JSON(), nullable=True),
+        sa.Column("status_after", sa.String(), nullable=True),
+        sa.Column("lost", sa.Boolean(), nullable=False),
         sa.Column("first_epoch", sa.Integer(), nullable=True),
         sa.Column("log_base", sa.Integer(), nullable=False),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], ondelete="CASCADE"),
@@ -190,5 +193,6 @@ def downgrade() -> None:
     with op.batch_alter_table("jobs", schema=None) as batch_op:
         batch_op.drop_index("jobs_queue")
         batch_op.drop_index("jobs_by_owner")
+        batch_op.drop_index("jobs_by_name")
 
     op.drop_table("jobs")

@@ -1,0 +1,146 @@
+"""One example of every message, made of the messages themselves: an example cannot be invalid."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import BaseModel
+
+from nbody.config import Config
+from nbody.metrics import METRIC_NAMES, EpochMetrics
+from server import schemas
+from server.errors import FieldProblem, InvalidRequest
+from server.states import JobStatus, Phase, StopReason
+
+AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+JOB = "job_01kjg3b2000000000000000000"
+LEASE = "lease_01kjg3b2000000000000000000"
+FOLDER = f"kepler/{JOB}/attempt-1"
+SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+
+METRICS = EpochMetrics.model_validate(
+    dict(
+        zip(
+            METRIC_NAMES,
+            (12, 0.93, 4096, 0.004, 2, 8.1e-5, 0, 0.996, 0, 200, 0.985, 9.7e-5, 2.2e-4),
+            strict=True,
+        )
+    )
+)
+CONFIG = Config(save_name="kepler", epochs=51, steps_per_epoch=16, resample_each_epoch=True)
+CHECKPOINT = schemas.CheckpointView(
+    id="ckpt_01kjg3b2000000000000000000",
+    job_id=JOB,
+    attempt=1,
+    epoch=10,
+    path=f"{FOLDER}/model/model_epoch_0010.pt",
+    bytes=431_962,
+    sha256=SHA,
+    created_at=AT,
+)
+SUMMARY = schemas.JobSummary(
+    id=JOB,
+    name="kepler",
+    kind="train",
+    status=JobStatus.RUNNING,
+    phase=Phase.GENERALIZE,
+    stop_reason=None,
+    priority=0,
+    attempt=1,
+    progress=schemas.Progress(epochs_done=13, epochs_total=51, fraction=13 / 51),
+    metadata={"paper": "draft"},
+    created_at=AT,
+    started_at=AT,
+    finished_at=None,
+)
+VIEW = schemas.JobView(
+    **SUMMARY.model_dump(),
+    config=CONFIG,
+    warnings=[],
+    failure=None,
+    max_runtime_s=None,
+    max_attempts=5,
+    queue_position=None,
+    eta_s=35.3,
+    latest_metrics=METRICS,
+    latest_checkpoint=CHECKPOINT,
+    result=None,
+)
+EVENT = schemas.EventView(
+    id=7, job_id=JOB, at=AT, type="checkpoint", data={"epoch": 10, "path": CHECKPOINT.path}
+)
+GPU = schemas.Gpu(name="NVIDIA H200", memory_bytes=150_754_820_096)
+WORKER = schemas.WorkerView(
+    id="worker_01kjg3b2000000000000000000",
+    name="gpu-host",
+    host="gpu-host",
+    slots=1,
+    gpus=[GPU],
+    versions={"orrery": "0.1.0"},
+    registered_at=AT,
+    last_seen_at=AT,
+    jobs=[JOB],
+)
+TOKEN = schemas.TokenView(
+    id="token_01kjg3b2000000000000000000",
+    name="dashboard",
+    role="viewer",
+    created_at=AT,
+    expires_at=None,
+    revoked_at=None,
+)
+
+
+def _page(item: Any) -> "schemas.Page[Any]":
+    return schemas.Page(data=[item], has_more=False, first_id=item.id, last_id=item.id)
+
+
+_PROBLEM = InvalidRequest(FieldProblem("/config/epoch", "unknown field; did you mean 'epochs'?"))
+MODELS: dict[str, BaseModel] = {
+    "Assignment": schemas.Assignment(
+        job=JOB,
+        attempt=2,
+        lease_id=LEASE,
+        lease_ttl_s=30,
+        config=CONFIG,
+        output_folder=f"kepler/{JOB}/attempt-2",
+        resume_from=[schemas.ResumePoint(epoch=10, path=CHECKPOINT.path, sha256=SHA)],
+        runtime_left_s=None,
+    ),
+    "CancelRequest": schemas.CancelRequest(),
+    "CheckpointView": CHECKPOINT,
+    "ClaimRequest": schemas.ClaimRequest(claim_id="slot-0-41", wait_s=2),
+    "FinishAnswer": schemas.FinishAnswer(status=JobStatus.SUCCEEDED),
+    "Health": schemas.Health(),
+    "JobView": VIEW,
+    "MetricsPage": schemas.MetricsPage(
+        job_id=JOB, data=[METRICS.named()], has_more=False, last_epoch=12
+    ),
+    "NewToken": schemas.NewToken(**TOKEN.model_dump(), secret="orrery_…"),
+    "Outcome": schemas.Outcome(status="succeeded", stop_reason=StopReason.COMPLETED),
+    "Page_CheckpointView_": _page(CHECKPOINT),
+    "Page_EventView_": _page(EVENT),
+    "Page_JobSummary_": _page(SUMMARY),
+    "Page_TokenView_": _page(TOKEN),
+    "Page_WorkerView_": _page(WORKER),
+    "Report": schemas.Report(first_epoch=0, phase=Phase.COLLECT, epochs=[METRICS]),
+    "ReportAnswer": schemas.ReportAnswer(accepted_through=12, command=None),
+    "TokenRequest": schemas.TokenRequest(name="dashboard", role="viewer"),
+    "TokenView": TOKEN,
+    "ValidationReport": schemas.ValidationReport(
+        config=CONFIG, warnings=[], parameter_count=1_405_002, estimated_memory_bytes=61_000_000
+    ),
+    "Version": schemas.Version(version="0.1.0"),
+    "WorkerRegistration": schemas.WorkerRegistration(name="gpu-host", host="gpu-host", gpus=[GPU]),
+    "WorkerTerms": schemas.WorkerTerms(
+        id=WORKER.id, heartbeat_interval_s=1, lease_ttl_s=30, stall_timeout_s=600
+    ),
+}
+EXAMPLES: dict[str, Any] = {
+    "JobSubmission": {
+        "name": "kepler",
+        "config": {"epochs": 51, "steps_per_epoch": 16, "resample_each_epoch": True},
+        "metadata": {"paper": "draft"},
+    },
+    "Problem": _PROBLEM.problem("req_01kjg3b2000000000000000000"),
+    **{name: model.model_dump(mode="json", by_alias=True) for name, model in MODELS.items()},
+}
