@@ -7,7 +7,7 @@ import time
 from fastapi import APIRouter
 from sqlalchemy import Connection, select
 
-from server import jobs
+from server import jobs, reports
 from server.auth import Principal
 from server.changes import Changes
 from server.errors import LeaseLost
@@ -30,7 +30,7 @@ async def report(
 
     def work(connection: Connection) -> tuple[str, str, ReportAnswer]:
         worker_id = check_holder(connection, lease_id, caller)
-        accepted = jobs.record(connection, lease_id, message, now=time.time())
+        accepted = reports.record(connection, lease_id, message, now=time.time())
         job, _ = jobs.holder(connection, lease_id)
         action = COMMANDS.get(JobStatus(job.status))
         grace_s = PAUSE_GRACE_S if action == "pause" else job.cancel_grace_s or 0.0

@@ -6,6 +6,7 @@ import resource
 import sys
 import types
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -60,12 +61,15 @@ class Bomb:
         return os.mkdir, (str(self.marker),)
 
 
-@pytest.fixture
-def full_disk() -> Iterator[Callable[[], None]]:
-    """Call it, and files can grow no longer than 600 bytes until the test is over."""
+@contextmanager
+def full_disk() -> Iterator[None]:
+    """No file can grow longer than 600 bytes; the test runner's own files neither, so be short."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (600, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (600, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_checkpoint_has_the_keys_of_the_original(tmp_path: Path) -> None:
@@ -152,22 +156,20 @@ def test_the_optimizer_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 def test_a_write_that_fails_leaves_the_old_checkpoint_whole(
-    tmp_path: Path, full_disk: Callable[[], None]
+    tmp_path: Path,
 ) -> None:
     path = save_checkpoint(tmp_path / "m.pt", small_model(), epoch=1)
     before = path.read_bytes()
-    full_disk()
-    with pytest.raises((OSError, RuntimeError)):
+    with full_disk(), pytest.raises((OSError, RuntimeError)):
         save_checkpoint(path, small_model(), epoch=2)
     assert path.read_bytes() == before
     assert load_checkpoint(path)["epoch"] == 1
 
 
 def test_a_write_that_fails_leaves_no_half_file_behind(
-    tmp_path: Path, full_disk: Callable[[], None]
+    tmp_path: Path,
 ) -> None:
-    full_disk()
-    with pytest.raises((OSError, RuntimeError)):
+    with full_disk(), pytest.raises((OSError, RuntimeError)):
         save_checkpoint(tmp_path / "m.pt", small_model(), epoch=2)
     assert list(tmp_path.iterdir()) == []
 

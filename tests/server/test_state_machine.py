@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
 from sqlalchemy import Connection, select, text
 
-from server import auth, jobs
+from server import auth, jobs, reports
 from server.database import write_engine
 from server.errors import Conflict, LeaseLost, ReportConflict
 from server.migrate import migrate
@@ -192,7 +192,7 @@ class Queue(RuleBasedStateMachine):
                         attempts.c.lease_id == lease_id
                     )
                 ).one()
-                jobs.record(connection, lease_id, message, now=self.tick())
+                reports.record(connection, lease_id, message, now=self.tick())
         except LeaseLost:
             assert not held
         except Conflict:

@@ -1,0 +1,162 @@
+"""What a running attempt reports: where it began, epochs, checkpoints, log bytes.
+
+Reports may come twice, late, or from a worker that lost its job: equal content changes nothing,
+other content is a conflict, and every write is fenced by the lease in its own transaction.
+"""
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, delete, func, insert, select, update
+
+from nbody.metrics import EpochMetrics
+from server.errors import ReportConflict
+from server.ids import new_id
+from server.jobs import JobRow, change, holder, output_folder, record_event
+from server.schemas import CheckpointReport, LogBytes, Report
+from server.tables import METRIC_COLUMNS, attempts, checkpoints, epochs, log_chunks
+
+MAX_LOG_BYTES = 64 * 2**20  # of one job; later output is dropped, with a note in the log
+LOG_FULL = b"\n[log limit reached: later output is not kept]\n"
+
+
+def record(connection: Connection, lease_id: str, report: Report, *, now: float) -> int | None:
+    """Take what an attempt reports; repeats with equal content change nothing.
+
+    Returns:
+        The attempt's last epoch on record.
+
+    Raises:
+        LeaseLost, ReportConflict
+    """
+    job, attempt = holder(connection, lease_id)
+    first_epoch = report.first_epoch
+    if first_epoch is None and attempt.first_epoch is None:  # its first epochs say it, too
+        first_epoch = min((metrics.epoch for metrics in report.epochs), default=None)
+    if first_epoch is not None:
+        _begin_at(connection, job, attempt, first_epoch, now)
+    changes: dict[str, Any] = {}
+    if report.epochs:
+        _record_epochs(connection, job, report.epochs)
+        done = max(metrics.epoch for metrics in report.epochs) + 1
+        changes["epochs_done"] = max(job.epochs_done, done)
+    for checkpoint in report.checkpoints:
+        _record_checkpoint(connection, job, checkpoint, now)
+    if report.log is not None:
+        changes["log_bytes"] = _record_log(connection, job, attempt, report.log)
+    if report.phase is not None and report.phase != job.phase:
+        changes["phase"] = report.phase
+    if changes or report.checkpoints:
+        change(connection, job.id, **changes)
+    return connection.execute(
+        select(func.max(epochs.c.epoch)).where(
+            epochs.c.job_id == job.id, epochs.c.attempt == job.attempt
+        )
+    ).scalar_one()
+
+
+def _begin_at(
+    connection: Connection, job: JobRow, attempt: Row[Any], first_epoch: int, now: float
+) -> None:
+    """The attempt says where it began: what earlier attempts did from there on is superseded."""
+    if attempt.first_epoch is not None:
+        if attempt.first_epoch != first_epoch:
+            raise ReportConflict(f"The attempt began at epoch {attempt.first_epoch}.")
+        return
+    connection.execute(
+        update(attempts).where(attempts.c.id == attempt.id).values(first_epoch=first_epoch)
+    )
+    for table in (epochs, checkpoints):
+        connection.execute(
+            delete(table).where(
+                table.c.job_id == job.id,
+                table.c.epoch >= first_epoch,
+                table.c.attempt < job.attempt,
+            )
+        )
+    change(connection, job.id, epochs_done=first_epoch)
+    if first_epoch:
+        record_event(connection, job.id, now, "resumed", {"epoch": first_epoch})
+
+
+def _record_epochs(connection: Connection, job: JobRow, reported: list[EpochMetrics]) -> None:
+    rows = {m.epoch: {**m.model_dump(), "job_id": job.id, "attempt": job.attempt} for m in reported}
+    if len(rows) != len(reported):
+        raise ReportConflict("The report holds an epoch twice.")
+    if max(rows) >= job.epochs_total:
+        raise ReportConflict(f"The job has {job.epochs_total} epochs; {max(rows)} is beyond.")
+    known = connection.execute(
+        select(epochs).where(
+            and_(epochs.c.job_id == job.id, epochs.c.epoch.between(min(rows), max(rows)))
+        )
+    )
+    for row in known:
+        again = rows.pop(row.epoch, None)
+        if again is not None and any(again[name] != getattr(row, name) for name in METRIC_COLUMNS):
+            raise ReportConflict(f"Epoch {row.epoch} was reported before with other metrics.")
+    if rows:
+        connection.execute(insert(epochs), list(rows.values()))
+
+
+def _record_checkpoint(
+    connection: Connection, job: JobRow, reported: CheckpointReport, now: float
+) -> None:
+    folder = output_folder(job)
+    if not reported.path.startswith(f"{folder}/") or ".." in reported.path.split("/"):
+        raise ReportConflict(f"A checkpoint must lie in the attempt's own folder, {folder}.")
+    known = (
+        connection.execute(
+            select(*(checkpoints.c[name] for name in CheckpointReport.model_fields)).where(
+                checkpoints.c.job_id == job.id, checkpoints.c.path == reported.path
+            )
+        )
+        .mappings()
+        .first()
+    )
+    if known is not None:
+        if dict(known) != reported.model_dump():
+            raise ReportConflict(f"{reported.path} was reported before as another file.")
+        return
+    connection.execute(
+        insert(checkpoints).values(
+            id=new_id("ckpt"),
+            job_id=job.id,
+            attempt=job.attempt,
+            created_at=now,
+            **reported.model_dump(),
+        )
+    )
+    if reported.rolling:
+        newest = (
+            select(checkpoints.c.id)
+            .where(checkpoints.c.job_id == job.id, checkpoints.c.rolling)
+            .order_by(checkpoints.c.epoch.desc())
+            .limit(2)
+        )
+        connection.execute(
+            delete(checkpoints).where(
+                checkpoints.c.job_id == job.id,
+                checkpoints.c.rolling,
+                checkpoints.c.id.not_in(newest),
+            )
+        )
+    else:
+        data = {"epoch": reported.epoch, "path": reported.path}
+        record_event(connection, job.id, now, "checkpoint", data)
+
+
+def _record_log(connection: Connection, job: JobRow, attempt: Row[Any], log: LogBytes) -> int:
+    """Append the bytes that are new; returns the length of the job's log."""
+    end = job.log_bytes
+    start = attempt.log_base + log.offset
+    if start > end:
+        if end > MAX_LOG_BYTES - len(LOG_FULL):
+            return end  # the log is full: what was dropped left a gap
+        raise ReportConflict(f"Log bytes before offset {log.offset} are missing.")
+    room = MAX_LOG_BYTES - len(LOG_FULL) - end
+    fresh = log.data[end - start :]
+    if not fresh or room < 0:
+        return end
+    if len(fresh) > room:
+        fresh = fresh[:room] + LOG_FULL
+    connection.execute(insert(log_chunks).values(job_id=job.id, offset=end, data=fresh))
+    return end + len(fresh)
