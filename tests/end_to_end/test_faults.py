@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.conftest import CONFIG, EPOCHS, Running, running
+from tests.end_to_end.conftest import CONFIG, EPOCHS, Running, running, runs
 
 Series = list[dict[str, Any]]
 pytestmark = pytest.mark.slow
@@ -40,7 +40,7 @@ def test_a_killed_agent_is_not_noticed(service: Running, undisturbed: Series) ->
     training = service.training()
     os.kill(service.agent(), signal.SIGKILL)
     assert_as_if_nothing_happened(service, job_id, undisturbed)
-    assert not Path(f"/proc/{training}").exists()
+    assert not runs(training)
 
 
 def test_a_killed_server_is_not_noticed(service: Running, undisturbed: Series) -> None:
@@ -66,7 +66,7 @@ def test_a_worker_that_slept_past_its_lease_can_write_nothing(
         service.wait_until(job_id, lambda job: job["attempt"] == 2)
         os.kill(agent, signal.SIGCONT)
         assert_as_if_nothing_happened(service, job_id, undisturbed)
-        assert not Path(f"/proc/{training}").exists()
+        assert not runs(training)
 
 
 def test_a_cancelled_job_leaves_no_process(service: Running) -> None:
@@ -76,7 +76,7 @@ def test_a_cancelled_job_leaves_no_process(service: Running) -> None:
     service.client.cancel(job_id)
     job = service.client.wait(job_id)
     assert job["status"] == "cancelled"
-    assert not Path(f"/proc/{training}").exists()
+    assert not runs(training)
 
 
 def test_a_cancelled_job_that_does_not_react_is_killed(service: Running) -> None:
@@ -87,7 +87,7 @@ def test_a_cancelled_job_that_does_not_react_is_killed(service: Running) -> None
     service.client.cancel(job_id, grace_s=1)
     job = service.client.wait(job_id)
     assert job["status"] == "cancelled"
-    assert not Path(f"/proc/{training}").exists()
+    assert not runs(training)
 
 
 def test_a_process_without_progress_is_ended_and_tried_again(tmp_path: Path) -> None:
