@@ -19,8 +19,8 @@ from rich.markup import escape
 from nbody.config import Config, parse_override, read_config_file
 from nbody.errors import NBodyError
 from server import display
-from server.app import create_app
 from server.client import ApiProblem, Client, ClientError
+from server.http_protocol import uvicorn_config
 from server.settings import ServerSettings
 from server.up import LocalService, ServiceFailed, free_port, on_termination
 
@@ -113,15 +113,7 @@ def serve(
     logging.getLogger("server.access").setLevel(logging.WARNING)
     given: dict[str, Any] = {"host": host, "port": port, "data": data, "auth": auth}
     settings = ServerSettings(**{key: v for key, v in given.items() if v is not None})
-    uvicorn.run(
-        create_app(settings),
-        host=settings.host,
-        port=settings.port,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=3,
-    )
+    uvicorn.Server(uvicorn_config(settings)).run()
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

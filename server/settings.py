@@ -42,6 +42,9 @@ class ServerSettings(BaseSettings):
     body_timeout_s: Annotated[float, Field(gt=0, le=3600)] = Field(
         default=20.0, description="Time for a request body to arrive [s]."
     )
+    head_timeout_s: Annotated[float, Field(gt=0, le=3600)] = Field(
+        default=20.0, description="Time for a request's head to arrive [s]."
+    )
     heartbeat_interval_s: Annotated[float, Field(gt=0, le=3600)] = Field(
         default=1.0, description="How often workers report [s]."
     )

@@ -5,6 +5,7 @@ dies, its processes die with it, and the next agent of the same name finishes wh
 holds and hands the job back at once, without waiting for the lease to run out.
 """
 
+import errno
 import fcntl
 import logging
 import shutil
@@ -134,27 +135,49 @@ class Agent:
                 claim_id = uuid4().hex
 
     def _supervise(self, slot: int, assignment: Assignment, terms: WorkerTerms) -> None:
+        """Run one attempt to its end, and tell the server how it ended."""
         logger.info("job %s, attempt %d", assignment.job, assignment.attempt)
         gpu = slot % len(self._gpus) if self._gpus else None
         state = self._settings.state_folder / assignment.lease_id
-        attempt = Attempt(assignment, terms, self._settings, state, gpu, self._stopping)
         reporter = Reporter(self._client, assignment.lease_id, state)
+        attempt: Attempt | None = None
+        delivered = True
         try:
-            outcome = attempt.supervise(reporter)
-            self._settle(reporter, outcome)
+            attempt = Attempt(assignment, terms, self._settings, state, gpu, self._stopping)
+            delivered = self._settle(reporter, attempt.supervise(reporter))
         except LeaseLost:
             logger.warning("the lease of job %s is lost; its process is ended", assignment.job)
-            attempt.kill()
-        except ServerRefused:
-            logger.exception("the server refused the reports of job %s", assignment.job)
-            attempt.kill()
+        except (ServerRefused, OSError) as error:
+            logger.exception("job %s cannot go on", assignment.job)
+            if attempt is not None:
+                attempt.kill()
+            self._give_up(reporter, error)
         finally:
-            attempt.close()
-        if not reporter.unsettled:
+            if attempt is not None:
+                attempt.kill()
+                attempt.close()
+        if delivered:
             shutil.rmtree(state, ignore_errors=True)
 
-    def _settle(self, reporter: Reporter, outcome: Outcome) -> None:
-        """Deliver all that is left and the outcome, as long as it takes; a farewell is short."""
+    def _give_up(self, reporter: Reporter, error: Exception) -> None:
+        """End a job whose attempt this host cannot run; where that fails, its lease runs out."""
+        full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+        outcome = Outcome(
+            status="failed",
+            stop_reason=StopReason.DISK_FULL if full else StopReason.ERROR,
+            detail=f"the worker cannot go on: {error}"[:4000],
+        )
+        try:
+            reporter.finish(outcome)
+        except (ServerRefused, Unreachable) as refusal:
+            logger.warning("cannot give the job back: %s", refusal)
+
+    def _settle(self, reporter: Reporter, outcome: Outcome) -> bool:
+        """Deliver all that is left and the outcome, as long as it takes; a farewell is short.
+
+        Returns:
+            Whether it was delivered.
+        """
         back_off = BackOff(self._stopping)
         farewell_until: float | None = None
         while True:
@@ -165,12 +188,12 @@ class Agent:
                 if self._stopping.is_set():
                     farewell_until = farewell_until or time.monotonic() + FAREWELL_S
                     if time.monotonic() > farewell_until:
-                        return
+                        return False
                     time.sleep(FIRST_BACK_OFF_S)
                 else:
                     back_off.wait()
             else:
-                return
+                return True
 
     def _hand_back_leftovers(self) -> None:
         """Attempts of an agent that died: deliver what their spools hold, hand the jobs back."""
@@ -181,11 +204,13 @@ class Agent:
                 stop_reason=StopReason.WORKER_LOST,
                 detail="the worker's agent died and was started again",
             )
+            delivered = True
             try:
-                self._settle(reporter, outcome)
+                delivered = self._settle(reporter, outcome)
             except ServerRefused as error:
                 logger.info("an earlier attempt was taken over already: %s", error)
-            shutil.rmtree(state, ignore_errors=True)
+            if delivered:
+                shutil.rmtree(state, ignore_errors=True)
 
 
 def find_gpus() -> list[Gpu]:

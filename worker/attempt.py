@@ -1,5 +1,6 @@
 """One attempt of one job: start the training process, watch it, end it when it must end."""
 
+import contextlib
 import logging
 import os
 import signal
@@ -15,7 +16,7 @@ from server.states import StopReason
 from worker.client import Unreachable
 from worker.reporter import Reporter
 from worker.settings import WorkerSettings
-from worker.spool import Progress, SpoolWriter
+from worker.spool import Progress, SpoolWriter, recorded_outcome
 from worker.workplace import EXIT_DISK_FULL, Workplace, processes, train
 
 SHUTDOWN_GRACE_S = 8.0  # for the process to end its epoch, when the agent itself must end
@@ -59,7 +60,10 @@ class Attempt:
         self._process = processes.Process(target=train, args=(workplace,))
         self._process.start()
         if assignment.config.wandb:
-            self._start_wandb()
+            try:
+                self._start_wandb()
+            except OSError as error:
+                logger.warning("nothing is logged to W&B: %s", error)
 
     def supervise(self, reporter: Reporter) -> Outcome:
         """Report until the process is gone; returns how it ended.
@@ -81,12 +85,7 @@ class Attempt:
             self._check_time()
         self._process.join()
         self._kill_group()  # whatever the process may have left behind
-        outcome = self._outcome(reporter)
-        if reporter.recorded_outcome() is None:  # those who follow the spool learn of the end
-            spool = SpoolWriter(self._state / "spool.jsonl")
-            spool.append("outcome", outcome.model_dump(mode="json"))
-            spool.close()
-        return outcome
+        return self._outcome(reporter)
 
     def kill(self) -> None:
         """End the process and its group at once."""
@@ -94,8 +93,15 @@ class Attempt:
         self._process.join()
 
     def close(self) -> None:
-        """Let go of the process; the W&B process may finish its uploads by itself."""
+        """Let go of the process; whoever follows the spool learns of the end."""
         self._process.close()
+        path = self._state / "spool.jsonl"
+        if recorded_outcome(path) is None:
+            with contextlib.suppress(OSError):  # of a full disk: W&B's process outlives the job
+                spool = SpoolWriter(path)
+                outcome = {"status": "stopped", "stop_reason": StopReason.WORKER_LOST}
+                spool.append("outcome", outcome)
+                spool.close()
 
     def _obey(self, answer: ReportAnswer) -> None:
         if answer.command is not None:
@@ -137,7 +143,7 @@ class Attempt:
             seconds = self._terms.stall_timeout_s
             detail = f"the training process made no progress for {seconds:g} s"
             return Outcome(status="failed", stop_reason=StopReason.STALLED, detail=detail)
-        return Outcome(status="stopped", stop_reason=StopReason.USER)
+        return Outcome(status="stopped", stop_reason=self._stop_reason)
 
     def _crash(self) -> Outcome:
         code = self._process.exitcode
@@ -158,12 +164,10 @@ class Attempt:
         if process_id is None:
             return
         try:
-            if os.getpgid(process_id) == process_id:
-                os.killpg(process_id, signal.SIGKILL)
-            else:
-                os.kill(process_id, signal.SIGKILL)
+            os.killpg(process_id, signal.SIGKILL)
         except ProcessLookupError:
-            pass
+            if self._process.is_alive():
+                self._process.kill()
 
     def _start_wandb(self) -> None:
         """W&B gets a process and a name of the spool of its own: it can hang without anyone

@@ -14,13 +14,13 @@ from server.schemas import (
 )
 from server.states import Phase
 from worker.client import Client
-from worker.spool import LogReader, Progress, Record, SpoolReader
+from worker.spool import LogReader, Progress, Record, SpoolReader, recorded_outcome
 
 MOST_RECORDS = 90  # of one report; under the protocol's limits on epochs and on checkpoints
 
 
 class Reporter:
-    """Delivers one attempt's spool and log. `unsettled` until the outcome is delivered."""
+    """Delivers one attempt's spool and log."""
 
     def __init__(self, client: Client, lease_id: str, state: Path) -> None:
         self._client, self._lease_id = client, lease_id
@@ -28,7 +28,6 @@ class Reporter:
         self._spool = SpoolReader(self._spool_path)
         self._log = LogReader(state / "output.log")
         self._progress = Progress(state / "progress")
-        self.unsettled = True
 
     def deliver(self) -> ReportAnswer:
         """Send everything that is there, or an empty heartbeat; answers the server's last word.
@@ -52,15 +51,16 @@ class Reporter:
     def settle(self, outcome: Outcome) -> None:
         """Deliver the rest, and the outcome. Can be repeated."""
         self.deliver()
+        self.finish(outcome)
+
+    def finish(self, outcome: Outcome) -> None:
+        """Deliver the outcome alone."""
         self._client.finish(self._lease_id, outcome)
-        self.unsettled = False
 
     def recorded_outcome(self) -> Outcome | None:
         """The outcome that the process wrote before it left, if it got that far."""
-        records = SpoolReader(self._spool_path).peek(10**9)
-        if records and records[-1]["kind"] == "outcome":
-            return Outcome.model_validate(records[-1]["data"])
-        return None
+        outcome = recorded_outcome(self._spool_path)
+        return None if outcome is None else Outcome.model_validate(outcome)
 
     def _report(self, records: list[Record], log: bytes) -> Report:
         fields: dict[str, Any] = {}

@@ -7,6 +7,7 @@ record yet, and a reader that starts again reads again.
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any, Literal, TypedDict
 
@@ -63,6 +64,12 @@ class SpoolReader:
     def confirm(self) -> None:
         """What was handed out last is the server's now."""
         self._confirmed = self._handed_out
+
+
+def recorded_outcome(path: Path) -> dict[str, Any] | None:
+    """The outcome at the end of a spool, if it was written."""
+    records = SpoolReader(path).peek(sys.maxsize)
+    return records[-1]["data"] if records and records[-1]["kind"] == "outcome" else None
 
 
 class LogReader:

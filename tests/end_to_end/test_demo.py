@@ -2,14 +2,14 @@
 
 import json
 import os
-import signal
+import select
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.conftest import CONFIG, Running
+from tests.end_to_end.conftest import CONFIG, Running, command_line, running
 
 pytestmark = pytest.mark.slow
 
@@ -42,58 +42,40 @@ def test_a_job_that_cannot_run_says_why(service: Running) -> None:
     assert b"missing.npy" in service.client.logs(job["id"])
 
 
-def test_wandb_that_hangs_does_not_hold_a_job_up(tmp_path: Path) -> None:
-    from tests.end_to_end.conftest import running
-
+def test_wandb_that_hangs_does_not_hold_a_job_up_and_is_gone_after_a_cancel(
+    tmp_path: Path,
+) -> None:
     stub = tmp_path / "stub"
     stub.mkdir()
     (stub / "wandb.py").write_text("import threading\nthreading.Event().wait()\n")
     with running(tmp_path / "data", PYTHONPATH=f"{stub}{os.pathsep}{Path.cwd()}") as service:
-        config = {**CONFIG, "epochs": 3, "wandb": True}
-        job = service.client.wait(service.client.submit(config)["id"])
-        assert job["status"] == "succeeded"
-        hanging = [
-            int(entry.name)
-            for entry in Path("/proc").iterdir()
-            if entry.name.isdigit()
-            and b"wandb_process" in _read(entry / "cmdline")
-            and str(tmp_path).encode() in _read(entry / "cmdline")
-        ]
-        assert len(hanging) == 1
-        os.kill(hanging[0], signal.SIGKILL)
+        job_id = service.client.submit({**CONFIG, "epochs": 10**6, "wandb": True})["id"]
+        service.wait_for_epoch(job_id, 2)
+        [hanging] = processes_with("wandb_process", str(tmp_path))
+        descriptor = os.pidfd_open(hanging)
+        service.client.cancel(job_id)
+        assert service.client.wait(job_id)["status"] == "cancelled"
+        assert select.select([descriptor], [], [], 30)[0]
+        os.close(descriptor)
 
 
 def test_wandb_logs_every_epoch_offline(tmp_path: Path) -> None:
-    from tests.end_to_end.conftest import running
-
     settings = {"WANDB_MODE": "offline", "WANDB_DIR": str(tmp_path)}
     with running(tmp_path / "data", **settings) as service:
         config = {**CONFIG, "epochs": 3, "wandb": True}
         job = service.client.wait(service.client.submit(config)["id"])
         assert job["status"] == "succeeded"
-        worker = tmp_path / "data" / ".orrery" / "workers" / "up-0"
-        for folder in worker.glob("wandb-*"):
-            _wait_for_end_of_process_using(folder)
+        for pid in processes_with("wandb_process", str(tmp_path)):
+            descriptor = os.pidfd_open(pid)
+            assert select.select([descriptor], [], [], 60)[0]
+            os.close(descriptor)
     runs = list(tmp_path.glob("wandb/offline-run-*"))
     assert len(runs) == 1
     assert runs[0].name.endswith(job["id"])
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
-
-
-def _wait_for_end_of_process_using(folder: Path) -> None:
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and str(folder).encode() in _read(entry / "cmdline"):
-            try:
-                descriptor = os.pidfd_open(int(entry.name))
-            except ProcessLookupError:
-                continue
-            import select
-
-            assert select.select([descriptor], [], [], 60)[0]
-            os.close(descriptor)
+def processes_with(*words: str) -> list[int]:
+    """Running processes whose command line holds these words."""
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    lines = {pid: " ".join(command_line(pid)) for pid in pids}
+    return [pid for pid, line in lines.items() if all(word in line for word in words)]

@@ -1,5 +1,6 @@
 """What W&B gets to see."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def logged(path: Path, status: str) -> tuple[Run, bool]:
         spool.append("epoch", dict.fromkeys(METRIC_NAMES, 0.5) | {"epoch": epoch})
     spool.append("outcome", {"status": status})
     spool.close()
-    return run, follow(SpoolReader(path), run)
+    return run, follow(SpoolReader(path), run, os.getppid())
 
 
 def test_each_epoch_is_logged_under_its_number_with_the_users_names(tmp_path: Path) -> None:
