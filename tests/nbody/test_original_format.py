@@ -11,36 +11,28 @@ import pytest
 from nbody.config import Config
 
 EXAMPLE = """
-save_name = "nbody"
-num_particles = 2
-history_len = 0
 feature_type = "delta_mag"
-normalize_inputs = true
-norm_mode = "auto"
+save_name = "close_pair"
 dtype = "float64"
+normalize_inputs = true
 
 [train]
-epochs = 1000
-n_steps = 1
-energy_threshold = 3e-3
-steps_per_epoch = 1
-wandb = true
-retrain_log_every = 100
-max_retrain_steps = 1e6
-debug = true
 movie = true
-E_upper = 1e-3
-E_lower = 1e-5
-L_upper = 1e-5
-L_lower = 1e-7
+movie_max_frames = 250
+max_retrain_steps = 2e6
+retrain_log_every = 40
+L_upper = 3e-5
+E_lower = 2e-6
+E_upper = 5e-4
+energy_threshold = 7e-4
+epochs = 250
+debug = true
+wandb = true
 
 [simulate]
-use_train_ic = true
-multi_orbit_sim = false
+Nperiod = 4
 integrator_mode = "ml"
-Nperiod = 3
-movie = true
-movie_max_frames = 1000
+use_train_ic = true
 """
 
 
@@ -61,15 +53,15 @@ def quiet(folder: Path, text: str) -> Config:
 def test_an_example_of_the_original_is_read(tmp_path: Path) -> None:
     config = quiet(tmp_path, EXAMPLE)
     config.validate()
-    assert config.save_name == "nbody"
+    assert config.save_name == "close_pair"
     assert config.normalize_inputs
-    assert config.epochs == 1000
-    assert config.energy_threshold == 3e-3
-    assert (config.E_lower, config.E_upper) == (1e-5, 1e-3)
+    assert config.epochs == 250
+    assert config.energy_threshold == 7e-4
+    assert (config.E_lower, config.E_upper) == (2e-6, 5e-4)
     assert config.wandb
     assert config.debug
     assert config.integrator_mode == "ml"
-    assert config.Nperiod == 3
+    assert config.Nperiod == 4
 
 
 def test_a_config_of_the_original_keeps_its_head_and_its_loss(tmp_path: Path) -> None:
@@ -92,9 +84,9 @@ def test_delta_mag_with_history_stays_and_nothing_is_warned_about(tmp_path: Path
 
 def test_legacy_keys_are_kept_in_extra_with_a_warning(tmp_path: Path) -> None:
     config, warned = read(tmp_path, EXAMPLE)
-    assert config.extra["retrain_log_every"] == 100
+    assert config.extra["retrain_log_every"] == 40
     assert config.extra["movie"] is True
-    assert config.extra["movie_max_frames"] == 1000
+    assert config.extra["movie_max_frames"] == 250
     for key in ("retrain_log_every", "movie", "L_upper", "use_train_ic"):
         assert any(key in text for text in warned)
     json.dumps(config.as_wandb_dict(), allow_nan=False)
@@ -102,7 +94,7 @@ def test_legacy_keys_are_kept_in_extra_with_a_warning(tmp_path: Path) -> None:
 
 def test_the_cap_on_retraining_may_be_written_as_a_float(tmp_path: Path) -> None:
     cap = quiet(tmp_path, EXAMPLE).max_retrain_steps
-    assert cap == 1_000_000
+    assert cap == 2_000_000
     assert isinstance(cap, int)
 
 
