@@ -55,7 +55,9 @@ class Config(
         pydantic.ValidationError (a ValueError): a field is unknown, out of range or inconsistent.
     """
 
-    model_config = ConfigDict(extra="forbid", protected_namespaces=(), hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, protected_namespaces=(), hide_input_in_errors=True
+    )
 
     @model_validator(mode="wrap")
     @classmethod
@@ -192,7 +194,10 @@ def read_config_file(path: str | Path) -> dict[str, Any]:
     """The fields in a config file, before validation; the original's files are translated."""
     path = Path(path)
     text = path.read_text(encoding="utf-8")
-    data: Any = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    try:
+        data: Any = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     if not isinstance(data, dict):
         raise ValueError(f"{path}: a config is a table of fields")
     if original_format.is_original(data):

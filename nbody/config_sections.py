@@ -204,7 +204,10 @@ class FeatureSection(BaseModel):
 
 class NetworkSection(BaseModel):
     hidden_dims: list[Annotated[int, Field(ge=1, le=16384)]] = Field(
-        default=[200, 1000, 1000, 200], max_length=32, description="Widths of the hidden layers."
+        strict=False,
+        default=[200, 1000, 1000, 200],
+        max_length=32,
+        description="Widths of the hidden layers.",
     )
     activation: Activation = Field(default="tanh", description="Activation of the hidden layers.")
     dropout: float = Field(
@@ -259,13 +262,21 @@ class InitialConditionSection(BaseModel):
         "data folder.",
     )
     particles: list[Annotated[list[Real], AfterValidator(_check_row)]] | None = Field(
-        default=None, min_length=2, max_length=4096, description="Rows [m, x.., v..] of `inline`."
+        strict=False,
+        default=None,
+        min_length=2,
+        max_length=4096,
+        description="Rows [m, x.., v..] of `inline`.",
     )
     external_field_mass: Positive | None = Field(
         default=None, description="Mass of a fixed point-mass perturber whose tidal field acts."
     )
     external_field_position: list[Real] | None = Field(
-        default=None, min_length=2, max_length=3, description="Position of the perturber."
+        strict=False,
+        default=None,
+        min_length=2,
+        max_length=3,
+        description="Position of the perturber.",
     )
     softening: NonNegative = Field(
         default=0.0, description="Plummer softening length, in force, energy and features alike."

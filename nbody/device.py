@@ -3,15 +3,24 @@
 import torch
 
 from nbody.config import Config
+from nbody.errors import DeviceUnavailable
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 def resolve_device(config: Config) -> torch.device:
-    """The device that `config.device` names; `auto` takes a GPU where there is one."""
+    """The device that `config.device` names; `auto` takes a GPU where there is one.
+
+    Raises:
+        DeviceUnavailable
+    """
     if config.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(config.device)
+    device = torch.device(config.device)
+    count = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= count:
+        raise DeviceUnavailable(config.device, count)
+    return device
 
 
 def resolve_dtype(config: Config) -> torch.dtype:

@@ -2,6 +2,7 @@
 
 NBodyError
 ├── InvalidInitialConditions   the system to integrate cannot be made or makes no sense
+├── DeviceUnavailable          the GPU that a config names is not there
 ├── StepImpossible             no step, however small, satisfies the energy gate
 ├── TrainingDiverged           a loss or a weight is no longer finite
 └── CheckpointUnreadable       a file is not a checkpoint, or is damaged
@@ -17,6 +18,16 @@ class InvalidInitialConditions(NBodyError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"initial conditions: {reason}")
+
+
+class DeviceUnavailable(NBodyError):
+    """The GPU that a config names is not there."""
+
+    def __init__(self, device: str, count: int) -> None:
+        super().__init__(
+            f"device {device!r} is not there: this host has {count} usable GPU(s); use device "
+            "'auto' or 'cpu', or a worker with a GPU"
+        )
 
 
 class StepImpossible(NBodyError):

@@ -52,6 +52,7 @@ class HeldOut:
     """States along held-out systems, and the oracle's step at each."""
 
     states: States  # (B·K, ...)
+    system: Tensor  # (B·K,) index of the system that each state belongs to
     weight: Tensor  # (B·K,) time that each state stands for
     dt_star: Tensor  # (B·K,)
     threshold: float
@@ -61,6 +62,7 @@ class HeldOut:
         """The states that a mask picks."""
         return HeldOut(
             self.states.take(index),
+            self.system[index],
             self.weight[index],
             self.dt_star[index],
             self.threshold,
@@ -113,7 +115,7 @@ def evaluate(
 
 def score(predict: Predict, held_out: HeldOut) -> Score:
     """Calibrate on every other system, report on the rest."""
-    system = torch.arange(len(held_out.weight), device=held_out.weight.device) // STATES_PER_SYSTEM
+    system = held_out.system
     several = int(system.max()) > 0
     tuning = held_out.take(system % 2 == 0) if several else held_out
     testing = held_out.take(system % 2 == 1) if several else held_out
@@ -136,8 +138,12 @@ def calibration_factor(held_out: HeldOut, dt: Tensor) -> float:
     """
     ratio = (held_out.dt_star / dt).sort().values
     low = float(ratio[int(TARGET_VIOLATION * len(ratio))])
-    while held_out.violation_rate(low * dt) > TARGET_VIOLATION:  # dt* itself is at the threshold
-        low *= 1 - ROUND_OFF
+    shrink = ROUND_OFF
+    while low > 0 and held_out.violation_rate(low * dt) > TARGET_VIOLATION:
+        low *= max(1 - shrink, 0.0)  # dt* itself is at the threshold, to round-off
+        shrink *= 2
+    if low == 0:
+        return low
     high = low * 1.5
     for _ in range(BISECTIONS):
         middle = math.sqrt(low * high)
@@ -159,11 +165,12 @@ def held_out_states(
     seed ^= HELD_OUT_SEED
     if config.initial_conditions in {"kepler", "kepler_ensemble"}:
         particle, weight = _kepler_states(config, seed, systems)
+        system = torch.arange(len(weight), device=weight.device) // STATES_PER_SYSTEM
     else:
-        particle, weight = _walked_states(config, seed, systems, data_folder)
+        particle, weight, system = _walked_states(config, seed, systems, data_folder)
     states = States.of(particle)
     dt_star = first_crossing(states, config.energy_threshold, config.n_steps)
-    return HeldOut(states, weight, dt_star, config.energy_threshold, config.n_steps)
+    return HeldOut(states, system, weight, dt_star, config.energy_threshold, config.n_steps)
 
 
 def _kepler_states(config: Config, seed: int, systems: int) -> tuple[ParticleTorch, Tensor]:
@@ -209,7 +216,7 @@ def _kepler_states(config: Config, seed: int, systems: int) -> tuple[ParticleTor
 
 def _walked_states(
     config: Config, seed: int, systems: int, data_folder: Path | None
-) -> tuple[ParticleTorch, Tensor]:
+) -> tuple[ParticleTorch, Tensor, Tensor]:
     """Walk along each system with small steps and keep K states at equal time intervals."""
     drawn = config.initial_conditions in {"random", "plummer"}
     first = [
@@ -257,7 +264,7 @@ def _walked_states(
         joined("mass"), joined("position"), joined("velocity"), softening=walker.softening
     )
     particle.external_field = walker.external_field
-    return particle, interval[owners[order]]
+    return particle, interval[owners[order]], owners[order]
 
 
 def _predict(stepper: Stepper, part: HeldOut) -> Tensor:

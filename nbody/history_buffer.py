@@ -102,9 +102,10 @@ class HistoryBuffer:
         """Everything that `load_state_dict` needs, as tensors."""
         return {"past": dict(self._past), "count": self._count}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue where `state_dict` was taken."""
-        self._past, self._count = dict(state["past"]), state["count"]
+    def load_state_dict(self, state: dict[str, Any], device: torch.device | str = "cpu") -> None:
+        """Continue on a device where `state_dict` was taken."""
+        self._past = {name: values.to(device) for name, values in state["past"].items()}
+        self._count = None if state["count"] is None else state["count"].to(device)
 
     def _assemble(self, series: dict[str, Tensor], known: Tensor, softening: float) -> Tensor:
         position, velocity, mass = series["position"], series["velocity"], series["mass"]

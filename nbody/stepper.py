@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -33,18 +34,21 @@ class Stepper:
     @torch.no_grad()
     def __call__(
         self,
-        position: Tensor,
-        velocity: Tensor,
-        mass: Tensor | float,
+        position: Tensor | np.ndarray,
+        velocity: Tensor | np.ndarray,
+        mass: Tensor | np.ndarray | float,
         history: HistoryBuffer | None = None,
     ) -> Tensor:
         """The step (...,) of states (..., N, D) with masses (..., N), (N,) or one for all.
+
+        The step of a state that is not finite is NaN.
 
         Args:
             history: past states; without it a network trained with history sees none.
         """
         device, dtype = self.adapter.device, self.adapter.dtype
-        position, velocity = position.to(device, dtype), velocity.to(device, dtype)
+        position = torch.as_tensor(position, device=device, dtype=dtype)
+        velocity = torch.as_tensor(velocity, device=device, dtype=dtype)
         shape = position.shape
         mass = torch.as_tensor(mass, device=device, dtype=dtype).expand(shape[:-1])
         state = ParticleTorch(
@@ -64,6 +68,9 @@ class Stepper:
             state.external_field = field_from_config(self.config)
         features = self.adapter.build_feature_tensor(state, history_buffer=history)
         dt = gate_dt(self.model, at_least_2d(features))
+        batch = state.batched()
+        finite = batch.position.isfinite() & batch.velocity.isfinite()
+        dt = dt.masked_fill(~finite.all(-1).all(-1), torch.nan)
         return dt if state.is_batch else dt.squeeze(0)
 
 

@@ -3,6 +3,7 @@
 import math
 import random
 import secrets
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from nbody.config import Config
 from nbody.history_buffer import HistoryBuffer
 from nbody.initial_conditions import initial_particle
 from nbody.model import build_model
-from nbody.model_adapter import ModelAdapter
+from nbody.model_adapter import ModelAdapter, NormScales
 from nbody.particle import ParticleTorch
 
 FINAL_LR_FRACTION = 0.01  # of lr, where the cosine schedule ends
@@ -117,6 +118,7 @@ class TrainingRun:
             "initial": plain(self.initial),
             "particle": plain(self.particle),
             "history": None if history is None else plain(history.state_dict()),
+            "scales": None if self.adapter.scales is None else asdict(self.adapter.scales),
             "generators": generator_states(),
         }
 
@@ -129,7 +131,8 @@ class TrainingRun:
         self.initial = particle_from_plain(state["initial"], self.initial)
         self.particle = particle_from_plain(state["particle"], self.initial)
         if self.history_buffer is not None and state["history"] is not None:
-            self.history_buffer.load_state_dict(state["history"])
+            self.history_buffer.load_state_dict(state["history"], self.adapter.device)
+        self.adapter.scales = None if state["scales"] is None else NormScales(**state["scales"])
         set_generator_states(state["generators"])
 
 

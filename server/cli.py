@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+import warnings
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -18,11 +19,13 @@ from rich.markup import escape
 
 from nbody.config import Config, parse_override, read_config_file
 from nbody.errors import NBodyError
-from server import display
+from server import __version__, display
 from server.client import ApiProblem, Client, ClientError
+from server.database import DatabaseDamaged
 from server.http_protocol import uvicorn_config
+from server.service import prepare
 from server.settings import ServerSettings
-from server.up import LocalService, ServiceFailed, free_port, on_termination
+from server.up import LocalService, ServiceFailed, check_port, free_port, on_termination
 
 EXIT_FAILED, EXIT_USAGE, EXIT_CANCELLED, EXIT_NO_ANSWER = 1, 2, 3, 4
 EXIT_OF_STATUS = {"succeeded": 0, "failed": EXIT_FAILED, "cancelled": EXIT_CANCELLED}
@@ -61,6 +64,8 @@ def main() -> None:
         _fail(str(error), EXIT_NO_ANSWER)
     except (ClientError, ServiceFailed) as error:
         _fail(str(error), EXIT_NO_ANSWER)
+    except DatabaseDamaged as error:
+        _fail(str(error), EXIT_FAILED)
     except ValidationError as error:
         lines = (f"{'/'.join(map(str, line['loc']))}: {line['msg']}" for line in error.errors())
         _fail("\n".join(lines), EXIT_USAGE)
@@ -70,25 +75,42 @@ def main() -> None:
         raise SystemExit(130) from None
 
 
+@app.callback()
+def about(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True)
+    ] = False,
+) -> None:
+    """Train neural time steppers for N-body integrators, as a service."""
+    if version:
+        _print(f"orrery {__version__}", as_json=False)
+        raise typer.Exit
+
+
 @app.command()
 def up(
     demo: Annotated[bool, typer.Option("--demo", help="Train the Kepler demo, then stop.")] = False,
     workers: Annotated[int, typer.Option(min=0, max=64, help="Workers to start.")] = 1,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[
-        int | None, typer.Option(help="Port; default 8080, a free one for --demo.")
+        int | None, typer.Option(help="Port; 0 takes a free one, as --demo does.", min=0)
     ] = None,
-    data: Data = DATA,
-    auth: Annotated[bool, typer.Option(help="Ask for tokens.")] = True,
+    data: Annotated[Path | None, typer.Option(help="Data folder.")] = None,
+    auth: Annotated[bool | None, typer.Option(help="Ask for tokens.")] = None,
 ) -> None:
-    """Start a server and workers on this machine, and keep them running."""
-    chosen = port or (free_port(host) if demo else 8080)
-    settings = ServerSettings(host=host, port=chosen, data=data, auth=auth)
+    """Start a server and workers on this machine, and keep them running.
+
+    What is not given comes from ORRERY_… variables.
+    """
+    settings = _settings(host=host, port=port, data=data, auth=auth)
+    if settings.port == 0 or (demo and port is None):
+        settings = settings.model_copy(update={"port": free_port(settings.host)})
+    check_port(settings.host, settings.port)
+    prepare(settings)
     on_termination(_interrupt)
     with LocalService(settings, max(workers, 1) if demo else workers) as service:
         service.start_server()
-        with Client(service.url) as client:
-            client.wait_until_ready(START_TIMEOUT_S)
+        service.wait_until_ready(START_TIMEOUT_S)
         service.start_workers()
         errors.print(f"server  {service.url}", highlight=False)
         errors.print(f"token   {settings.admin_token_path}", highlight=False)
@@ -111,15 +133,20 @@ def serve(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("server.access").setLevel(logging.WARNING)
-    given: dict[str, Any] = {"host": host, "port": port, "data": data, "auth": auth}
-    settings = ServerSettings(**{key: v for key, v in given.items() if v is not None})
+    settings = _settings(host=host, port=port, data=data, auth=auth)
+    if settings.port:
+        check_port(settings.host, settings.port)
+    prepare(settings)
     uvicorn.Server(uvicorn_config(settings)).run()
 
 
-@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
 def work(context: typer.Context) -> None:
     """Run a worker; all options are those of `python -m worker`."""
-    os.execv(sys.executable, [sys.executable, "-m", "worker", *context.args])
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "worker", *context.args])
 
 
 @app.command()
@@ -136,12 +163,17 @@ def submit(
     as_json: AsJson = False,
 ) -> None:
     """Submit a training job."""
-    fields = {**read_config_file(config), **dict(map(parse_override, assignments or []))}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fields = read_config_file(config)
+    for warning in caught:
+        errors.print(f"warning: {escape(str(warning.message))}", highlight=False)
+    fields |= dict(map(parse_override, assignments or []))
     Config.model_validate(fields)
     with _client(url, data, token_file) as client:
         job = client.submit(fields, **({"name": name} if name else {}))
-        for warning in job["warnings"]:
-            errors.print(f"warning: {warning}", highlight=False)
+        for text in job["warnings"]:
+            errors.print(f"warning: {escape(text)}", highlight=False)
         if watch:
             if not as_json:
                 errors.print(job["id"], highlight=False)
@@ -266,6 +298,10 @@ def checkpoints(
             for checkpoint in found:
                 target = download / Path(checkpoint["path"]).name
                 errors.print(str(client.download(checkpoint["id"], target)), highlight=False)
+
+
+def _settings(**given: Any) -> ServerSettings:
+    return ServerSettings(**{key: value for key, value in given.items() if value is not None})
 
 
 def _demo(service: LocalService, settings: ServerSettings) -> int:

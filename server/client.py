@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 import httpx
 
@@ -111,11 +112,11 @@ class Client:
 
     def job(self, job_id: str, **parameters: Any) -> Json:
         """A job, whole."""
-        return self._call("GET", f"/v1/jobs/{job_id}", params=parameters).json()
+        return self._call("GET", f"/v1/jobs/{_quoted(job_id)}", params=parameters).json()
 
     def job_with_version(self, job_id: str, **parameters: Any) -> tuple[Json, str]:
         """A job and its version; with `wait` and `version`, once it differs from that version."""
-        answer = self._call("GET", f"/v1/jobs/{job_id}", params=parameters)
+        answer = self._call("GET", f"/v1/jobs/{_quoted(job_id)}", params=parameters)
         return answer.json(), answer.headers["ETag"].strip('W/"')
 
     def wait(self, job_id: str) -> Json:
@@ -127,11 +128,11 @@ class Client:
 
     def cancel(self, job_id: str, **options: Any) -> Json:
         """Cancel a job; options are grace_s and force."""
-        return self._call("POST", f"/v1/jobs/{job_id}/cancel", json=options).json()
+        return self._call("POST", f"/v1/jobs/{_quoted(job_id)}/cancel", json=options).json()
 
     def metrics(self, job_id: str, **parameters: Any) -> Json:
         """A page of epochs."""
-        return self._call("GET", f"/v1/jobs/{job_id}/metrics", params=parameters).json()
+        return self._call("GET", f"/v1/jobs/{_quoted(job_id)}/metrics", params=parameters).json()
 
     def all_metrics(self, job_id: str, **parameters: Any) -> Iterator[Json]:
         """Every epoch, in order."""
@@ -145,24 +146,26 @@ class Client:
 
     def events(self, job_id: str, **parameters: Any) -> Json:
         """A page of events."""
-        return self._call("GET", f"/v1/jobs/{job_id}/events", params=parameters).json()
+        return self._call("GET", f"/v1/jobs/{_quoted(job_id)}/events", params=parameters).json()
 
     def logs(self, job_id: str, offset: int = 0) -> bytes:
         """Log bytes from an offset."""
-        path = f"/v1/jobs/{job_id}/logs"
+        path = f"/v1/jobs/{_quoted(job_id)}/logs"
         return self._call("GET", path, params={"offset": offset}).content
 
     def checkpoints(self, job_id: str, **parameters: Any) -> Json:
         """A page of checkpoints."""
-        return self._call("GET", f"/v1/jobs/{job_id}/checkpoints", params=parameters).json()
+        return self._call(
+            "GET", f"/v1/jobs/{_quoted(job_id)}/checkpoints", params=parameters
+        ).json()
 
     def checkpoint(self, checkpoint_id: str) -> Json:
         """One checkpoint."""
-        return self._call("GET", f"/v1/checkpoints/{checkpoint_id}").json()
+        return self._call("GET", f"/v1/checkpoints/{_quoted(checkpoint_id)}").json()
 
     def download(self, checkpoint_id: str, target: Path) -> Path:
         """Save a checkpoint's file; appears under its name only when it is whole."""
-        path = f"/v1/checkpoints/{checkpoint_id}/content"
+        path = f"/v1/checkpoints/{_quoted(checkpoint_id)}/content"
         partial = target.with_name(f".{target.name}.part")
         try:
             with self._http.stream("GET", path) as answer, partial.open("wb") as file:
@@ -192,7 +195,7 @@ class Client:
 
     def revoke_token(self, token_id: str) -> Json:
         """Revoke a token."""
-        return self._call("DELETE", f"/v1/tokens/{token_id}").json()
+        return self._call("DELETE", f"/v1/tokens/{_quoted(token_id)}").json()
 
     def wait_until_ready(self, seconds: float) -> None:
         """Return once the service answers.
@@ -226,3 +229,8 @@ def _problem(answer: httpx.Response) -> ApiProblem:
         return ApiProblem(answer.status_code, answer.json())
     except ValueError:
         return ApiProblem(answer.status_code, {"detail": answer.text[:200]})
+
+
+def _quoted(identifier: str) -> str:
+    """An id as one part of a path, whatever it holds."""
+    return quote(identifier, safe="") or "-"

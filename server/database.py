@@ -119,23 +119,37 @@ class Database:
                 return
 
     def _commit_together(self, group: list[_Waiting]) -> None:
-        """One transaction; a write that fails is rolled back alone, the others stand."""
+        """One transaction; a write that fails is rolled back alone, the others stand.
+
+        Some failures (a full disk) make SQLite roll back the whole transaction: then, as when it
+        cannot begin or commit, nobody in the group is told that anything was written.
+        """
         results: list[tuple[_Waiting, Any]] = []
         try:
             with self._writing.begin() as connection:
                 for waiting in group:
                     try:
                         with connection.begin_nested():
-                            results.append((waiting, waiting.work(connection)))
-                    except Exception as error:  # noqa: BLE001 - it is the caller's to handle
+                            result = waiting.work(connection)
+                    except Exception as error:
+                        if not _in_transaction(connection):
+                            raise
                         waiting.answer.set_exception(error)
+                    else:
+                        results.append((waiting, result))
         except Exception as error:
-            logger.exception("commit failed; %d writes are not acknowledged", len(results))
-            for waiting, _ in results:
-                waiting.answer.set_exception(error)
+            logger.exception("a transaction of %d writes failed", len(group))
+            for waiting in group:
+                if not waiting.answer.done():
+                    waiting.answer.set_exception(error)
             return
         for waiting, result in results:
             waiting.answer.set_result(result)
+
+
+def _in_transaction(connection: Connection) -> bool:
+    driver: Any = connection.connection.driver_connection
+    return driver.in_transaction
 
 
 def check_integrity(path: Path) -> None:

@@ -21,7 +21,7 @@ from server.states import TERMINAL
 
 Json = dict[str, Any]
 POLL_S = 1.0
-WIDTH_OF_FILES = 200
+WIDTH_OF_FILES = 400
 COLOURS = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "cyan"}
 
 

@@ -1,20 +1,21 @@
 """What the API answers when it says no: RFC 9457 problems.
 
 ServerError
-├── NotFound            404  nothing there, or nothing that this token may see
-├── Conflict            409
-│   ├── IllegalMove     409  the job's state does not allow that
-│   ├── LeaseLost       409  the worker no longer holds the job
-│   └── ReportConflict  409  a repeated report says something else
-├── Unauthenticated     401
-├── Forbidden           403
-├── InvalidRequest      422  a field is wrong
-├── MalformedBody       400  the body is not JSON
-├── BodyTooLarge        413
-    ├── RangeMalformed      400
-    ├── RangeImpossible     416  the file has no such bytes
-├── BodyTimeout         408
-└── Misdirected         421  the Host header names another site
+├── NotFound              404  nothing there, or nothing that this token may see
+├── Conflict              409
+│   ├── IllegalMove       409  the job's state does not allow that
+│   ├── LeaseLost         409  the worker no longer holds the job
+│   ├── ReportConflict    409  a repeated report says something else
+│   └── KeyReused         422  an idempotency key came again with another body (jobs.py)
+├── Unauthenticated       401
+├── Forbidden             403
+├── InvalidRequest        422  a field is wrong
+├── MalformedBody         400  the body is not JSON
+├── BodyTooLarge          413
+├── BodyTimeout           408
+├── RangeMalformed        400
+├── RangeImpossible       416  the file has no such bytes
+└── Misdirected           421  the Host header names another site
 """
 
 from collections.abc import Mapping

@@ -29,7 +29,11 @@ class Leases:
         """The lease holds nothing any more."""
         self._deadline.pop(lease_id, None)
 
+    def is_expired(self, lease_id: str) -> bool:
+        """Whether the holder was not heard of in time."""
+        deadline = self._deadline.get(lease_id)
+        return deadline is not None and deadline <= self._clock()
+
     def expired(self) -> list[str]:
         """Leases whose holder was not heard of in time."""
-        now = self._clock()
-        return [lease_id for lease_id, deadline in self._deadline.items() if deadline <= now]
+        return [lease_id for lease_id in list(self._deadline) if self.is_expired(lease_id)]

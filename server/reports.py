@@ -34,6 +34,7 @@ def record(connection: Connection, lease_id: str, report: Report, *, now: float)
         first_epoch = min((metrics.epoch for metrics in report.epochs), default=None)
     if first_epoch is not None:
         _begin_at(connection, job, attempt, first_epoch, now)
+        job, attempt = holder(connection, lease_id)
     changes: dict[str, Any] = {}
     if report.epochs:
         _record_epochs(connection, job, report.epochs)

@@ -76,12 +76,16 @@ class JobSubmission(Message):
     )
     kind: Literal["train"] = Field(default="train", description="What to do.")
     config: Annotated[Config, AfterValidator(_reserve_hidden_names)]
-    priority: int = Field(default=0, ge=-100, le=100, description="Higher runs first.")
-    max_runtime_s: Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)] | None = Field(
-        default=None, description="Wall time after which the job is stopped [s]."
-    )
+    priority: int = Field(default=0, strict=True, ge=-100, le=100, description="Higher runs first.")
+    max_runtime_s: (
+        Annotated[float, Field(strict=True, gt=0, le=1e9, allow_inf_nan=False)] | None
+    ) = Field(default=None, description="Wall time after which the job is stopped [s].")
     max_attempts: int = Field(
-        default=5, ge=1, le=100, description="Attempts lost to crashes before the job fails."
+        default=5,
+        strict=True,
+        ge=1,
+        le=100,
+        description="Attempts lost to crashes before the job fails.",
     )
     metadata: dict[Identifier, Text] = Field(
         default_factory=dict, max_length=32, description="Labels of your own."
@@ -168,11 +172,11 @@ class ValidationReport(View):
 class CancelRequest(Message):
     """How to cancel."""
 
-    grace_s: Annotated[float, Field(ge=0, le=60, allow_inf_nan=False)] = Field(
+    grace_s: Annotated[float, Field(strict=True, ge=0, le=60, allow_inf_nan=False)] = Field(
         default=5.0,
         description="Time to write a checkpoint and leave, before the process is killed [s].",
     )
-    force: bool = Field(default=False, description="Kill at once.")
+    force: bool = Field(default=False, strict=True, description="Kill at once.")
 
 
 class EventView(View):

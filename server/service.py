@@ -5,6 +5,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 from sqlalchemy import Connection
@@ -22,6 +23,20 @@ SWEEP_INTERVAL_S = 0.5
 logger = logging.getLogger(__name__)
 
 
+def prepare(settings: ServerSettings) -> None:
+    """Make the server's own folder, and look whether its database is whole.
+
+    Raises:
+        OSError: the data folder cannot be written. DatabaseDamaged
+    """
+    try:
+        settings.data.mkdir(parents=True, exist_ok=True)
+        settings.state_folder.mkdir(exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise OSError(f"cannot use the data folder {settings.data}: {error.strerror}") from error
+    check_integrity(settings.database_path)
+
+
 class Service:
     """What routes work with. `start` before the first request, `stop` after the last."""
 
@@ -33,16 +48,16 @@ class Service:
         self.changes = Changes()
         self.last_seen: dict[str, float] = {}
         self._sweeper: asyncio.Task[None] | None = None
+        self._loading_tokens = asyncio.Lock()
 
     async def start(self) -> None:
         """Migrate, check and open the database; load tokens and leases; start the sweeper."""
-        self.settings.state_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        check_integrity(self.settings.database_path)
+        prepare(self.settings)
         migrate(self.settings.database_path)
         self.database.open()
         now = time.time()
 
-        def prepare(connection: Connection) -> list[str]:
+        def load(connection: Connection) -> list[str]:
             paths = self.settings.admin_token_path, self.settings.worker_token_path
             for path, role in zip(paths, ("admin", "worker"), strict=True):
                 auth.ensure_file_token(connection, path, role, now=now)
@@ -51,7 +66,7 @@ class Service:
             self.tokens.load(connection)
             return jobs.held_leases(connection)
 
-        self.leases.restore(await self.database.write(prepare))
+        self.leases.restore(await self.database.write(load))
         self._sweeper = asyncio.create_task(self._sweep(), name="lease-sweeper")
 
     async def stop(self) -> None:
@@ -77,17 +92,24 @@ class Service:
         """Take jobs from workers that were not heard of. Returns those jobs' ids."""
         lost: list[str] = []
         for lease_id in self.leases.expired():
-            now = time.time()
-            job_id = await self.write(
-                lambda connection, lease=lease_id, at=now: jobs.lose(connection, lease, now=at),
-                Changes.QUEUE,
-            )
-            self.leases.release(lease_id)
+            job_id = await self.write(partial(self._lose, lease_id), Changes.QUEUE)
             if job_id is not None:
                 logger.warning("lease of job %s expired", job_id)
                 self.changes.notify(job_id)
                 lost.append(job_id)
         return lost
+
+    def _lose(self, lease_id: str, connection: Connection) -> str | None:
+        """In the writer's thread, where reports renew leases too: one of the two comes first."""
+        if not self.leases.is_expired(lease_id):
+            return None
+        self.leases.release(lease_id)
+        return jobs.lose(connection, lease_id, now=time.time())
+
+    async def reload_tokens(self) -> None:
+        """Take over what changed in the table of tokens; one at a time, so that the last wins."""
+        async with self._loading_tokens:
+            await self.read(self.tokens.load)
 
     async def _sweep(self) -> None:
         while True:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from types import FrameType, TracebackType
 from typing import Self
 
+from server.client import Client, ServerUnreachable
 from server.settings import ServerSettings
 
 STOP_TIMEOUT_S = 20.0
@@ -26,7 +27,7 @@ class ServiceFailed(Exception):
     """A process of the service dies as often as it is started."""
 
     def __init__(self, name: str, code: int) -> None:
-        super().__init__(f"the {name} keeps ending (exit code {code}); its output says why")
+        super().__init__(f"the {name} ended (exit code {code}); its output says why")
 
 
 @dataclass
@@ -85,10 +86,11 @@ class LocalService:
     failure: ServiceFailed | None = None
 
     def __post_init__(self) -> None:
-        self._stopping = threading.Event()
+        self._stopping, self._stopped = threading.Event(), threading.Event()
+        self._changing = threading.Lock()
         self._monitor = threading.Thread(target=self._keep_running, name="supervisor")
         settings = self.settings
-        python = [sys.executable, "-m"]
+        python = [sys.executable, "-P", "-m"]  # not from the current folder
         data, port = str(settings.data), str(settings.port)
         serve = ["server", "serve", "--host", settings.host, "--port", port, "--data", data]
         if not settings.auth:
@@ -109,6 +111,27 @@ class LocalService:
     def start_server(self) -> None:
         """Start the server alone; workers need the token that it makes."""
         self.processes[0].start()
+
+    def wait_until_ready(self, seconds: float) -> None:
+        """Return once the server answers.
+
+        Raises:
+            ServiceFailed: it ended. ServerUnreachable: it does not answer in time.
+        """
+        deadline = time.monotonic() + seconds
+        server = self.processes[0].process
+        with Client(self.url) as client:
+            while True:
+                if server is not None and server.poll() is not None:
+                    raise ServiceFailed("server", server.returncode)
+                try:
+                    client.health()
+                except ServerUnreachable:
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.05)
+                else:
+                    return
 
     def start_workers(self) -> None:
         """Start the workers, and from now on start again what dies."""
@@ -139,25 +162,46 @@ class LocalService:
         traceback: TracebackType | None,
     ) -> None:
         self._stopping.set()
+        with self._changing:
+            for process in reversed(self.processes):  # workers first: they hand back their jobs
+                process.stop()
+        self._stopped.set()
         if self._monitor.is_alive():
             self._monitor.join()
-        for process in reversed(self.processes):  # workers first: they hand back their jobs
-            process.stop()
 
     def _keep_running(self) -> None:
-        while not self._stopping.wait(RESTART_DELAY_S):
-            for process in self.processes:
-                try:
-                    process.restart_if_dead()
-                except ServiceFailed as error:
-                    self.failure = error
-                    return
+        """Restart what dies. The thread lives as long as what it started: they die with it."""
+        while not self._stopping.wait(RESTART_DELAY_S) and self.failure is None:
+            with self._changing:
+                if not self._stopping.is_set():
+                    self._restart_dead()
+        self._stopped.wait()
+
+    def _restart_dead(self) -> None:
+        for process in self.processes:
+            try:
+                process.restart_if_dead()
+            except ServiceFailed as error:
+                self.failure = error
+                return
 
 
 def free_port(host: str) -> int:
     """A port that nobody listens on right now."""
     with socket.create_server((host, 0)) as listener:
         return listener.getsockname()[1]
+
+
+def check_port(host: str, port: int) -> None:
+    """Raises OSError where somebody listens on the port already."""
+    try:
+        socket.create_server((host, port), family=_family(host)).close()
+    except OSError as error:
+        raise OSError(f"cannot listen on {host}:{port}: {error.strerror}; use --port") from error
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 def on_termination(action: Callable[[], None]) -> None:

@@ -8,6 +8,7 @@ holds and hands the job back at once, without waiting for the lease to run out.
 import errno
 import fcntl
 import logging
+import os
 import shutil
 import socket
 import subprocess
@@ -61,6 +62,8 @@ class Agent:
         self._settings, self._client = settings, client
         self._stopping = threading.Event()
         self._gpus = find_gpus()
+        self._devices = visible_devices(len(self._gpus))
+        self._failure: Exception | None = None
 
     def run(self) -> None:
         """Work until told to stop.
@@ -81,13 +84,15 @@ class Agent:
                 return
             self._hand_back_leftovers()
             slots = [
-                threading.Thread(target=self._work, args=(slot, terms), name=f"slot-{slot}")
+                threading.Thread(target=self._keep_working, args=(slot, terms), name=f"slot-{slot}")
                 for slot in range(self._settings.slots)
             ]
             for slot in slots:
                 slot.start()
             for slot in slots:
                 slot.join()
+            if self._failure is not None:
+                raise self._failure
 
     def stop(self) -> None:
         """Stop the training processes after their epoch, hand the jobs back, and end."""
@@ -113,6 +118,15 @@ class Agent:
                 return terms
         return None
 
+    def _keep_working(self, slot: int, terms: WorkerTerms) -> None:
+        """A slot that fails takes the agent down with it, for its supervisor to start again."""
+        try:
+            self._work(slot, terms)
+        except Exception as error:
+            logger.exception("slot %d failed", slot)
+            self._failure = error
+            self.stop()
+
     def _work(self, slot: int, terms: WorkerTerms) -> None:
         """One slot: claim, supervise, again."""
         back_off = BackOff(self._stopping)
@@ -129,15 +143,21 @@ class Agent:
                 logger.warning("cannot claim: %s; trying again", error)
                 back_off.wait()
                 continue
-            back_off.reset()
             if assignment is not None:
-                self._supervise(slot, assignment, terms)
                 claim_id = uuid4().hex
+                if not self._supervise(slot, assignment, terms):
+                    back_off.wait()
+                    continue
+            back_off.reset()
 
-    def _supervise(self, slot: int, assignment: Assignment, terms: WorkerTerms) -> None:
-        """Run one attempt to its end, and tell the server how it ended."""
+    def _supervise(self, slot: int, assignment: Assignment, terms: WorkerTerms) -> bool:
+        """Run one attempt to its end, and tell the server how it ended.
+
+        Returns:
+            Whether this host is fit for the next job.
+        """
         logger.info("job %s, attempt %d", assignment.job, assignment.attempt)
-        gpu = slot % len(self._gpus) if self._gpus else None
+        gpu = self._devices[slot % len(self._devices)] if self._devices else None
         state = self._settings.state_folder / assignment.lease_id
         reporter = Reporter(self._client, assignment.lease_id, state)
         attempt: Attempt | None = None
@@ -151,19 +171,23 @@ class Agent:
             logger.exception("job %s cannot go on", assignment.job)
             if attempt is not None:
                 attempt.kill()
-            self._give_up(reporter, error)
+            self._give_up(reporter, error, began=attempt is not None)
         finally:
             if attempt is not None:
                 attempt.kill()
                 attempt.close()
         if delivered:
             shutil.rmtree(state, ignore_errors=True)
+        return attempt is not None
 
-    def _give_up(self, reporter: Reporter, error: Exception) -> None:
-        """End a job whose attempt this host cannot run; where that fails, its lease runs out."""
+    def _give_up(self, reporter: Reporter, error: Exception, *, began: bool) -> None:
+        """End an attempt that this host cannot run; where that fails, its lease runs out.
+
+        What never began here goes back to the queue: another host may be able to run it.
+        """
         full = isinstance(error, OSError) and error.errno == errno.ENOSPC
         outcome = Outcome(
-            status="failed",
+            status="failed" if began else "stopped",
             stop_reason=StopReason.DISK_FULL if full else StopReason.ERROR,
             detail=f"the worker cannot go on: {error}"[:4000],
         )
@@ -207,10 +231,18 @@ class Agent:
             delivered = True
             try:
                 delivered = self._settle(reporter, outcome)
-            except ServerRefused as error:
-                logger.info("an earlier attempt was taken over already: %s", error)
+            except (ServerRefused, ValueError) as error:
+                logger.info("an earlier attempt cannot be handed back: %s", error)
             if delivered:
                 shutil.rmtree(state, ignore_errors=True)
+
+
+def visible_devices(gpus: int) -> list[str]:
+    """The devices that jobs may use: those that CUDA_VISIBLE_DEVICES leaves, or all."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        return [device.strip() for device in chosen.split(",") if device.strip()]
+    return [str(number) for number in range(gpus)]
 
 
 def find_gpus() -> list[Gpu]:

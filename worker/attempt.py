@@ -36,7 +36,7 @@ class Attempt:
         terms: WorkerTerms,
         settings: WorkerSettings,
         state: Path,
-        gpu: int | None,
+        gpu: str | None,
         stopping: threading.Event,
     ) -> None:
         self._assignment, self._terms, self._stopping = assignment, terms, stopping
@@ -44,6 +44,7 @@ class Attempt:
         self._started_at = time.monotonic()
         self._stop_reason: StopReason | None = None  # why this side is ending the process
         self._kill_at: float | None = None
+        self._group_is_gone = False
         self._progress = Progress(state / "progress")
         self._last_progress: tuple[int, str] | None = None
         self._progress_at = self._started_at
@@ -85,7 +86,11 @@ class Attempt:
             self._check_time()
         self._process.join()
         self._kill_group()  # whatever the process may have left behind
-        return self._outcome(reporter)
+        recorded = reporter.recorded_outcome()
+        outcome = self._outcome(recorded)
+        if outcome != recorded:
+            self._record(outcome)
+        return outcome
 
     def kill(self) -> None:
         """End the process and its group at once."""
@@ -95,13 +100,16 @@ class Attempt:
     def close(self) -> None:
         """Let go of the process; whoever follows the spool learns of the end."""
         self._process.close()
-        path = self._state / "spool.jsonl"
-        if recorded_outcome(path) is None:
-            with contextlib.suppress(OSError):  # of a full disk: W&B's process outlives the job
-                spool = SpoolWriter(path)
-                outcome = {"status": "stopped", "stop_reason": StopReason.WORKER_LOST}
-                spool.append("outcome", outcome)
-                spool.close()
+        if recorded_outcome(self._state / "spool.jsonl") is None:
+            self._record(Outcome(status="stopped", stop_reason=StopReason.WORKER_LOST))
+
+    def _record(self, outcome: Outcome) -> None:
+        """The last word on the attempt: for W&B's process, and for the next agent if this one
+        cannot deliver it."""
+        with contextlib.suppress(OSError):  # a full disk
+            spool = SpoolWriter(self._state / "spool.jsonl")
+            spool.append("outcome", outcome.model_dump(mode="json"))
+            spool.close()
 
     def _obey(self, answer: ReportAnswer) -> None:
         if answer.command is not None:
@@ -131,8 +139,7 @@ class Attempt:
             self._signal(signal.SIGTERM)
         self._kill_at = kill_at if self._kill_at is None else min(self._kill_at, kill_at)
 
-    def _outcome(self, reporter: Reporter) -> Outcome:
-        recorded = reporter.recorded_outcome()
+    def _outcome(self, recorded: Outcome | None) -> Outcome:
         stopped = recorded is None or recorded.status == "stopped"
         if self._stop_reason is None or not stopped:
             return recorded or self._crash()
@@ -161,8 +168,9 @@ class Attempt:
     def _kill_group(self) -> None:
         """The process leads its own group once it runs; before that it is killed alone."""
         process_id = self._process.pid
-        if process_id is None:
+        if process_id is None or self._group_is_gone:
             return
+        self._group_is_gone = not self._process.is_alive()  # its number may be another's later
         try:
             os.killpg(process_id, signal.SIGKILL)
         except ProcessLookupError:
@@ -178,5 +186,5 @@ class Attempt:
         (folder / "spool.jsonl").hardlink_to(self._state / "spool.jsonl")
         payload = self._assignment.model_dump_json(by_alias=True).encode()
         (folder / "assignment.json").write_bytes(payload)
-        command = [sys.executable, "-m", "worker.wandb_process", str(folder.resolve())]
+        command = [sys.executable, "-P", "-m", "worker.wandb_process", str(folder.resolve())]
         subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL)

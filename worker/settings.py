@@ -86,6 +86,8 @@ def read_settings(arguments: list[str] | None = None) -> WorkerSettings:
             f"cannot read the worker token {token_file}: {error.strerror}; the server makes it at "
             "its first start"
         ) from error
+    if not token or not token.isascii() or not token.isprintable():
+        raise InvalidSettings(f"the worker token file {token_file} holds no token")
     threads = options.threads or max(1, (os.cpu_count() or 1) // options.slots)
     return WorkerSettings(
         options.server.rstrip("/"), token, options.data, options.name, options.slots, threads

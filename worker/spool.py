@@ -9,7 +9,10 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
+from typing_extensions import TypedDict
 
 Kind = Literal["begin", "epoch", "checkpoint", "outcome"]
 
@@ -21,17 +24,25 @@ class Record(TypedDict):
     data: dict[str, Any]
 
 
+RECORD = TypeAdapter(Record)
+
+
 class SpoolWriter:
     """The training process's end."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self._broken = False
 
     def append(self, kind: Kind, data: dict[str, Any]) -> None:
         """Append a record; it survives the death of this process."""
         line = f"{json.dumps({'kind': kind, 'data': data}, allow_nan=False)}\n".encode()
+        if self._broken:  # the rest of an earlier record is missing: do not add to it
+            line = b"\n" + line
+        self._broken = True
         while line:
             line = line[os.write(self._file, line) :]
+        self._broken = False
 
     def close(self) -> None:
         """Close the file."""
@@ -47,19 +58,21 @@ class SpoolReader:
         self._handed_out = 0
 
     def peek(self, most: int) -> list[Record]:
-        """Up to `most` whole records after the last confirmed one."""
+        """Up to `most` records after the last confirmed one; none beyond one that is damaged."""
+        self._handed_out = self._confirmed
+        records: list[Record] = []
         try:
             with self._path.open("rb") as file:
                 file.seek(self._confirmed)
-                lines: list[bytes] = []
                 for line in file:
-                    if len(lines) == most or not line.endswith(b"\n"):
+                    record = _decode(line) if line.endswith(b"\n") else None
+                    if len(records) == most or record is None:
                         break
-                    lines.append(line)
+                    records.append(record)
+                    self._handed_out += len(line)
         except FileNotFoundError:
             return []
-        self._handed_out = self._confirmed + sum(map(len, lines))
-        return [json.loads(line) for line in lines]
+        return records
 
     def confirm(self) -> None:
         """What was handed out last is the server's now."""
@@ -67,9 +80,27 @@ class SpoolReader:
 
 
 def recorded_outcome(path: Path) -> dict[str, Any] | None:
-    """The outcome at the end of a spool, if it was written."""
-    records = SpoolReader(path).peek(sys.maxsize)
-    return records[-1]["data"] if records and records[-1]["kind"] == "outcome" else None
+    """The outcome at the end of a spool, if it was written.
+
+    A success counts only if every record before it can be read.
+    """
+    whole = SpoolReader(path).peek(sys.maxsize)
+    if whole and whole[-1]["kind"] == "outcome":
+        return whole[-1]["data"]
+    try:
+        last = _decode(path.read_bytes().rstrip(b"\n").rpartition(b"\n")[2])
+    except FileNotFoundError:
+        return None
+    failed = last is not None and last["kind"] == "outcome" and last["data"]["status"] == "failed"
+    return last["data"] if last is not None and failed else None
+
+
+def _decode(line: bytes) -> Record | None:
+    """A line's record; None for what a full disk or a power cut left of one."""
+    try:
+        return RECORD.validate_json(line)
+    except ValueError:
+        return None
 
 
 class LogReader:

@@ -7,12 +7,14 @@ with its parent. SIGTERM asks it to finish the epoch, write a checkpoint and lea
 import ctypes
 import errno
 import hashlib
+import math
 import os
 import shutil
 import signal
 import sys
 import time
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,9 @@ import torch
 from nbody.config import Config
 from nbody.errors import (
     CheckpointUnreadable,
+    DeviceUnavailable,
     InvalidInitialConditions,
+    NBodyError,
     StepImpossible,
     TrainingDiverged,
 )
@@ -91,7 +95,7 @@ def run(workplace: Workplace) -> None:
     signal.signal(signal.SIGTERM, watcher.ask_to_stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if workplace.visible_gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(workplace.visible_gpu)
+        os.environ["CUDA_VISIBLE_DEVICES"] = workplace.visible_gpu
     torch.set_num_threads(workplace.threads)
     spool = SpoolWriter(state / "spool.jsonl")
     assignment = Assignment.model_validate_json(workplace.assignment)
@@ -113,7 +117,7 @@ def outcome_of(error: Exception) -> dict[str, Any]:
         return {"status": "stopped", "stop_reason": StopReason.USER}
     if isinstance(error, TrainingDiverged):
         reason, detail = StopReason.DIVERGED, str(error)
-    elif isinstance(error, InvalidInitialConditions | StepImpossible):
+    elif isinstance(error, InvalidInitialConditions | StepImpossible | DeviceUnavailable):
         reason, detail = StopReason.INVALID_CONFIG, str(error)
     elif isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
         reason = StopReason.OOM
@@ -148,11 +152,12 @@ def _train(
             path = folder / "resume" / f"resume_epoch_{metrics.epoch:04d}.pt"
             _save(run, path, named, data, spool, rolling=True)
             _thin(folder / "resume")
+            _drop_rolling(set(folder.parent.glob("attempt-*/resume")) - {folder / "resume"})
             saved_at = time.monotonic()
         if watcher.stop_asked and metrics.epoch < config.epochs - 1:
             return {"status": "stopped", "stop_reason": StopReason.USER}
     result = _evaluate(run, config, data, watcher)
-    shutil.rmtree(folder / "resume", ignore_errors=True)
+    _drop_rolling(folder.parent.glob("attempt-*/resume"))
     return {"status": "succeeded", "stop_reason": StopReason.COMPLETED, "result": result}
 
 
@@ -164,7 +169,7 @@ def _start_or_resume(assignment: Assignment, data: Path) -> TrainingRun:
             if _sha256(path) == point.sha256:
                 return TrainingRun.resume(assignment.config, path, data)
             print(f"{point.path} is damaged", flush=True)
-        except (OSError, CheckpointUnreadable, KeyError, RuntimeError) as error:
+        except (FileNotFoundError, CheckpointUnreadable) as error:
             print(f"cannot resume from {point.path}: {error}", flush=True)
     return TrainingRun.start(assignment.config, data)
 
@@ -190,6 +195,12 @@ def _save(
     spool.append("checkpoint", record)
 
 
+def _drop_rolling(folders: Iterable[Path]) -> None:
+    """Delete rolling checkpoints that nobody will resume from any more."""
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 def _thin(folder: Path) -> None:
     """Keep the newest rolling checkpoints."""
     files = sorted(folder.glob("resume_epoch_*.pt"), key=lambda file: int(file.stem.split("_")[-1]))
@@ -204,7 +215,16 @@ def _evaluate(
         return None
     watcher.phase("evaluate")
     stepper = Stepper(run.model, run.adapter)
-    return evaluate(stepper, seed=run.seed, systems=config.evaluation_orbits, data_folder=data)
+    systems = config.evaluation_orbits
+    try:
+        scores = evaluate(stepper, seed=run.seed, systems=systems, data_folder=data)
+    except (RuntimeError, MemoryError, ValueError, NBodyError):  # the training is done all the same
+        traceback.print_exc()
+        return None
+    return {
+        name: {key: value if math.isfinite(value) else None for key, value in score.items()}
+        for name, score in scores.items()
+    }
 
 
 def _sha256(path: Path) -> str:

@@ -21,7 +21,7 @@ class Workplace:
     state: str  # folder of spool, log and progress
     parent: int  # process id of the agent
     threads: int
-    visible_gpu: int | None
+    visible_gpu: str | None  # for CUDA_VISIBLE_DEVICES
 
 
 def train(workplace: Workplace) -> None:

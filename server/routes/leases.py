@@ -31,6 +31,7 @@ async def report(
     def work(connection: Connection) -> tuple[str, str, ReportAnswer]:
         worker_id = check_holder(connection, lease_id, caller)
         accepted = reports.record(connection, lease_id, message, now=time.time())
+        service.leases.renew(lease_id)
         job, _ = jobs.holder(connection, lease_id)
         action = COMMANDS.get(JobStatus(job.status))
         grace_s = PAUSE_GRACE_S if action == "pause" else job.cancel_grace_s or 0.0
@@ -42,7 +43,6 @@ async def report(
         return job.id, worker_id, ReportAnswer(accepted_through=accepted, command=command)
 
     job_id, worker_id, answer = await service.write(work)
-    service.leases.renew(lease_id)
     service.last_seen[worker_id] = time.time()
     if message.model_fields_set:
         service.changes.notify(job_id)

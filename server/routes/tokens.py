@@ -25,7 +25,7 @@ async def create_token(request: TokenRequest, service: TheService) -> NewToken:
         return NewToken(**views.token_view(row).model_dump(), secret=secret)
 
     made = await service.write(work)
-    await service.read(service.tokens.load)
+    await service.reload_tokens()
     return made
 
 
@@ -44,5 +44,5 @@ async def revoke_token(token_id: TokenId, service: TheService) -> TokenView:
             auth.revoke_token(connection, token_id, now=time.time())
         )
     )
-    await service.read(service.tokens.load)
+    await service.reload_tokens()
     return view

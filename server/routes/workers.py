@@ -96,8 +96,8 @@ async def claim_job(
     with service.changes.subscribe(Changes.QUEUE) as subscription:
         deadline = time.monotonic() + request.wait_s
         while True:
-            service.last_seen[worker_id] = time.time()
             assignment = await service.write(work)
+            service.last_seen[worker_id] = time.time()
             left = deadline - time.monotonic()
             if assignment is not None or left <= 0:
                 break

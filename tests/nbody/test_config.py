@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from nbody.config import Config
 
@@ -326,3 +327,35 @@ def test_importing_the_torch_free_parts_loads_no_torch(module: str) -> None:
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert "torch" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("epochs", True),
+        ("epochs", "20"),
+        ("epochs", 20.0),
+        ("lr", "0.1"),
+        ("lr", False),
+        ("wandb", "yes"),
+        ("wandb", 1),
+        ("hidden_dims", ["16"]),
+        ("hidden_dims", [True]),
+    ],
+)
+def test_a_value_of_another_type_is_refused(field: str, value: object) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Config.model_validate({field: value})
+    assert caught.value.errors()[0]["loc"][0] == field
+
+
+def test_a_tuple_will_do_for_a_list() -> None:
+    assert Config.model_validate({"hidden_dims": (8, 4)}).hidden_dims == [8, 4]
+
+
+def test_a_gpu_that_is_not_there_is_an_error_that_says_what_to_do() -> None:
+    from nbody.device import resolve_device
+    from nbody.errors import DeviceUnavailable
+
+    with pytest.raises(DeviceUnavailable, match="use device 'auto' or 'cpu'"):
+        resolve_device(Config(device="cuda:99"))

@@ -476,3 +476,25 @@ def test_memory_stays_flat_over_two_thousand_epochs() -> None:
     early, late = meter.bytes
     assert late - early < 64 * 1024
     assert meter.tensors[1] - meter.tensors[0] <= 4
+
+
+def test_fitted_scales_survive_a_resume_without_a_seed(tmp_path: Path) -> None:
+    config = Config(
+        initial_conditions="random",
+        num_particles=3,
+        feature_type="rich",
+        normalize_inputs=True,
+        hidden_dims=[8],
+        epochs=3,
+        steps_per_epoch=2,
+        replay_steps=2,
+        max_retrain_steps=5,
+        loss="band",
+    )
+    run = TrainingRun.start(config)
+    next(epochs(run))
+    path = run.save(tmp_path / "checkpoint.pt")
+    rest = [metrics.model_dump(exclude={"epoch_time"}) for metrics in epochs(run)]
+    resumed = TrainingRun.resume(config, path)
+    assert resumed.adapter.scales == run.adapter.scales
+    assert [m.model_dump(exclude={"epoch_time"}) for m in epochs(resumed)] == rest

@@ -1,13 +1,14 @@
 """What `orrery up` starts, as far as it can be seen without starting it."""
 
 import socket
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from server.settings import ServerSettings
-from server.up import LocalService, free_port
+from server.up import LocalService, ServiceFailed, check_port, free_port
 
 
 def _service(tmp_path: Path, workers: int = 2, **settings: Any) -> LocalService:
@@ -57,3 +58,19 @@ def test_no_secret_stands_on_a_command_line(tmp_path: Path) -> None:
 def test_the_choice_to_go_without_tokens_reaches_the_server(tmp_path: Path) -> None:
     assert "--no-auth" not in _service(tmp_path).processes[0].command
     assert "--no-auth" in _service(tmp_path, auth=False).processes[0].command
+
+
+def test_a_port_in_use_is_said_before_anything_starts() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{port}"):
+            check_port("127.0.0.1", port)
+
+
+def test_a_server_that_ends_at_once_is_noticed_at_once(tmp_path: Path) -> None:
+    settings = ServerSettings(data=tmp_path, port=free_port("127.0.0.1"))
+    with LocalService(settings, 0) as service:
+        service.processes[0].command = [sys.executable, "-c", "raise SystemExit(7)"]
+        service.start_server()
+        with pytest.raises(ServiceFailed, match="exit code 7"):
+            service.wait_until_ready(60)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.spool import LogReader, Progress, SpoolReader, SpoolWriter
+from worker.spool import LogReader, Progress, SpoolReader, SpoolWriter, recorded_outcome
 
 
 def test_records_come_in_order_and_again_until_they_are_confirmed(tmp_path: Path) -> None:
@@ -67,3 +67,28 @@ def test_progress_says_what_was_written_last(tmp_path: Path) -> None:
     progress.write(1, "collect")
     progress.write(7, "generalize")
     assert progress.read() == (7, "generalize")
+
+
+def test_nothing_is_read_beyond_a_damaged_record(tmp_path: Path) -> None:
+    path = tmp_path / "spool"
+    good = b'{"kind": "epoch", "data": {"epoch": %d}}\n'
+    path.write_bytes(good % 0 + b"\x00\x00garbage\n" + good % 2)
+    assert [record["data"]["epoch"] for record in SpoolReader(path).peek(10)] == [0]
+
+
+def test_a_success_after_a_damaged_record_does_not_count_but_a_failure_does(tmp_path: Path) -> None:
+    for status, counts in (("succeeded", False), ("failed", True)):
+        path = tmp_path / status
+        path.write_bytes(b'{"kind": "epo\n')
+        spool = SpoolWriter(path)
+        spool.append("outcome", {"status": status})
+        spool.close()
+        assert (recorded_outcome(path) is not None) == counts
+
+
+def test_the_last_outcome_is_the_one_that_counts(tmp_path: Path) -> None:
+    spool = SpoolWriter(tmp_path / "spool")
+    spool.append("outcome", {"status": "stopped"})
+    spool.append("outcome", {"status": "failed"})
+    spool.close()
+    assert recorded_outcome(tmp_path / "spool") == {"status": "failed"}
