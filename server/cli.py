@@ -75,16 +75,22 @@ def main() -> None:
         raise SystemExit(130) from None
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        _print(f"orrery {__version__}", as_json=False)
+        raise typer.Exit
+
+
 @app.callback()
 def about(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", is_eager=True)
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", is_eager=True, callback=_print_version
+        ),
     ] = False,
 ) -> None:
     """Train neural time steppers for N-body integrators, as a service."""
-    if version:
-        _print(f"orrery {__version__}", as_json=False)
-        raise typer.Exit
 
 
 @app.command()

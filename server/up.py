@@ -162,10 +162,12 @@ class LocalService:
         traceback: TracebackType | None,
     ) -> None:
         self._stopping.set()
-        with self._changing:
-            for process in reversed(self.processes):  # workers first: they hand back their jobs
-                process.stop()
-        self._stopped.set()
+        try:
+            with self._changing:
+                for process in reversed(self.processes):  # workers first: they hand back their jobs
+                    process.stop()
+        finally:
+            self._stopped.set()
         if self._monitor.is_alive():
             self._monitor.join()
 
@@ -208,7 +210,8 @@ def on_termination(action: Callable[[], None]) -> None:
     """Call `action` on SIGTERM, as Ctrl-C does on SIGINT."""
 
     def handle(number: int, frame: FrameType | None) -> None:
-        del number, frame
+        del frame
+        signal.signal(number, signal.SIG_IGN)  # once is enough: what follows must not be cut short
         action()
 
     signal.signal(signal.SIGTERM, handle)
