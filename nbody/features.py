@@ -20,7 +20,6 @@ from nbody.gravity import (
 )
 from nbody.vectors import lengths
 
-WIDTHS = {"basic": 11, "rich": 23, "delta_mag": 10, "dimensionless": 12}
 # Columns of `basic` and `rich` that are lengths, speeds and accelerations.
 LENGTHS = {"basic": (3, 4, 9, 10), "rich": (7, 8, 9, 10, 19, 20, 21, 22)}
 SPEEDS = {"basic": (5, 6), "rich": (11, 12, 13, 14)}

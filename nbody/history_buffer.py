@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nbody.config_sections import FeatureType
-from nbody.features import WIDTHS, delta_features, dimensionless_features, system_features
+from nbody.features import delta_features, dimensionless_features, system_features
 from nbody.gravity import pairwise
 from nbody.particle import ParticleTorch
 
@@ -132,13 +132,3 @@ class HistoryBuffer:
             "mass": batch.mass.detach(),
             "dt": batch.dt.detach().expand(len(position)),
         }
-
-
-def input_width(feature_type: FeatureType, history_len: int) -> int:
-    """F_total, the width of the network's input."""
-    width = WIDTHS[feature_type]
-    if feature_type == "delta_mag":
-        return history_len * width
-    if feature_type == "dimensionless":
-        return (history_len + 1) * (width - 1) + 1
-    return (history_len + 1) * width

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from nbody.config import Config
+from nbody.input_width import OUTPUTS
 
-OUTPUTS = 2  # the original's second output is unused, and kept for its checkpoints
 INITIAL_LOG_RATIO = math.log(0.05)  # an untrained stepper starts on the safe side of the gate
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,

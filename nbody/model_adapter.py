@@ -11,12 +11,12 @@ from nbody.features import (
     ACCELERATIONS,
     LENGTHS,
     SPEEDS,
-    WIDTHS,
     dimensionless_features,
     system_features,
 )
 from nbody.gravity import centre_of_mass, pairwise
 from nbody.history_buffer import HistoryBuffer
+from nbody.input_width import WIDTHS
 from nbody.particle import ParticleTorch
 from nbody.vectors import at_least_2d
 

@@ -12,7 +12,8 @@ from nbody.checkpoint import config_of, load_checkpoint
 from nbody.config import Config
 from nbody.errors import CheckpointUnreadable
 from nbody.external_field import field_from_config
-from nbody.history_buffer import HistoryBuffer, input_width
+from nbody.history_buffer import HistoryBuffer
+from nbody.input_width import input_width
 from nbody.model import FullyConnectedNN, LogTimeStepNN
 from nbody.model_adapter import ModelAdapter, gate_dt
 from nbody.particle import ParticleTorch

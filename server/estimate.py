@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from nbody.config import Config
+from nbody.input_width import OUTPUTS, input_width
 
-OUTPUTS = 2
-FEATURE_WIDTHS = {"basic": 11, "rich": 23, "delta_mag": 10, "dimensionless": 12}
 COPIES_OF_WEIGHTS = {"adam": 4, "adamw": 4, "sgd": 3}  # weights, gradients, optimizer state
 PAIR_TENSORS = 6  # of N × N × D alive at once in a step
 ORACLE_TRIALS = 16
@@ -21,15 +20,9 @@ class Estimate:
 
 
 def network_inputs(config: Config) -> int:
-    """Width of the network's input, the last column of the log head not counted."""
-    width = FEATURE_WIDTHS[config.feature_type]
-    if config.feature_type == "delta_mag":
-        return config.history_len * width
-    if config.feature_type == "dimensionless":
-        width -= 1
-        extra = 0 if config.dt_head == "log" else 1
-        return (config.history_len + 1) * width + extra
-    return (config.history_len + 1) * width
+    """Width of what the layers see: the log head takes the last column, ln t_ref, apart."""
+    width = input_width(config.feature_type, config.history_len)
+    return width - 1 if config.dt_head == "log" else width
 
 
 def estimate(config: Config) -> Estimate:

@@ -1,5 +1,7 @@
 """The same training on a CUDA device."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -41,3 +43,14 @@ def test_a_run_on_cuda_trains_and_is_scored() -> None:
     assert next(run.model.parameters()).is_cuda
     scores = evaluate(Stepper(run.model, run.adapter), systems=4)
     assert 0 < scores["stepper"]["efficiency"] < 10
+
+
+def test_a_run_on_cuda_with_history_resumes_bit_for_bit(tmp_path: Path) -> None:
+    fields = config("cuda").model_copy(update={"history_len": 2, "epochs": 4})
+    run = TrainingRun.start(fields)
+    training = epochs(run)
+    next(training)
+    path = run.save(tmp_path / "checkpoint.pt")
+    rest = [metrics.model_dump(exclude={"epoch_time"}) for metrics in training]
+    resumed = epochs(TrainingRun.resume(fields, path))
+    assert [metrics.model_dump(exclude={"epoch_time"}) for metrics in resumed] == rest
