@@ -81,6 +81,7 @@ async def claim_job(
         if claimed is None:
             return None
         job, attempt = claimed
+        service.leases.renew(attempt.lease_id)  # here, so that no lease is ever without a deadline
         points = jobs.resume_points(connection, job.id)
         return Assignment(
             job=job.id,
@@ -104,6 +105,5 @@ async def claim_job(
             await subscription.wait(left)
     if assignment is None:
         return Response(status_code=204)
-    service.leases.renew(assignment.lease_id)
     service.changes.notify(assignment.job)
     return assignment
