@@ -18,7 +18,8 @@ from nbody.config import Config
 from nbody.errors import CheckpointUnreadable
 from nbody.particle import ParticleTorch
 
-PARTICLE_TENSORS = ("mass", "position", "velocity", "acceleration", "dt", "current_time", "period")
+PARTICLE_TENSORS = ("mass", "position", "velocity", "acceleration", "dt", "current_time")
+OPTIONAL_TENSORS = ("period", "energy_threshold")
 
 
 class InertParticle:
@@ -124,7 +125,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.detach().cpu().clone()
     if isinstance(value, ParticleTorch):
-        parts = {name: getattr(value, name) for name in PARTICLE_TENSORS}
+        parts = {name: getattr(value, name) for name in PARTICLE_TENSORS + OPTIONAL_TENSORS}
         return plain({**parts, "softening": value.softening})
     if isinstance(value, Mapping):
         mapping = cast(Mapping[Any, Any], value)
@@ -148,7 +149,8 @@ def particle_from_plain(state: dict[str, Any], like: ParticleTorch) -> ParticleT
         tensor("mass"), tensor("position"), tensor("velocity"), tensor("dt"), state["softening"]
     )
     particle.acceleration, particle.current_time = tensor("acceleration"), tensor("current_time")
-    particle.period = None if state["period"] is None else tensor("period")
+    for name in OPTIONAL_TENSORS:
+        setattr(particle, name, None if state.get(name) is None else tensor(name))
     particle.external_field = like.external_field
     return particle
 

@@ -21,6 +21,7 @@ from nbody.config_sections import (
     OptimizationSection,
     SimulationSection,
 )
+from nbody.input_width import WITH_TIME_SCALE
 
 PARTICLE_NUMBER = {
     "kepler": 2,
@@ -28,7 +29,17 @@ PARTICLE_NUMBER = {
     "figure_eight": 3,
     "pythagorean": 3,
     "lagrange_triangle": 3,
+    "figure_eight_family": 3,
+    "hierarchical_triple": 3,
 }
+DRAWN = (
+    "kepler_ensemble",
+    "random",
+    "random_bound",
+    "hierarchical_triple",
+    "figure_eight_family",
+    "plummer",
+)  # populations
 
 
 def field_error(field: str, message: str) -> ValidationError:
@@ -77,12 +88,15 @@ class Config(
                 raise field_error(high, f"must not be less than {low}")
         if self.feature_type == "delta_mag" and self.history_len == 0:
             raise field_error("history_len", "delta_mag compares states: use history_len >= 1")
-        if self.dt_head == "log" and self.feature_type != "dimensionless":
+        scaled = self.feature_type in WITH_TIME_SCALE
+        if self.dt_head == "log" and not scaled:
             if "dt_head" in self.model_fields_set:
-                raise field_error("dt_head", "the log head needs feature_type 'dimensionless'")
+                names = " or ".join(WITH_TIME_SCALE)
+                raise field_error("dt_head", f"the log head needs feature_type {names}")
             self.dt_head = "softplus"
-        if self.feature_type == "dimensionless" and self.normalize_inputs:
-            raise field_error("normalize_inputs", "dimensionless features need no normalization")
+        if scaled and self.normalize_inputs:
+            message = f"{self.feature_type} features have no units: they need no normalization"
+            raise field_error("normalize_inputs", message)
         if self.integrator_mode == "history" and self.history_len == 0:
             raise field_error("history_len", "integrator_mode 'history' needs history_len >= 1")
         self._check_external_field()
@@ -110,10 +124,25 @@ class Config(
         expected = len(self.particles or ()) or PARTICLE_NUMBER.get(kind)
         if expected is not None:
             self._imply("num_particles", expected, f"{kind!r} has {expected} particles here")
-        if self.resample_each_epoch and kind not in {"kepler_ensemble", "random", "plummer"}:
-            raise field_error("resample_each_epoch", f"{kind!r} is one fixed system")
+        self._check_population()
+
+    def _check_population(self) -> None:
+        fixed = f"{self.initial_conditions!r} is one fixed system"
+        for field in ("resample_each_epoch", "lifetime"):
+            if getattr(self, field) and self.initial_conditions not in DRAWN:
+                raise field_error(field, fixed)
+        if self.num_systems > 1 and self.initial_conditions not in DRAWN:
+            raise field_error("num_systems", fixed)
         if self.resample_each_epoch and not self.reset_particle_each_epoch:
             raise field_error("resample_each_epoch", "needs reset_particle_each_epoch")
+        if self.lifetime is not None and self.reset_particle_each_epoch:
+            raise field_error("lifetime", "needs reset_particle_each_epoch false")
+        most = self.energy_threshold_max
+        if most is not None and most < self.energy_threshold:
+            raise field_error("energy_threshold_max", "must not be less than energy_threshold")
+        if most is not None and self.feature_type != "error_series":
+            reason = "a range of thresholds needs feature_type 'error_series', which sees them"
+            raise field_error("energy_threshold_max", reason)
 
     def _imply(self, field: str, value: int, otherwise: str) -> None:
         """Fill in what other fields imply; another value that was given is an error."""
@@ -131,14 +160,16 @@ class Config(
         type(self).model_validate(self.model_dump())
 
     @property
-    def num_systems(self) -> int:
+    def systems(self) -> int:
         """B, the systems that Part 1 steps as one batch."""
-        return self.num_orbits if self.initial_conditions == "kepler_ensemble" else 1
+        if self.initial_conditions == "kepler_ensemble":
+            return self.num_orbits
+        return self.num_systems if self.initial_conditions in DRAWN else 1
 
     def warnings(self) -> list[str]:
         """What the user should know before this config runs; empty where all is well."""
         found: list[str] = []
-        samples = self.num_systems * max(self.steps_per_epoch - self.history_len, 0)
+        samples = self.systems * max(self.steps_per_epoch - self.history_len, 0)
         if samples == 0:
             found.append(
                 f"every step is warm-up: steps_per_epoch ({self.steps_per_epoch}) is not larger "
@@ -148,7 +179,7 @@ class Config(
             found.append(
                 f"Part 2 will be skipped in every epoch: {samples} sample(s) per epoch are fewer "
                 f"than min_replay_size ({self.min_replay_size}); raise steps_per_epoch or "
-                "num_orbits"
+                "num_orbits or num_systems"
             )
         if self.replay_steps == 0:
             found.append("Part 2 does not train: replay_steps is 0")

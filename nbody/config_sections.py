@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, Field, JsonValue
 
 Activation = Literal["relu", "tanh", "sigmoid", "silu", "gelu"]
-FeatureType = Literal["basic", "rich", "delta_mag", "dimensionless"]
+FeatureType = Literal["basic", "rich", "delta_mag", "dimensionless", "error_series"]
 InitialConditions = Literal[
     "kepler",
     "kepler_ensemble",
@@ -18,6 +18,9 @@ InitialConditions = Literal[
     "figure_eight",
     "pythagorean",
     "lagrange_triangle",
+    "random_bound",
+    "hierarchical_triple",
+    "figure_eight_family",
     "plummer",
     "file",
     "inline",
@@ -125,6 +128,14 @@ class GateSection(BaseModel):
         allow_inf_nan=False,
         description="Accept/reject gate on the relative energy error of one step.",
     )
+    energy_threshold_max: float | None = Field(
+        default=None,
+        gt=0,
+        le=1e6,
+        allow_inf_nan=False,
+        description="Where given, every system has a gate of its own, log-uniform between "
+        "energy_threshold and this: one network for a range of thresholds.",
+    )
     steps_per_epoch: int = Field(
         default=1, ge=1, le=10**6, description="Accepted steps per orbit in Part 1 of an epoch."
     )
@@ -148,6 +159,11 @@ class GateSection(BaseModel):
     resample_each_epoch: bool = Field(
         default=False,
         description="Draw fresh initial conditions each epoch (random populations only).",
+    )
+    lifetime: Positive | None = Field(
+        default=None,
+        description="With reset_particle_each_epoch false: a system that has evolved for this many "
+        "crossing times M^2.5/(2|E|)^1.5 is replaced by a fresh draw.",
     )
     stop_at_period: bool = Field(
         default=False, description="An orbit collects no more once it has covered its own period."
@@ -181,7 +197,10 @@ class LossSection(BaseModel):
 
 class FeatureSection(BaseModel):
     feature_type: FeatureType = Field(
-        default="dimensionless", description="What of the state the network sees."
+        default="error_series",
+        description="What of the state the network sees: basic, rich and delta_mag of AITimeStepper; "
+        "dimensionless shape of the closest encounter; error_series, the same and how the energy "
+        "error of the step grows with dt.",
     )
     history_len: int = Field(
         default=0, ge=0, le=64, description="Past states given to the network."
@@ -235,23 +254,47 @@ class InitialConditionSection(BaseModel):
         default="kepler_ensemble", description="Which system or population to train on."
     )
     num_particles: int = Field(
-        default=2, ge=2, le=16384, description="N of `random` and `plummer`."
+        default=2, ge=2, le=16384, description="N of `random`, `random_bound` and `plummer`."
+    )
+    num_systems: int = Field(
+        default=1,
+        ge=1,
+        le=2**20,
+        description="Systems of a random population, stepped as one batch (for `kepler_ensemble` it "
+        "is num_orbits).",
     )
     dim: Literal[2, 3] = Field(default=2, description="Spatial dimensions.")
     mass: Positive = Field(
         default=1.0,
-        description="Mass of each particle of `kepler`, `kepler_ensemble`, `random` and "
-        "`lagrange_triangle`; the other systems have masses of their own.",
+        description="Mass of each particle of `kepler`, `kepler_ensemble`, `random`, `random_bound`, "
+        "`hierarchical_triple` and `lagrange_triangle`; the other systems have masses of their own.",
     )
-    pos_scale: Positive = Field(default=0.1, description="Position scale of `random`.")
+    mass_ratio_min: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Masses after the first are log-uniform between this fraction of it and all of "
+        "it (`kepler_ensemble`, `random_bound`, `hierarchical_triple`).",
+    )
+    pos_scale: Positive = Field(
+        default=0.1, description="Position scale of `random` and `random_bound`."
+    )
+    perturbation: NonNegative = Field(
+        default=0.01, description="Relative noise on the coordinates of `figure_eight_family`."
+    )
     vel_scale: NonNegative = Field(default=1.0, description="Speed scale of `random`.")
     num_orbits: int = Field(default=8, ge=1, le=2**20, description="Orbits of `kepler_ensemble`.")
     e_min: float = Field(default=0.6, ge=0, lt=1, description="Least eccentricity of the ensemble.")
     e_max: float = Field(
         default=0.95, ge=0, lt=1, description="Largest eccentricity of the ensemble."
     )
-    a_min: Positive = Field(default=0.8, description="Least semi-major axis of the ensemble.")
-    a_max: Positive = Field(default=1.2, description="Largest semi-major axis of the ensemble.")
+    a_min: Positive = Field(
+        default=0.8, description="Least semi-major axis, of the ensemble or a triple's inner orbit."
+    )
+    a_max: Positive = Field(
+        default=1.2,
+        description="Largest semi-major axis, of the ensemble or a triple's inner orbit.",
+    )
     eccentricity: float = Field(default=0.9, ge=0, lt=1, description="Eccentricity of `kepler`.")
     semi_major: Positive = Field(default=1.0, description="Semi-major axis of `kepler`.")
     ic_path: Annotated[str, AfterValidator(_check_ic_path)] | None = Field(

@@ -18,11 +18,12 @@ from torch import Tensor
 from nbody.config import Config
 from nbody.features import free_fall_time
 from nbody.history_buffer import HistoryBuffer
-from nbody.initial_conditions import initial_particle, kepler_orbits
+from nbody.initial_conditions import initial_particle
+from nbody.kepler import kepler_orbits
 from nbody.oracle import first_crossing
 from nbody.particle import ParticleTorch, stack_particles
+from nbody.states import States
 from nbody.stepper import Stepper
-from nbody.trajectory import States
 
 TARGET_VIOLATION = 1e-3
 STATES_PER_SYSTEM = 128

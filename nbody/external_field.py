@@ -22,7 +22,7 @@ class PointMassTidalField:
 
     def acceleration(self, position: Tensor, G: float = 1.0) -> Tensor:
         """Acceleration (..., N, D) at positions (..., N, D)."""
-        perturber = self._perturber(position)  # (D,)
+        perturber = self.origin_to_perturber(position)  # (D,)
         separation = perturber - position  # (..., N, D)
         distance = lengths(separation).unsqueeze(-1)  # (..., N, 1)
         origin = perturber / lengths(perturber) ** 3  # (D,)
@@ -30,13 +30,14 @@ class PointMassTidalField:
 
     def potential(self, position: Tensor, G: float = 1.0) -> Tensor:
         """Potential (..., N) per unit mass at positions (..., N, D)."""
-        perturber = self._perturber(position)
+        perturber = self.origin_to_perturber(position)
         distance = lengths(perturber - position)  # (..., N)
         origin = lengths(perturber)
         linear = (position * perturber).sum(-1) / origin**3
         return -G * self.mass * (1 / distance - 1 / origin - linear)
 
-    def _perturber(self, position: Tensor) -> Tensor:
+    def origin_to_perturber(self, position: Tensor) -> Tensor:
+        """R (D,), of the dimension, type and device of positions (..., D)."""
         dim = position.shape[-1]
         padded = (*self.position, 0.0)[:dim]
         return torch.tensor(padded, dtype=position.dtype, device=position.device)

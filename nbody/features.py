@@ -2,22 +2,24 @@
 
 Legend: ... any leading axes (systems), N particles, D dimensions, P = N(N-1)/2 pairs, F features.
 
-`basic`, `rich` and `delta_mag` are those of AITimeStepper. `dimensionless` is ours: its columns do
-not change under translation, boost, rotation, permutation of the particles, or a change of units,
-and the last one is ln t_ref, the time scale that turns the network's answer into a time step.
+`basic`, `rich` and `delta_mag` are those of AITimeStepper. `dimensionless` and `error_series` are
+ours: their columns do not change under translation, boost, rotation, permutation of the particles,
+or a change of units, and the last one is ln t_ref, the time scale that turns the network's answer
+into a time step.
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from nbody.gravity import (
-    centre_of_mass,
-    kinetic_energy,
-    pairwise,
-    squared_distance_floor,
-)
+from nbody.config_sections import FeatureType
+from nbody.edges import Edges, edges_of, squared_distance_floor
+from nbody.error_crossing import crossing_of
+from nbody.error_series import error_series
+from nbody.gravity import centre_of_mass, kinetic_energy, pairwise
+from nbody.states import States
 from nbody.vectors import lengths
 
 # Columns of `basic` and `rich` that are lengths, speeds and accelerations.
@@ -98,6 +100,24 @@ def free_fall_time(position: Tensor, mass: Tensor, softening: float) -> Tensor:
     return free_fall_times(squared.clamp_min(floor), mass[..., i] + mass[..., j]).amin(-1)
 
 
+class Geometry(NamedTuple):
+    """What all pair quantities of a state are made of."""
+
+    edges: Edges
+    separation: Tensor  # (..., E, D)
+    relative_velocity: Tensor  # (..., E, D)
+    squared: Tensor  # (..., E) r² + ε²
+
+
+def geometry(position: Tensor, velocity: Tensor, softening: float) -> Geometry:
+    """The pairs of states (..., N, D)."""
+    edges = edges_of(position.shape[-2], position.dtype, position.device)
+    separation = edges.difference(position)
+    floor = squared_distance_floor(position.dtype)
+    squared = edges.squared(separation, softening, floor)
+    return Geometry(edges, separation, edges.difference(velocity), squared)
+
+
 def dimensionless_features(
     position: Tensor, velocity: Tensor, mass: Tensor, softening: float
 ) -> Tensor:
@@ -109,29 +129,78 @@ def dimensionless_features(
     are averaged with the weights of that soft minimum, so that the pair which decides the step is
     the one that is described.
     """
-    i, j = pair_index(position.shape[-2], position.device)
-    mass = mass.expand(position.shape[:-1])
-    separation = position[..., j, :] - position[..., i, :]  # (..., P, D)
-    relative = velocity[..., j, :] - velocity[..., i, :]  # (..., P, D)
-    pair_mass = mass[..., i] + mass[..., j]  # (..., P)
-    floor = squared_distance_floor(position.dtype)
-    squared = (separation.square().sum(-1) + softening**2).clamp_min(floor)  # (..., P)
+    return _shape_features(geometry(position, velocity, softening), velocity, mass, softening)
+
+
+def error_series_features(
+    states: States, threshold: Tensor | float, velocity_sign: float = 1.0
+) -> Tensor:
+    """Features of the step's own error series, (..., 24), invariant as those above; the last is
+    ln of the step at which the series crosses the threshold.
+
+    Args:
+        states: leading axes of any shape.
+        threshold: of the relative energy error, one number or (...,).
+        velocity_sign: -1 for the same states with time reversed.
+    """
+    velocity = velocity_sign * states.velocity
+    pairs = geometry(states.position, velocity, states.softening)
+    shape = _shape_features(pairs, velocity, states.mass, states.softening)
+    log_unit = shape[..., -1]
+    coefficients = error_series(
+        states.position,
+        velocity,
+        states.mass,
+        states.acceleration,
+        states.softening,
+        states.field,
+        pairs.edges,
+        log_unit.exp(),
+    )
+    crossing = crossing_of(coefficients, threshold * states.energy.abs())
+    columns = (crossing.features, crossing.log_step.unsqueeze(-1), shape[..., :-1])
+    return torch.cat((*columns, (log_unit + crossing.log_step).unsqueeze(-1)), dim=-1)
+
+
+def features_of_states(
+    states: States, feature_type: FeatureType, threshold: Tensor | float
+) -> Tensor:
+    """What a network without history sees of states with leading axes (...): (..., F).
+
+    Args:
+        threshold: of the relative energy error; only `error_series` looks at it.
+    """
+    if feature_type == "error_series":
+        return error_series_features(states, threshold)
+    position, velocity, mass = states.position, states.velocity, states.mass
+    if feature_type == "dimensionless":
+        return dimensionless_features(position, velocity, mass, states.softening)
+    return system_features(position, velocity, mass, states.softening, feature_type)
+
+
+def _shape_features(pairs: Geometry, velocity: Tensor, mass: Tensor, softening: float) -> Tensor:
+    edges, squared, floor = pairs.edges, pairs.squared, squared_distance_floor(velocity.dtype)
+    mass = mass.expand(velocity.shape[:-1])
+    first, second = edges.ends(mass)
+    pair_mass = first + second  # (..., E)
     distance = squared.sqrt()
-    log_time = 0.5 * (1.5 * squared.log() - pair_mass.log())  # ln t_ff, (..., P)
+    log_time = 0.5 * (1.5 * squared.log() - pair_mass.log())  # ln t_ff, (..., E)
 
-    steepness = -SOFT_MINIMUM_POWER * log_time
+    steepness = edges.log_share - SOFT_MINIMUM_POWER * log_time
     log_soft_minimum = -steepness.logsumexp(-1) / SOFT_MINIMUM_POWER  # (...,)
-    weight = steepness.softmax(-1)  # (..., P)
+    weight = steepness.softmax(-1)  # (..., E)
+    share = edges.share
 
-    binding = mass[..., i] * mass[..., j] / distance  # |φ_ij|, (..., P)
-    potential = binding.sum(-1)
+    binding = first * second / distance  # |φ_ij|, (..., E)
+    potential = edges.total(binding)
     kinetic = kinetic_energy(velocity, mass)
     log_depth = _bounded_log(potential / (kinetic - potential).abs().clamp_min(floor))
     log_reference = log_soft_minimum - log_depth / 3
 
-    circular = (pair_mass / distance).sqrt()  # speed of a circular orbit, (..., P)
-    radial = (separation * relative).sum(-1) / distance / circular  # (..., P)
-    swiftness = relative.square().sum(-1) / circular.square()  # v² r / GM, 2 at escape
+    circular = (pair_mass / distance).sqrt()  # speed of a circular orbit, (..., E)
+    approach = (pairs.separation * pairs.relative_velocity).sum(-1)
+    radial = approach / distance / circular
+    swiftness = pairs.relative_velocity.square().sum(-1) / circular.square()  # v² r / GM
     direction = radial / (swiftness + RMS_FLOOR).sqrt()  # cos(r, v)
     dominance = _bounded_log(binding / potential.unsqueeze(-1))
     columns = [
@@ -142,10 +211,10 @@ def dimensionless_features(
         (weight * (swiftness + 0.01).log()).sum(-1),
         kinetic / (kinetic + potential),
         (weight * dominance).sum(-1),
-        (weight * (weight + RMS_FLOOR).log()).sum(-1),
-        (weight * (4 * mass[..., i] * mass[..., j] / pair_mass.square())).sum(-1),
+        (weight * (weight / share.clamp_min(floor) + RMS_FLOOR).log()).sum(-1),
+        (weight * (4 * first * second / pair_mass.square())).sum(-1),
         (weight * softening / distance).sum(-1),
-        torch.full_like(potential, math.log(position.shape[-2])),
+        torch.full_like(potential, math.log(edges.particles)),
     ]
     return torch.stack([*columns, log_reference], dim=-1)
 

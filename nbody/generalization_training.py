@@ -8,7 +8,7 @@ full pass over the trajectory with the final weights found no failing sample.
 
 import random
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from nbody.config import Config
 from nbody.history_buffer import HistoryBuffer
-from nbody.model_adapter import ModelAdapter, gate_dt
+from nbody.model_adapter import ModelAdapter, gate_dt, gate_threshold
 from nbody.particle import ParticleTorch
 from nbody.sample_loss import Samples, check_weights, descend, energy_losses, losses_of
 from nbody.trajectory import Trajectory
@@ -45,7 +45,7 @@ def judge(model: nn.Module, samples: Samples, config: Config) -> Verdict:
     """Put every sample through the gate with the present weights."""
     dt = gate_dt(model, samples.features)
     error = samples.states.step(dt, config.n_steps).energy_error
-    return Verdict(dt, error, error < config.energy_threshold)
+    return Verdict(dt, error, error < gate_threshold(samples.states, config))
 
 
 def sample_minibatch(trajectory: Pairs, batch_size: int) -> Pairs:
@@ -130,10 +130,10 @@ def generalize_on_trajectory(
         verdict = judge(model, samples, config)
         return verdict.all_pass, 0, {**_final_metrics(verdict), "skipped": True}
     samples = Samples.of(whole.states, whole.features, config)
+    minibatches = _minibatches(len(samples), config.replay_batch_size, whole.dt.device)
     iterations = 0
     while iterations < config.replay_steps:
-        pick = torch.randperm(len(samples))[: config.replay_batch_size].to(whole.dt.device)
-        batch = samples.take(pick)
+        batch = samples.take(next(minibatches))
         if config.loss == "band_failing" or iterations % CHECK_EVERY == 0:
             verdict = judge(model, batch, config)
             if _is_done(batch, verdict, config) and _whole_is_done(model, samples, config):
@@ -148,6 +148,17 @@ def generalize_on_trajectory(
     check_weights(model)
     final = judge(model, samples, config)
     return final.all_pass, iterations, _final_metrics(final)
+
+
+def _minibatches(samples: int, size: int, device: torch.device) -> Iterator[Tensor]:
+    """Endless random minibatches (M,), without replacement within a pass over the samples.
+
+    The tail of a pass that fills no minibatch is left out of it.
+    """
+    size = min(size, samples)
+    while True:
+        shuffled = torch.randperm(samples).to(device)
+        yield from (shuffled[k : k + size] for k in range(0, samples - size + 1, size))
 
 
 def _whole_is_done(model: nn.Module, samples: Samples, config: Config) -> bool:

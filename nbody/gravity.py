@@ -8,8 +8,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from nbody.blocked_gravity import blocked_pairwise
+from nbody.edges import edges_of, squared_distance_floor
 from nbody.external_field import PointMassTidalField
 from nbody.vectors import cross
+
+WHOLE = 512  # particles, up to which all pairs are in memory at once
 
 
 class Pairs(NamedTuple):
@@ -30,20 +34,6 @@ class Energies(NamedTuple):
         return self.kinetic + self.potential
 
 
-def squared_distance_floor(dtype: torch.dtype) -> float:
-    """Least r² + ε² whose inverse cube of r is finite: coincident particles give finite numbers."""
-    return torch.finfo(dtype).tiny ** 0.6
-
-
-def separations(position: Tensor, softening: float) -> tuple[Tensor, Tensor]:
-    """All pair separations x_j - x_i (..., N, N, D) and r² + ε² (..., N, N), 1 on the diagonal."""
-    separation = position.unsqueeze(-3) - position.unsqueeze(-2)  # (..., N, N, D): i, j
-    squared = separation.square().sum(-1) + softening**2
-    squared = squared.clamp_min(squared_distance_floor(position.dtype))
-    eye = torch.eye(position.shape[-2], dtype=torch.bool, device=position.device)
-    return separation, squared.masked_fill(eye, 1.0)
-
-
 def pairwise(
     position: Tensor,
     mass: Tensor,
@@ -55,24 +45,36 @@ def pairwise(
 
     a_i = G Σ_j m_j (x_j - x_i) / (r_ij² + ε²)^{3/2},  U = -G Σ_{i<j} m_i m_j / (r_ij² + ε²)^{1/2}
 
+    Differentiable with respect to positions and masses. Systems of more than 512 particles are
+    passed through in blocks of rows: memory grows as N, not as N².
+
     Args:
         position: (..., N, D)
         mass: (..., N), or (N,)
         softening: Plummer softening length ε.
         field: external field, acting on every particle.
     """
-    separation, squared = separations(position, softening)
-    inverse = squared.rsqrt()  # (..., N, N)
-    eye = torch.eye(position.shape[-2], dtype=torch.bool, device=position.device)
-    inverse = inverse.masked_fill(eye, 0.0)
     mass = mass.expand(position.shape[:-1])
-    weights = inverse**3 * mass.unsqueeze(-2)  # (..., N, N): m_j / r³
-    acceleration = G * torch.einsum("...ij,...ijd->...id", weights, separation)
-    potential = -0.5 * G * torch.einsum("...i,...ij,...j->...", mass, inverse, mass)
+    if position.shape[-2] > WHOLE:
+        acceleration, potential = blocked_pairwise(position, mass, softening)
+    else:
+        acceleration, potential = _whole_pairwise(position, mass, softening)
+    if G != 1.0:
+        acceleration, potential = G * acceleration, G * potential
     if field is not None:
         acceleration = acceleration + field.acceleration(position, G)
         potential = potential + (mass * field.potential(position, G)).sum(-1)
     return Pairs(acceleration, potential)
+
+
+def _whole_pairwise(position: Tensor, mass: Tensor, softening: float) -> tuple[Tensor, Tensor]:
+    edges = edges_of(position.shape[-2], position.dtype, position.device)
+    separation = edges.difference(position)  # (..., E, D)
+    squared = edges.squared(separation, softening, squared_distance_floor(position.dtype))
+    inverse = squared.rsqrt()  # (..., E)
+    first, second = edges.ends(mass)
+    acceleration = edges.pull((inverse * inverse * inverse).unsqueeze(-1) * separation, mass)
+    return acceleration, -edges.total(first * second * inverse)
 
 
 def centre_of_mass(values: Tensor, mass: Tensor) -> Tensor:

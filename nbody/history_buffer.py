@@ -4,17 +4,20 @@ Legend: B systems, K past states (oldest first, right-aligned), N particles, D d
 features.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from nbody.config_sections import FeatureType
-from nbody.features import delta_features, dimensionless_features, system_features
-from nbody.gravity import pairwise
+from nbody.features import delta_features, features_of_states
+from nbody.input_width import WITH_TIME_SCALE
 from nbody.particle import ParticleTorch
+from nbody.states import States
 
-SERIES = ("position", "velocity", "acceleration", "mass", "dt")
+SERIES = ("position", "velocity", "acceleration", "mass", "energy")
+THRESHOLD = 2e-4  # of features asked for without a gate
 
 
 class HistoryBuffer:
@@ -45,7 +48,11 @@ class HistoryBuffer:
 
     def push(self, particle: ParticleTorch, mask: Tensor | None = None) -> None:
         """Append the state of every system, or of those that `mask` (B,) picks."""
-        state = self._state(particle)
+        self.push_states(States.of(particle), particle.batched().dt, mask)
+
+    def push_states(self, states: States, last_dt: Tensor, mask: Tensor | None = None) -> None:
+        """The same for states (B, ...) and the steps (B,) or () that led to them."""
+        state = _series(states, last_dt)
         if self._count is None:
             self._past = {
                 name: torch.zeros(
@@ -75,7 +82,13 @@ class HistoryBuffer:
 
     def features_for_batch(self, particle: ParticleTorch) -> Tensor:
         """(B, F_total). A history of one system serves every system of the batch."""
-        current = self._state(particle)
+        return self.features_of(States.of(particle), particle.batched().dt)
+
+    def features_of(
+        self, states: States, last_dt: Tensor, threshold: Tensor | float = THRESHOLD
+    ) -> Tensor:
+        """The same for states (B, ...), the steps that led to them, and the gate's thresholds."""
+        current = _series(states, last_dt)
         batch = len(current["dt"])
         if self._count is None:
             count = torch.zeros(batch, dtype=torch.long, device=current["dt"].device)
@@ -96,7 +109,7 @@ class HistoryBuffer:
         }
         place = torch.arange(self.history_len, device=count.device)
         known = place >= self.history_len - count.unsqueeze(1)  # (B, K)
-        return self._assemble(series, known, particle.softening)
+        return self._assemble(series, known, states, threshold)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that `load_state_dict` needs, as tensors."""
@@ -107,28 +120,26 @@ class HistoryBuffer:
         self._past = {name: values.to(device) for name, values in state["past"].items()}
         self._count = None if state["count"] is None else state["count"].to(device)
 
-    def _assemble(self, series: dict[str, Tensor], known: Tensor, softening: float) -> Tensor:
-        position, velocity, mass = series["position"], series["velocity"], series["mass"]
+    def _assemble(
+        self, series: dict[str, Tensor], known: Tensor, states: States, threshold: Tensor | float
+    ) -> Tensor:
         if self.feature_type == "delta_mag":
-            blocks = delta_features(position, velocity, series["acceleration"], series["dt"])
+            names = ("position", "velocity", "acceleration", "dt")
+            blocks = delta_features(*(series[name] for name in names))
             return blocks.masked_fill(~known.unsqueeze(-1), 0.0).flatten(1)
-        if self.feature_type == "dimensionless":
-            blocks = dimensionless_features(position, velocity, mass, softening)
+        tensors = {name: values for name, values in series.items() if name != "dt"}
+        if isinstance(threshold, Tensor):
+            threshold = threshold.unsqueeze(1)  # (B, 1) beside (B, K + 1)
+        whole = replace(states, **tensors, threshold=None)
+        blocks = features_of_states(whole, self.feature_type, threshold)
+        if self.feature_type in WITH_TIME_SCALE:
             shapes, log_reference = blocks[..., :-1], blocks[:, -1, -1:]
             past = shapes[:, :-1].masked_fill(~known.unsqueeze(-1), 0.0)
             return torch.cat((past.flatten(1), shapes[:, -1], log_reference), dim=1)
-        blocks = system_features(position, velocity, mass, softening, self.feature_type)
         past = blocks[:, :-1].masked_fill(~known.unsqueeze(-1), 0.0)
         return torch.cat((past.flatten(1), blocks[:, -1]), dim=1)
 
-    def _state(self, particle: ParticleTorch) -> dict[str, Tensor]:
-        batch = particle.batched()
-        position = batch.position.detach()
-        force = pairwise(position, batch.mass, batch.softening, batch.external_field)
-        return {
-            "position": position,
-            "velocity": batch.velocity.detach(),
-            "acceleration": force.acceleration,
-            "mass": batch.mass.detach(),
-            "dt": batch.dt.detach().expand(len(position)),
-        }
+
+def _series(states: States, last_dt: Tensor) -> dict[str, Tensor]:
+    series = {name: getattr(states, name) for name in SERIES}
+    return {**series, "dt": last_dt.detach().expand(len(states))}

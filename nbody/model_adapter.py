@@ -11,13 +11,13 @@ from nbody.features import (
     ACCELERATIONS,
     LENGTHS,
     SPEEDS,
-    dimensionless_features,
-    system_features,
+    features_of_states,
 )
 from nbody.gravity import centre_of_mass, pairwise
 from nbody.history_buffer import HistoryBuffer
 from nbody.input_width import WIDTHS
 from nbody.particle import ParticleTorch
+from nbody.states import States
 from nbody.vectors import at_least_2d
 
 DT_FLOOR = 1e-12  # a step is never zero
@@ -86,13 +86,25 @@ class ModelAdapter:
     ) -> Tensor:
         """Network input (F,) of one system or (B, F) of a batch; finite for every state."""
         self.fit_scales(state)
-        history = self.history_buffer if history_buffer is None else history_buffer
-        if self.history_enabled and history is not None:
-            features = history.features_for_batch(state)
-        else:
-            features = self._state_features(state.batched())
-        features = torch.nan_to_num(self._normalized(features), nan=0.0)
+        batch = state.batched()
+        features = self.features_of(States.of(batch), batch.dt, history_buffer)
         return features if state.is_batch else features.squeeze(0)
+
+    def features_of(
+        self, states: States, last_dt: Tensor, history_buffer: HistoryBuffer | None = None
+    ) -> Tensor:
+        """Network input (T, F) of states, finite for every state.
+
+        Args:
+            last_dt: (T,) or (), the steps that led to the states.
+        """
+        history = self.history_buffer if history_buffer is None else history_buffer
+        threshold = gate_threshold(states, self.config)
+        if self.history_enabled and history is not None:
+            features = history.features_of(states, last_dt, threshold)
+        else:
+            features = features_of_states(states, self.config.feature_type, threshold)
+        return torch.nan_to_num(self._normalized(features), nan=0.0)
 
     def input_dim_from_state(
         self, state: ParticleTorch, *, history_buffer: HistoryBuffer | None = None
@@ -113,13 +125,6 @@ class ModelAdapter:
         dt = gate_dt(model, at_least_2d(features))
         return dt if state.is_batch else float(dt)
 
-    def _state_features(self, batch: ParticleTorch) -> Tensor:
-        position, velocity = batch.position.detach(), batch.velocity.detach()
-        if self.config.feature_type == "dimensionless":
-            return dimensionless_features(position, velocity, batch.mass, batch.softening)
-        mode = self.config.feature_type
-        return system_features(position, velocity, batch.mass, batch.softening, mode)
-
     def _normalized(self, features: Tensor) -> Tensor:
         if self.scales is None:
             return features
@@ -133,6 +138,11 @@ class ModelAdapter:
             divisor[list(SPEEDS[kind])] = scales.speed
             divisor[list(ACCELERATIONS[kind])] = scales.acceleration
         return features / divisor.repeat(features.shape[-1] // len(divisor))
+
+
+def gate_threshold(states: States, config: Config) -> Tensor | float:
+    """The relative energy error that each state's step must stay under: its own, or the config's."""
+    return config.energy_threshold if states.threshold is None else states.threshold
 
 
 def dt_from_features(model: nn.Module, features: Tensor) -> Tensor:

@@ -21,6 +21,8 @@ class ParticleTorch:
         current_time: () or (B,), time since the initial condition.
         period: () or (B,), the orbital period where it is known, else None.
         external_field: field acting on every particle, or None.
+        energy_threshold: () or (B,), the gate of systems that have their own; else None, and the
+            config's holds.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class ParticleTorch:
         self.current_time = torch.zeros(position.shape[:-2], dtype=dtype, device=device)
         self.period: Tensor | None = None
         self.external_field: PointMassTidalField | None = None
+        self.energy_threshold: Tensor | None = None
 
     @classmethod
     def from_tensors(
@@ -121,6 +124,8 @@ class ParticleTorch:
         copy.acceleration = change(self.acceleration)
         copy.current_time = change(self.current_time)
         copy.period = None if self.period is None else change(self.period)
+        own = self.energy_threshold
+        copy.energy_threshold = None if own is None else change(own)
         copy.external_field = self.external_field
         return copy
 
@@ -157,6 +162,7 @@ def stack_particles(particles: Sequence[ParticleTorch]) -> ParticleTorch:
     )
     batch.acceleration = stack("acceleration")
     batch.current_time = stack("current_time")
-    batch.period = None if first.period is None else stack("period")
+    for name in ("period", "energy_threshold"):
+        setattr(batch, name, None if getattr(first, name) is None else stack(name))
     batch.external_field = first.external_field
     return batch

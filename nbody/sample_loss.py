@@ -3,43 +3,58 @@
 Legend: T samples.
 """
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
 from nbody.config import Config
 from nbody.errors import TrainingDiverged
 from nbody.losses import band_loss, pinball_loss, shrink_loss
-from nbody.model_adapter import dt_from_features
+from nbody.model_adapter import dt_from_features, gate_threshold
 from nbody.oracle import first_crossing
-from nbody.trajectory import States
+from nbody.states import States
 
 
-@dataclass(frozen=True)
 class Samples:
-    """States to predict for, what the network sees there and, where the loss needs it, dt*."""
+    """States to predict for, what the network sees there and, where the loss needs it, dt*.
 
-    states: States
-    features: Tensor  # (T, F)
-    dt_star: Tensor | None  # (T,)
+    The states of a selection are gathered when they are first asked for: most iterations of Part 2
+    look at features and targets alone.
+
+    Attributes:
+        features: (T, F)
+        dt_star: (T,), or None.
+    """
+
+    def __init__(
+        self, states: States, features: Tensor, dt_star: Tensor | None, rows: Tensor | None = None
+    ) -> None:
+        """Samples whose states are all of `states`, or its `rows` (T,)."""
+        self.features, self.dt_star = features, dt_star
+        self._states, self._rows = states, rows
 
     @classmethod
     def of(cls, states: States, features: Tensor, config: Config) -> "Samples":
         """The samples that the config's loss is taken over; the oracle is asked here, once."""
-        needed = config.loss == "oracle"
-        dt_star = (
-            first_crossing(states, config.energy_threshold, config.n_steps) if needed else None
-        )
-        return cls(states, features, dt_star)
+        if config.loss != "oracle":
+            return cls(states, features, None)
+        threshold = gate_threshold(states, config)
+        return cls(states, features, first_crossing(states, threshold, config.n_steps))
+
+    @property
+    def states(self) -> States:
+        """The samples' states, T of them."""
+        if self._rows is not None:
+            self._states, self._rows = self._states.take(self._rows), None
+        return self._states
 
     def __len__(self) -> int:
         return len(self.features)
 
     def take(self, index: Tensor) -> "Samples":
         """The samples that an index or a mask picks."""
-        dt_star = None if self.dt_star is None else self.dt_star[index]
-        return Samples(self.states.take(index), self.features[index], dt_star)
+        rows = index.nonzero().squeeze(1) if index.dtype == torch.bool else index
+        dt_star = None if self.dt_star is None else self.dt_star.index_select(0, rows)
+        return Samples(self.states, self.features.index_select(0, rows), dt_star, rows)
 
 
 def losses_of(model: nn.Module, samples: Samples, config: Config) -> Tensor:

@@ -17,8 +17,8 @@ from nbody.features import free_fall_time
 from nbody.gravity import angular_momentum, momentum
 from nbody.history_buffer import HistoryBuffer
 from nbody.particle import ParticleTorch
+from nbody.states import States
 from nbody.stepper import Stepper
-from nbody.trajectory import States
 from nbody.vectors import at_least_1d, lengths
 
 DEFAULT_STEPS = 10_000

@@ -18,6 +18,7 @@ from nbody.initial_conditions import initial_particle
 from nbody.model import build_model
 from nbody.model_adapter import ModelAdapter, NormScales
 from nbody.particle import ParticleTorch
+from nbody.renewal import renewed
 
 FINAL_LR_FRACTION = 0.01  # of lr, where the cosine schedule ends
 
@@ -86,11 +87,16 @@ class TrainingRun:
             swing = 0.5 * (1 + math.cos(math.pi * self.next_epoch / config.epochs))
             for group in self.optimizer.param_groups:
                 group["lr"] = config.lr * (FINAL_LR_FRACTION + (1 - FINAL_LR_FRACTION) * swing)
+        if config.lifetime is not None and self.next_epoch > 0:
+            return renewed(self.particle, self._fresh(), config.lifetime)
         if config.resample_each_epoch:
-            return initial_particle(
-                config, seed=self.seed, epoch=self.next_epoch, data_folder=self.data_folder
-            )
+            return self._fresh()
         return self.initial if config.reset_particle_each_epoch else self.particle
+
+    def _fresh(self) -> ParticleTorch:
+        return initial_particle(
+            self.config, seed=self.seed, epoch=self.next_epoch, data_folder=self.data_folder
+        )
 
     def end_epoch(self, final_particle: ParticleTorch) -> None:
         """Note that the epoch is done and where its orbits ended."""

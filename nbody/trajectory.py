@@ -14,64 +14,10 @@ from typing import overload
 import torch
 from torch import Tensor
 
-from nbody.external_field import PointMassTidalField
-from nbody.gravity import kinetic_energy, pairwise
 from nbody.history_buffer import HistoryBuffer
-from nbody.kick_drift_kick import Step, kick_drift_kick
 from nbody.model_adapter import ModelAdapter
 from nbody.particle import ParticleTorch
-
-
-@dataclass(frozen=True)
-class States:
-    """Systems ready to be stepped: state, force and energy. The leading axis is B or T."""
-
-    position: Tensor  # (T, N, D)
-    velocity: Tensor  # (T, N, D)
-    mass: Tensor  # (T, N)
-    acceleration: Tensor  # (T, N, D)
-    energy: Tensor  # (T,)
-    softening: float
-    field: PointMassTidalField | None
-
-    @classmethod
-    def of(cls, particle: ParticleTorch) -> "States":
-        """The states of a particle; a single system becomes a batch of one."""
-        batch = particle.batched()
-        position, velocity = batch.position.detach(), batch.velocity.detach()
-        mass, softening, field = batch.mass.detach(), batch.softening, batch.external_field
-        acceleration, potential = pairwise(position, mass, softening, field)
-        energy = kinetic_energy(velocity, mass, field) + potential
-        return States(position, velocity, mass, acceleration, energy, softening, field)
-
-    def __len__(self) -> int:
-        return len(self.energy)
-
-    def step(self, dt: Tensor, n_steps: int = 1) -> Step:
-        """One prediction's worth of KDK steps with dt (T,), or (..., T)."""
-        return kick_drift_kick(
-            self.position,
-            self.velocity,
-            self.mass,
-            self.acceleration,
-            self.energy,
-            dt,
-            softening=self.softening,
-            field=self.field,
-            n_steps=n_steps,
-        )
-
-    def take(self, index: Tensor) -> "States":
-        """The systems that an index or a mask picks."""
-        return States(
-            self.position[index],
-            self.velocity[index],
-            self.mass[index],
-            self.acceleration[index],
-            self.energy[index],
-            self.softening,
-            self.field,
-        )
+from nbody.states import States, concatenate_states
 
 
 @dataclass(frozen=True)
@@ -150,23 +96,9 @@ def concatenate(parts: Sequence[Trajectory]) -> Trajectory:
     """One trajectory of several, in order. All must share softening and external field."""
     if not parts:
         raise ValueError("a trajectory needs at least one sample")
-    first = parts[0].states
-    if any((p.states.softening, p.states.field) != (first.softening, first.field) for p in parts):
-        raise ValueError("samples of one trajectory share one softening and one external field")
 
     def joined(name: str) -> Tensor:
         return torch.cat([getattr(part, name) for part in parts])
 
-    def joined_states(name: str) -> Tensor:
-        return torch.cat([getattr(part.states, name) for part in parts])
-
-    states = States(
-        joined_states("position"),
-        joined_states("velocity"),
-        joined_states("mass"),
-        joined_states("acceleration"),
-        joined_states("energy"),
-        first.softening,
-        first.field,
-    )
+    states = concatenate_states([part.states for part in parts])
     return Trajectory(states, joined("features"), joined("dt"), joined("time"), joined("last_dt"))

@@ -39,8 +39,8 @@ def estimate(config: Config) -> Estimate:
         parameters += config.fourier_dim // 2 * inputs
     number = 8 if config.dtype == "float64" else 4
     particles = config.num_particles
-    samples = config.num_systems * config.steps_per_epoch
-    batch = max(min(config.replay_batch_size, samples), config.num_systems)
+    samples = config.systems * config.steps_per_epoch
+    batch = max(min(config.replay_batch_size, samples), config.systems)
     sample = 3 * particles * config.dim + particles + inputs + 8
     activations = 3 * batch * sum(widths)
     pairs = (

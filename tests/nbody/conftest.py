@@ -3,9 +3,10 @@
 from jaxtyping import install_import_hook
 
 CHECKED = (
-    "checkpoint evaluation external_field features generalization_training gravity "
-    "history_buffer initial_conditions kick_drift_kick losses model model_adapter oracle particle "
-    "sample_loss simulation stepper training_run trajectory trajectory_collection unified_training "
+    "blocked_gravity checkpoint collection collection_record edges error_crossing error_series "
+    "evaluation external_field features force_series generalization_training gravity "
+    "few_body history_buffer initial_conditions kepler kick_drift_kick losses model model_adapter oracle named_systems particle "
+    "sample_loss simulation states stepper training_run trajectory trajectory_collection unified_training "
     "vectors"
 )
 

@@ -114,7 +114,9 @@ def test_any_module_from_features_to_steps_is_a_model() -> None:
 def test_the_log_head_scales_the_step_with_the_power_three_halves(
     scale: float, history_len: int
 ) -> None:
-    config = Config(hidden_dims=[16, 16], num_orbits=6, history_len=history_len, softening=0.0)
+    config = Config(
+        feature_type="dimensionless", hidden_dims=[16, 16], num_orbits=6, history_len=history_len
+    )
     particle = initial_particle(config, seed=1)
     steps = []
     for factor in (1.0, scale):

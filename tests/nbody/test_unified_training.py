@@ -459,6 +459,7 @@ class MemoryMeter(Log):
 def test_memory_stays_flat_over_two_thousand_epochs() -> None:
     config = config_of(
         epochs=2000,
+        feature_type="dimensionless",  # quick under tracemalloc
         num_orbits=1,
         steps_per_epoch=3,
         history_len=1,

@@ -1,0 +1,106 @@
+"""Systems ready to be stepped: state, force and energy, as stacked tensors.
+
+Legend: T systems (or samples of a trajectory), N particles, D dimensions.
+"""
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nbody.external_field import PointMassTidalField
+from nbody.gravity import kinetic_energy, pairwise
+from nbody.kick_drift_kick import Step, kick_drift_kick
+from nbody.particle import ParticleTorch
+
+
+@dataclass(frozen=True)
+class States:
+    """T systems with their forces and energies."""
+
+    position: Tensor  # (T, N, D)
+    velocity: Tensor  # (T, N, D)
+    mass: Tensor  # (T, N)
+    acceleration: Tensor  # (T, N, D)
+    energy: Tensor  # (T,)
+    softening: float
+    field: PointMassTidalField | None
+    threshold: Tensor | None = None  # (T,) of the gate, where systems have their own
+
+    @classmethod
+    def of(cls, particle: ParticleTorch) -> "States":
+        """The states of a particle; a single system becomes a batch of one."""
+        batch = particle.batched()
+        position, velocity = batch.position.detach(), batch.velocity.detach()
+        mass, softening, field = batch.mass.detach(), batch.softening, batch.external_field
+        acceleration, potential = pairwise(position, mass, softening, field)
+        energy = kinetic_energy(velocity, mass, field) + potential
+        threshold = batch.energy_threshold
+        return cls(position, velocity, mass, acceleration, energy, softening, field, threshold)
+
+    def __len__(self) -> int:
+        return len(self.energy)
+
+    def step(self, dt: Tensor, n_steps: int = 1) -> Step:
+        """One prediction's worth of KDK steps with dt (T,), or (..., T)."""
+        return kick_drift_kick(
+            self.position,
+            self.velocity,
+            self.mass,
+            self.acceleration,
+            self.energy,
+            dt,
+            softening=self.softening,
+            field=self.field,
+            n_steps=n_steps,
+        )
+
+    def after(self, step: Step) -> "States":
+        """The states at the end of a step."""
+        return replace(
+            self,
+            position=step.position,
+            velocity=step.velocity,
+            acceleration=step.acceleration,
+            energy=step.energy,
+        )
+
+    def take(self, index: Tensor) -> "States":
+        """The systems that an index or a mask picks."""
+        rows = index.nonzero().squeeze(1) if index.dtype == torch.bool else index
+        return self._map(lambda tensor: tensor.index_select(0, rows))
+
+    def replaced(self, index: Tensor, other: "States") -> "States":
+        """These states with those at an index (A,) replaced by `other`, A states."""
+        tensors = {
+            name: getattr(self, name).index_copy(0, index, getattr(other, name))
+            for name in ("position", "velocity", "acceleration", "energy")
+        }
+        return replace(self, **tensors)
+
+    def particle(self) -> ParticleTorch:
+        """The states as a batch of particles."""
+        particle = ParticleTorch(self.mass, self.position, self.velocity, softening=self.softening)
+        particle.acceleration, particle.external_field = self.acceleration, self.field
+        particle.energy_threshold = self.threshold
+        return particle
+
+    def _map(self, change: Any) -> "States":
+        tensors = {
+            field.name: change(value)
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return replace(self, **tensors)
+
+
+def concatenate_states(parts: list[States]) -> States:
+    """The systems of several batches, in order. All share one softening and one external field."""
+    first = parts[0]
+    if any((p.softening, p.field) != (first.softening, first.field) for p in parts):
+        raise ValueError("states of one batch share one softening and one external field")
+    names = [
+        field.name for field in fields(States) if isinstance(getattr(first, field.name), Tensor)
+    ]
+    return replace(first, **{n: torch.cat([getattr(part, n) for part in parts]) for n in names})
