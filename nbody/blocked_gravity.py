@@ -1,4 +1,4 @@
-"""The pairwise pass for many particles: blocks of rows of the N × N matrix, small enough for a cache.
+"""The pairwise pass for many particles: blocks of rows of the N × N matrix that fit in a cache.
 
 Forward and backward hold one block at a time, so that memory grows as N. Each block works on planes
 (rows, N), one for each dimension, in place.
@@ -26,8 +26,10 @@ def blocked_pairwise(position: Tensor, mass: Tensor, softening: float) -> tuple[
     """
     shape = position.shape
     systems = position.reshape(-1, *shape[-2:]), mass.reshape(-1, shape[-2])
-    parts = [_BlockedPairs.apply(x, m, softening) for x, m in zip(*systems, strict=True)]
-    results = cast(list[tuple[Tensor, Tensor]], parts)
+    results = [
+        cast(tuple[Tensor, Tensor], _BlockedPairs.apply(x, m, softening))
+        for x, m in zip(*systems, strict=True)
+    ]
     acceleration = torch.stack([result[0] for result in results]).reshape(shape)
     potential = torch.stack([result[1] for result in results]).reshape(shape[:-2])
     return acceleration, potential
@@ -60,7 +62,7 @@ class _BlockedPairs(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, by_acceleration: Tensor, by_potential: Tensor
     ) -> tuple[Tensor, Tensor, None]:
         position, mass = cast(tuple[Tensor, Tensor], ctx.saved_tensors)
@@ -76,7 +78,7 @@ class _BlockedPairs(torch.autograd.Function):
                 pull.addcmul_(along, bar[rows].unsqueeze(1))
                 push.addcmul_(along, bar)
             by_mass[rows] = -(cube * push).sum(1) - by_potential * (inverse @ mass)
-            # c·s = m_j (ā_i·s) - m_i (ā_j·s)
+            # The stretch along s, from c and from the potential.
             stretch = pull.mul_(mass).sub_(push.mul_(here)).mul_(squared).mul_(-3.0)
             stretch.add_(by_potential * here * mass).mul_(cube)
             cube_mass = cube @ mass  # (R,)

@@ -97,9 +97,10 @@ class Collection:
         return needs.nonzero().squeeze(1)
 
     def _of(self, orbits: Tensor) -> tuple[States, Tensor]:
+        features: Tensor = self.features
         if len(orbits) == len(self.states):
-            return self.states, self.features
-        return self.states.take(orbits), self.features.index_select(0, orbits)
+            return self.states, features
+        return self.states.take(orbits), features[orbits]
 
     def _accept(
         self, orbits: Tensor, states: States, features: Tensor, dt: Tensor, step: Step

@@ -198,9 +198,9 @@ class LossSection(BaseModel):
 class FeatureSection(BaseModel):
     feature_type: FeatureType = Field(
         default="error_series",
-        description="What of the state the network sees: basic, rich and delta_mag of AITimeStepper; "
-        "dimensionless shape of the closest encounter; error_series, the same and how the energy "
-        "error of the step grows with dt.",
+        description="What of the state the network sees: basic, rich and delta_mag of "
+        "AITimeStepper; dimensionless shape of the closest encounter; error_series, the same and "
+        "how the energy error of the step grows with dt.",
     )
     history_len: int = Field(
         default=0, ge=0, le=64, description="Past states given to the network."
@@ -260,14 +260,15 @@ class InitialConditionSection(BaseModel):
         default=1,
         ge=1,
         le=2**20,
-        description="Systems of a random population, stepped as one batch (for `kepler_ensemble` it "
-        "is num_orbits).",
+        description="Systems of a random population, stepped as one batch (for `kepler_ensemble` "
+        "it is num_orbits).",
     )
     dim: Literal[2, 3] = Field(default=2, description="Spatial dimensions.")
     mass: Positive = Field(
         default=1.0,
-        description="Mass of each particle of `kepler`, `kepler_ensemble`, `random`, `random_bound`, "
-        "`hierarchical_triple` and `lagrange_triangle`; the other systems have masses of their own.",
+        description="Mass of each particle of `kepler`, `kepler_ensemble`, `random`, "
+        "`random_bound`, `hierarchical_triple` and `lagrange_triangle`; the other systems have "
+        "masses of their own.",
     )
     mass_ratio_min: float = Field(
         default=1.0,
@@ -349,6 +350,11 @@ class SimulationSection(BaseModel):
     )
     dt: Positive | None = Field(default=None, description="Time step of `fixed`.")
     eta: Positive = Field(default=0.1, description="`analytic` steps eta times the free-fall time.")
+    dt_scale: Positive = Field(
+        default=1.0,
+        description="Factor on the trained stepper's dt in a simulation: its calibration factor, "
+        "or less for a more accurate run.",
+    )
     steps: int | None = Field(
         default=None, ge=1, le=10**9, description="Most steps of a simulation."
     )

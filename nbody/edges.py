@@ -52,14 +52,15 @@ class Edges:
         return first.flatten(-2), second.flatten(-2)
 
     def squared(self, separation: Tensor, softening: float, floor: float) -> Tensor:
-        """r² + ε² (..., E) of separations (..., E, D), at least `floor`, and not small where i = j."""
+        """r² + ε² (..., E) of separations (..., E, D), >= `floor`, and not small where i = j."""
         squared = (separation.square().sum(-1) + softening**2).clamp_min(floor)
         return squared if self.loops is None else squared + self.loops
 
     def pull(self, vectors: Tensor, mass: Tensor) -> Tensor:
         """Σ_j m_j f_ij (..., N, D) of edge vectors f_ij = -f_ji (..., E, D)."""
         if not self.listed:
-            square = vectors.unflatten(-2, (self.particles, self.particles))
+            sides = (self.particles, self.particles)
+            square = vectors.reshape(*vectors.shape[:-2], *sides, vectors.shape[-1])
             return torch.einsum("...j,...ijd->...id", mass, square)
         first, second = self.ends(mass)
         total = vectors.new_zeros(*vectors.shape[:-2], self.particles, vectors.shape[-1])

@@ -9,26 +9,30 @@ half of the systems and reported on the other.
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from nbody.config import Config
+from nbody.config import DRAWN, Config
 from nbody.features import free_fall_time
+from nbody.few_body import log_uniform
 from nbody.history_buffer import HistoryBuffer
 from nbody.initial_conditions import initial_particle
 from nbody.kepler import kepler_orbits
+from nbody.model_adapter import gate_threshold
 from nbody.oracle import first_crossing
-from nbody.particle import ParticleTorch, stack_particles
-from nbody.states import States
+from nbody.particle import ParticleTorch
+from nbody.renewal import crossing_time
+from nbody.states import States, concatenate_states
 from nbody.stepper import Stepper
 
 TARGET_VIOLATION = 1e-3
 STATES_PER_SYSTEM = 128
 HELD_OUT_SEED = 0x5EED_0FF0  # xor-ed into the seed: never the seed of a training draw
-SAMPLING_ETA = 0.02  # of the free-fall time, to walk along systems without a closed form
+SAMPLING_ETA = 0.05  # of the free-fall time, to walk along systems without a closed form
 MAX_WALK_STEPS = 200_000
 BISECTIONS = 40
 ROUND_OFF = 1e-6  # of an energy error near the threshold, in dt
@@ -52,12 +56,16 @@ class Score:
 class HeldOut:
     """States along held-out systems, and the oracle's step at each."""
 
-    states: States  # (B·K, ...)
+    states: States  # (B·K, ...), with thresholds
     system: Tensor  # (B·K,) index of the system that each state belongs to
     weight: Tensor  # (B·K,) time that each state stands for
     dt_star: Tensor  # (B·K,)
-    threshold: float
     n_steps: int
+
+    @property
+    def threshold(self) -> Tensor:
+        """The gate's threshold (B·K,) of each state."""
+        return cast(Tensor, self.states.threshold)
 
     def take(self, index: Tensor) -> "HeldOut":
         """The states that a mask picks."""
@@ -66,7 +74,6 @@ class HeldOut:
             self.system[index],
             self.weight[index],
             self.dt_star[index],
-            self.threshold,
             self.n_steps,
         )
 
@@ -102,7 +109,7 @@ def evaluate(
     held_out = held_out_states(config, seed=seed, systems=systems, data_folder=data_folder)
 
     def network(part: HeldOut) -> Tensor:
-        return _predict(stepper, part)
+        return predicted_steps(stepper, part)
 
     def free_fall(part: HeldOut) -> Tensor:
         states = part.states
@@ -170,8 +177,10 @@ def held_out_states(
     else:
         particle, weight, system = _walked_states(config, seed, systems, data_folder)
     states = States.of(particle)
-    dt_star = first_crossing(states, config.energy_threshold, config.n_steps)
-    return HeldOut(states, system, weight, dt_star, config.energy_threshold, config.n_steps)
+    threshold = torch.as_tensor(gate_threshold(states, config)).to(weight).expand(len(weight))
+    states = replace(states, threshold=threshold)
+    dt_star = first_crossing(states, threshold, config.n_steps)
+    return HeldOut(states, system, weight, dt_star, config.n_steps)
 
 
 def _kepler_states(config: Config, seed: int, systems: int) -> tuple[ParticleTorch, Tensor]:
@@ -190,16 +199,18 @@ def _kepler_states(config: Config, seed: int, systems: int) -> tuple[ParticleTor
     place = torch.arange(STATES_PER_SYSTEM, dtype=torch.float64) + draw[2].unsqueeze(1)
     anomaly = 2 * math.pi / STATES_PER_SYSTEM * place  # E, (B, K)
     e = eccentricity.unsqueeze(1)
-    share = (1 - e * anomaly.cos()) / STATES_PER_SYSTEM  # of the period, (B, K)
+    share_of_period = (1 - e * anomaly.cos()) / STATES_PER_SYSTEM  # (B, K)
 
     def each(values: Tensor) -> Tensor:
         return values.repeat_interleave(STATES_PER_SYSTEM)
 
+    mass = log_uniform(config.mass_ratio_min, systems, generator=generator)
+    ratio = torch.stack((torch.ones_like(mass), mass), dim=1)  # (B, 2)
     bare = kepler_orbits(
         each(eccentricity),
         each(semi_major),
         (anomaly - e * anomaly.sin()).flatten(),  # mean anomaly
-        config.mass,
+        config.mass * ratio.repeat_interleave(STATES_PER_SYSTEM, dim=0),
         config.dim,
         each(2 * math.pi * draw[3]),
     )
@@ -211,70 +222,60 @@ def _kepler_states(config: Config, seed: int, systems: int) -> tuple[ParticleTor
         softening=like.softening,
     )
     particle.external_field = like.external_field
-    period = torch.ones_like(share) if bare.period is None else bare.period.reshape(share.shape)
-    return particle, (period * share).flatten().to(like.position)
+    if config.energy_threshold_max is not None:
+        range_ = config.energy_threshold_max / config.energy_threshold
+        share = torch.rand(systems, generator=generator, dtype=torch.float64)
+        particle.energy_threshold = each(config.energy_threshold * range_**share).to(like.position)
+    period = torch.ones_like(share_of_period) if bare.period is None else bare.period
+    weight = period.reshape(share_of_period.shape) * share_of_period
+    return particle, weight.flatten().to(like.position)
 
 
 def _walked_states(
     config: Config, seed: int, systems: int, data_folder: Path | None
 ) -> tuple[ParticleTorch, Tensor, Tensor]:
-    """Walk along each system with small steps and keep K states at equal time intervals."""
-    drawn = config.initial_conditions in {"random", "plummer"}
-    first = [
-        initial_particle(config, seed=seed, epoch=system, data_folder=data_folder)
-        for system in range(systems if drawn else 1)
-    ]
-    walker = stack_particles(first)
+    """Walk along each system with small steps and keep K states at equal time intervals.
+
+    The walk covers one period where it is known, else one crossing time or the systems' lifetime.
+    """
+    drawn = config.initial_conditions in DRAWN
+    population = config.model_copy(update={"num_systems": systems}) if drawn else config
+    walker = initial_particle(population, seed=seed, data_folder=data_folder).batched()
     states = States.of(walker)
-    total_mass, energy = walker.mass.sum(-1), states.energy
-    crossing = total_mass**2.5 / (2 * energy.abs()) ** 1.5  # of a virialized system, (B,)
-    span = crossing if walker.period is None else walker.period
-    kept: list[States] = []
-    clock, due = torch.zeros_like(span), torch.zeros_like(span)
+    crossings = config.lifetime or 1.0
+    span = crossings * crossing_time(walker) if walker.period is None else walker.period
     interval = span / STATES_PER_SYSTEM
+    clock, due = torch.zeros_like(span), torch.zeros_like(span)
     count = torch.zeros(len(states), dtype=torch.long, device=span.device)
+    kept: list[States] = []
     owner: list[Tensor] = []
+    walking = torch.arange(len(states), device=span.device)
     for _ in range(MAX_WALK_STEPS):
-        ready = (clock >= due) & (count < STATES_PER_SYSTEM)
-        if ready.any():
+        ready = walking[clock[walking] >= due[walking]]
+        if len(ready):
             kept.append(states.take(ready))
-            owner.append(ready.nonzero().squeeze(1))
-            due, count = torch.where(ready, due + interval, due), count + ready
-        if bool((count == STATES_PER_SYSTEM).all()):
+            owner.append(ready)
+            due[ready] += interval[ready]
+            count[ready] += 1
+            walking = walking[count[walking] < STATES_PER_SYSTEM]
+        if not len(walking):
             break
-        dt = SAMPLING_ETA * free_fall_time(states.position, states.mass, states.softening)
-        dt = torch.minimum(dt, (due - clock).clamp_min(0) + 1e-12 * span)
-        step = states.step(dt)
-        clock = clock + dt
-        states = States(
-            step.position,
-            step.velocity,
-            states.mass,
-            step.acceleration,
-            step.energy,
-            states.softening,
-            states.field,
-        )
+        here = states.take(walking)
+        dt = SAMPLING_ETA * free_fall_time(here.position, here.mass, here.softening)
+        late = (due - clock)[walking].clamp_min(0) + 1e-12 * span[walking]
+        dt = torch.minimum(dt, late)
+        clock[walking] += dt
+        states = states.replaced(walking, here.after(here.step(dt)))
     owners = torch.cat(owner)
     order = owners.argsort(stable=True)
-
-    def joined(name: str) -> Tensor:
-        return torch.cat([getattr(part, name) for part in kept])[order]
-
-    particle = ParticleTorch(
-        joined("mass"), joined("position"), joined("velocity"), softening=walker.softening
-    )
-    particle.external_field = walker.external_field
+    particle = concatenate_states(kept).take(order).particle()
     return particle, interval[owners[order]], owners[order]
 
 
-def _predict(stepper: Stepper, part: HeldOut) -> Tensor:
+def predicted_steps(stepper: Stepper, part: HeldOut) -> Tensor:
     """The stepper's dt; one that uses history sees the past that oracle steps would have left."""
     states = part.states
-    particle = ParticleTorch(
-        states.mass, states.position, states.velocity, softening=states.softening
-    )
-    particle.external_field = states.field
+    particle = states.particle()
     if not stepper.adapter.history_enabled:
         return stepper.of_particle(particle)
     history = HistoryBuffer(stepper.config.history_len, stepper.config.feature_type)

@@ -132,18 +132,15 @@ def dimensionless_features(
     return _shape_features(geometry(position, velocity, softening), velocity, mass, softening)
 
 
-def error_series_features(
-    states: States, threshold: Tensor | float, velocity_sign: float = 1.0
-) -> Tensor:
+def error_series_features(states: States, threshold: Tensor | float) -> Tensor:
     """Features of the step's own error series, (..., 24), invariant as those above; the last is
     ln of the step at which the series crosses the threshold.
 
     Args:
         states: leading axes of any shape.
         threshold: of the relative energy error, one number or (...,).
-        velocity_sign: -1 for the same states with time reversed.
     """
-    velocity = velocity_sign * states.velocity
+    velocity = states.velocity
     pairs = geometry(states.position, velocity, states.softening)
     shape = _shape_features(pairs, velocity, states.mass, states.softening)
     log_unit = shape[..., -1]

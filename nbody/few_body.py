@@ -1,9 +1,10 @@
-"""Populations of few bodies without a closed form: random bound systems, triples, near-periodic ones.
+"""Populations of few bodies without a closed form: random bound ones, triples, near-periodic ones.
 
 G = 1. Legend: B systems, N particles, D dimensions.
 """
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -87,7 +88,7 @@ def hierarchical_triples(
 def near_figure_eight(
     systems: int, dim: int, perturbation: float, generator: torch.Generator
 ) -> ParticleTorch:
-    """Figure-eights (B, 3, D) whose coordinates are off by Gaussian noise, relative to their rms."""
+    """Figure-eights (B, 3, D) with Gaussian noise on their coordinates, relative to their rms."""
     eight = stack_particles([figure_eight()] * systems)
     shape = (2, systems, 3, dim)
     noise = perturbation * torch.randn(shape, generator=generator, dtype=torch.float64)
@@ -100,11 +101,11 @@ def near_figure_eight(
 
 
 def _rotations(systems: int, dim: int, generator: torch.Generator) -> Tensor:
-    """Uniform rotations (B, D, D); none in the plane, where the argument of pericentre is random."""
+    """Uniform rotations (B, D, D); none in a plane, where the argument of pericentre is random."""
     if dim == 2:
         return torch.eye(2, dtype=torch.float64).expand(systems, 2, 2)
     normal = torch.randn(systems, 3, 3, generator=generator, dtype=torch.float64)
-    q, r = torch.linalg.qr(normal)
+    q, r = cast(tuple[Tensor, Tensor], torch.linalg.qr(normal))
     return q * r.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)
 
 

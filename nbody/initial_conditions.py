@@ -54,7 +54,7 @@ def draw_population(config: Config, generator: torch.Generator) -> ParticleTorch
 
     Populations that can only be a batch give (B, N, D); others one system (N, D) where B is 1.
     """
-    kind, systems, number = config.initial_conditions, config.systems, config.num_particles
+    kind, systems, number = config.initial_conditions, config.num_systems, config.num_particles
     if kind == "kepler_ensemble":
         return kepler_ensemble(config, generator)
     if kind == "random":

@@ -21,6 +21,7 @@ from nbody.states import States
 from nbody.vectors import at_least_2d
 
 DT_FLOOR = 1e-12  # a step is never zero
+Threshold = Tensor | float
 
 
 @dataclass(frozen=True)
@@ -140,8 +141,8 @@ class ModelAdapter:
         return features / divisor.repeat(features.shape[-1] // len(divisor))
 
 
-def gate_threshold(states: States, config: Config) -> Tensor | float:
-    """The relative energy error that each state's step must stay under: its own, or the config's."""
+def gate_threshold(states: States, config: Config) -> Threshold:
+    """The relative energy error that a step must stay under: the state's own, or the config's."""
     return config.energy_threshold if states.threshold is None else states.threshold
 
 

@@ -19,6 +19,7 @@ from nbody.history_buffer import HistoryBuffer
 from nbody.particle import ParticleTorch
 from nbody.states import States
 from nbody.stepper import Stepper
+from nbody.time_symmetry import symmetric_step, time_even_step
 from nbody.vectors import at_least_1d, lengths
 
 DEFAULT_STEPS = 10_000
@@ -111,16 +112,6 @@ def simulate(config: Config, particle: ParticleTorch, stepper: Stepper | None = 
     return _measured(recorded, steps, forces + len(steps))
 
 
-def symmetric_step(rule: Tensor, previous: Tensor) -> Tensor:
-    """The step with 1/dt_n + 1/dt_{n-1} = 2/h, h the rule's step (Holder, Leimkuhler & Reich 2001).
-
-    With a rule that is even in time the map is reversible, so that energy errors do not pile up.
-    Steps stay within a factor 2 of the rule.
-    """
-    step = 1 / (2 / rule - 1 / previous)
-    return torch.where(step > 0, step, 2 * rule).clamp(0.5 * rule, 2 * rule)
-
-
 def _gated(states: States, dt: Tensor, threshold: float) -> tuple[Tensor, int]:
     """Halve steps until each passes the gate; also the force evaluations of rejected steps."""
     shape, dt = dt.shape, at_least_1d(dt)
@@ -148,10 +139,20 @@ def _rule(config: Config, stepper: Stepper | None) -> tuple[StepRule, HistoryBuf
         raise ValueError(f"integrator_mode {mode!r} needs a trained stepper")
     if mode == "history" and not stepper.adapter.history_enabled:
         raise ValueError("integrator_mode 'history' needs a stepper trained with history")
+    scale = config.dt_scale
     if not stepper.adapter.history_enabled:
-        return stepper.of_particle, None
+        if mode == "reversible":
+            return (lambda state: scale * _time_even(stepper, state)), None
+        return (lambda state: scale * stepper.of_particle(state)), None
+    if mode == "reversible":
+        raise ValueError("integrator_mode 'reversible' needs a stepper trained without history")
     history = HistoryBuffer(stepper.config.history_len, stepper.config.feature_type)
-    return (lambda state: stepper.of_particle(state, history)), history
+    return (lambda state: scale * stepper.of_particle(state, history)), history
+
+
+def _time_even(stepper: Stepper, state: ParticleTorch) -> Tensor:
+    dt = time_even_step(stepper, States.of(state))
+    return dt if state.is_batch else dt.squeeze(0)
 
 
 def _duration(config: Config, state: ParticleTorch) -> Tensor | None:
@@ -172,15 +173,7 @@ def _is_over(state: ParticleTorch, duration: Tensor | None) -> bool:
 def _advance(state: ParticleTorch, states: States, dt: Tensor) -> States:
     """Move `state` by one KDK step; the force at its end serves the next step."""
     step = states.step(dt)
-    after = States(
-        step.position,
-        step.velocity,
-        states.mass,
-        step.acceleration,
-        step.energy,
-        states.softening,
-        states.field,
-    )
+    after = states.after(step)
     shape = state.position.shape
     state.position = step.position.reshape(shape)
     state.velocity = step.velocity.reshape(shape)

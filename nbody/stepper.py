@@ -15,9 +15,9 @@ from nbody.external_field import field_from_config
 from nbody.history_buffer import HistoryBuffer
 from nbody.input_width import input_width
 from nbody.model import FullyConnectedNN, LogTimeStepNN
-from nbody.model_adapter import ModelAdapter, gate_dt
+from nbody.model_adapter import ModelAdapter, Threshold, gate_dt, gate_threshold
 from nbody.particle import ParticleTorch
-from nbody.vectors import at_least_2d
+from nbody.states import States
 
 
 class Stepper:
@@ -39,6 +39,7 @@ class Stepper:
         velocity: Tensor | np.ndarray,
         mass: Tensor | np.ndarray | float,
         history: HistoryBuffer | None = None,
+        energy_threshold: Tensor | float | None = None,
     ) -> Tensor:
         """The step (...,) of states (..., N, D) with masses (..., N), (N,) or one for all.
 
@@ -46,6 +47,7 @@ class Stepper:
 
         Args:
             history: past states; without it a network trained with history sees none.
+            energy_threshold: of the gate, one number or (...,); the config's where none is given.
         """
         device, dtype = self.adapter.device, self.adapter.dtype
         position = torch.as_tensor(position, device=device, dtype=dtype)
@@ -58,6 +60,9 @@ class Stepper:
             velocity.reshape(-1, *shape[-2:]),
             softening=self.config.softening,
         )
+        if energy_threshold is not None:
+            threshold = torch.as_tensor(energy_threshold, device=device, dtype=dtype)
+            state.energy_threshold = threshold.expand(shape[:-2]).reshape(-1)
         return self.of_particle(state, history).reshape(shape[:-2])
 
     @torch.no_grad()
@@ -67,12 +72,26 @@ class Stepper:
             history = HistoryBuffer(self.config.history_len, self.config.feature_type)
         if state.external_field is None:
             state.external_field = field_from_config(self.config)
-        features = self.adapter.build_feature_tensor(state, history_buffer=history)
-        dt = gate_dt(self.model, at_least_2d(features))
         batch = state.batched()
-        finite = batch.position.isfinite() & batch.velocity.isfinite()
-        dt = dt.masked_fill(~finite.all(-1).all(-1), torch.nan)
+        dt = self.of_states(States.of(batch), batch.dt, history)
         return dt if state.is_batch else dt.squeeze(0)
+
+    @torch.no_grad()
+    def of_states(
+        self,
+        states: States,
+        last_dt: Tensor | float = 0.0,
+        history: HistoryBuffer | None = None,
+    ) -> Tensor:
+        """The step (T,) of states whose forces are known; NaN for a state that is not finite."""
+        led = torch.as_tensor(last_dt).to(states.energy)
+        dt = gate_dt(self.model, self.adapter.features_of(states, led, history))
+        finite = states.position.isfinite() & states.velocity.isfinite()
+        return dt.masked_fill(~finite.all(-1).all(-1), torch.nan)
+
+    def threshold_of(self, states: States) -> Threshold:
+        """The relative energy error that the steps of these states are for."""
+        return gate_threshold(states, self.config)
 
 
 def load_stepper(path: str | Path, device: str | torch.device = "cpu") -> Stepper:

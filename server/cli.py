@@ -152,7 +152,16 @@ def serve(
 )
 def work(context: typer.Context) -> None:
     """Run a worker; all options are those of `python -m worker`."""
-    os.execv(sys.executable, [sys.executable, "-P", "-m", "worker", *context.args])
+    _become("worker", context.args)
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def evaluate(context: typer.Context) -> None:
+    """Score a checkpoint file beside every criterion in use; `orrery evaluate --help` says how."""
+    _become("nbody.report", context.args)
 
 
 @app.command()
@@ -308,6 +317,11 @@ def checkpoints(
 
 def _settings(**given: Any) -> ServerSettings:
     return ServerSettings(**{key: value for key, value in given.items() if value is not None})
+
+
+def _become(module: str, arguments: list[str]) -> NoReturn:
+    """Go on as `python -m module`: what needs torch runs in a process that has it."""
+    os.execv(sys.executable, [sys.executable, "-P", "-m", module, *arguments])
 
 
 def _demo(service: LocalService, settings: ServerSettings) -> int:

@@ -3,11 +3,11 @@
 from jaxtyping import install_import_hook
 
 CHECKED = (
-    "blocked_gravity checkpoint collection collection_record edges error_crossing error_series "
-    "evaluation external_field features force_series generalization_training gravity "
-    "few_body history_buffer initial_conditions kepler kick_drift_kick losses model model_adapter oracle named_systems particle "
-    "sample_loss simulation states stepper training_run trajectory trajectory_collection unified_training "
-    "vectors"
+    "blocked_gravity checkpoint collection collection_record criteria edges error_crossing "
+    "error_series evaluation external_field features few_body force_series generalization_training "
+    "gravity history_buffer initial_conditions kepler kick_drift_kick losses model model_adapter "
+    "named_systems oracle particle plummer renewal sample_loss simulation states stepper "
+    "training_run trajectory trajectory_collection unified_training vectors"
 )
 
 install_import_hook([f"nbody.{name}" for name in CHECKED.split()], "beartype.beartype")

@@ -17,6 +17,7 @@ POPULATION = Config(
     initial_conditions="kepler_ensemble",
     e_min=0.6,
     e_max=0.95,
+    feature_type="dimensionless",
     a_min=0.8,
     a_max=1.2,
     energy_threshold=2e-4,

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from nbody.config import Config
 from nbody.gravity import angular_momentum, energies, kinetic_energy, pairwise
-from nbody.initial_conditions import eccentric_anomaly, initial_particle, plummer_sphere
+from nbody.initial_conditions import initial_particle
+from nbody.kepler import eccentric_anomaly
 from nbody.kick_drift_kick import kick_drift_kick
 from nbody.particle import ParticleTorch
+from nbody.plummer import plummer_spheres
 
 POPULATIONS = [
     Config(initial_conditions="kepler_ensemble", num_orbits=5),
@@ -187,7 +189,7 @@ def test_a_plummer_sphere_has_henon_units_exactly(number: int) -> None:
 
 
 def test_a_plummer_sphere_has_the_mass_profile_and_isotropy_of_plummers_law() -> None:
-    particle = plummer_sphere(3000, torch.Generator().manual_seed(2))
+    particle = plummer_spheres(1, 3000, torch.Generator().manual_seed(2)).select(0)
     scale = 3 * math.pi / 16
     radius = particle.position.norm(dim=-1)
     for within in (0.5, 1.0, 2.0):

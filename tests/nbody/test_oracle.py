@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nbody.external_field import PointMassTidalField
-from nbody.initial_conditions import kepler_orbits
+from nbody.kepler import kepler_orbits
 from nbody.oracle import first_crossing
 from nbody.particle import ParticleTorch
 from nbody.trajectory import States

@@ -1,0 +1,202 @@
+"""A trained stepper beside every criterion in use, on systems that it was not trained on.
+
+Each criterion's constant is found as the network's calibration factor is: on one half of the
+held-out systems, for the same rate of violations.
+
+Legend: T held-out states, C accuracies of a rule, run side by side as one batch.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nbody.criteria import CRITERIA, Criterion
+from nbody.evaluation import HeldOut, held_out_states, predicted_steps, score
+from nbody.ias15 import ias15_run
+from nbody.kepler import kepler_orbits
+from nbody.long_run import LongRun, long_run
+from nbody.states import States
+from nbody.stepper import Stepper
+from nbody.time_symmetry import time_even_step
+
+BINS = 5  # of eccentricity
+ACCURACIES = 12  # C
+FINEST, COARSEST = 120, 900  # force evaluations per orbit, about, between which rules are run
+REFERENCE_ERROR = 6e-3  # max |ΔE/E| at which rules are compared in one number
+PILOT_ORBITS = 1
+IAS15_TOLERANCES = (1e-3, 1e-6, 1e-9)
+
+
+def compare(
+    stepper: Stepper, *, seed: int = 0, systems: int = 256, data_folder: Path | None = None
+) -> dict[str, Any]:
+    """Scores of the stepper and of every criterion, and of each in bins of eccentricity where the
+    population is of two bodies."""
+    held_out = held_out_states(stepper.config, seed=seed, systems=systems, data_folder=data_folder)
+    rules: dict[str, Callable[[HeldOut], Tensor]] = {
+        "network": lambda part: predicted_steps(stepper, part),
+        **{name: _of_states(criterion) for name, criterion in CRITERIA.items()},
+    }
+    scores = {name: asdict(score(rule, held_out)) for name, rule in rules.items()}
+    found: dict[str, Any] = {
+        "population": stepper.config.summary(),
+        "seed": seed,
+        "systems": systems,
+        "states": len(held_out.dt_star),
+        "scores": scores,
+    }
+    if held_out.states.position.shape[-2] == 2:
+        factors = {name: scores[name]["calibration_factor"] for name in rules}
+        found["by_eccentricity"] = _by_eccentricity(held_out, rules, factors)
+    return found
+
+
+def _of_states(criterion: Criterion) -> Callable[[HeldOut], Tensor]:
+    return lambda part: criterion(part.states)
+
+
+def _by_eccentricity(
+    held_out: HeldOut, rules: dict[str, Callable[[HeldOut], Tensor]], factors: dict[str, float]
+) -> list[dict[str, Any]]:
+    """η and V of each calibrated rule, on the half that it was not calibrated on."""
+    testing = held_out.take(held_out.system % 2 == 1)
+    e = eccentricity(testing.states)
+    edges = torch.linspace(float(e.min()), float(e.max()) + 1e-9, BINS + 1).tolist()
+    rows: list[dict[str, Any]] = []
+    for low, high in pairwise(edges):
+        part = testing.take((e >= low) & (e < high))
+        if not len(part.dt_star):
+            continue
+        steps = {name: factors[name] * rule(part) for name, rule in rules.items()}
+        rows.append(
+            {
+                "from": low,
+                "to": high,
+                "states": len(part.dt_star),
+                "efficiency": {name: part.efficiency(dt) for name, dt in steps.items()},
+                "violation_rate": {name: part.violation_rate(dt) for name, dt in steps.items()},
+            }
+        )
+    return rows
+
+
+def eccentricity(states: States) -> Tensor:
+    """Osculating eccentricity (T,) of states of two bodies."""
+    mass = states.mass.sum(-1)
+    r = states.position[:, 1] - states.position[:, 0]
+    v = states.velocity[:, 1] - states.velocity[:, 0]
+    distance = r.square().sum(-1).sqrt()
+    radial = (r * v).sum(-1)
+    vector = (
+        (v.square().sum(-1) - mass / distance).unsqueeze(-1) * r - radial.unsqueeze(-1) * v
+    ) / mass.unsqueeze(-1)
+    return vector.square().sum(-1).sqrt()
+
+
+def long_runs(
+    stepper: Stepper, *, eccentricity: float = 0.9, orbits: int = 100
+) -> Iterator[dict[str, Any]]:
+    """Force evaluations per orbit against the energy error of a run, one rule after the other.
+
+    Two equal masses start at apocentre. Every rule is run at a dozen accuracies.
+    """
+    threshold = stepper.config.energy_threshold
+    classical = {name: CRITERIA[name] for name in CRITERIA if name != "fixed"}
+    yield _curve("fixed", CRITERIA["fixed"], eccentricity, orbits, threshold)
+    yield _curve("network", stepper.of_states, eccentricity, orbits, threshold)
+    yield _curve(
+        "network, gated", stepper.of_states, eccentricity, orbits, threshold, gate=threshold
+    )
+
+    def even(states: States) -> Tensor:
+        return time_even_step(stepper, states)
+
+    yield _curve("network, reversible", even, eccentricity, orbits, threshold, reversible=True)
+    for name, criterion in classical.items():
+        yield _curve(name, criterion, eccentricity, orbits, threshold)
+        if name not in {"error series, no network"}:
+            rule = f"{name}, reversible"
+            yield _curve(rule, criterion, eccentricity, orbits, threshold, reversible=True)
+    particle = _orbit(eccentricity, 1, threshold).particle().select(0)
+    span = 2 * math.pi / math.sqrt(2.0)
+    points = [ias15_run(particle, orbits * span, tolerance) for tolerance in IAS15_TOLERANCES]
+    yield {
+        "rule": "IAS15",
+        "eccentricity": eccentricity,
+        "orbits": orbits,
+        "forces_per_orbit": [forces / orbits for forces, _ in points],
+        "max_energy_error": [error for _, error in points],
+    }
+
+
+def _orbit(e: float, copies: int, threshold: float) -> States:
+    one = torch.ones(copies, dtype=torch.float64)
+    particle = kepler_orbits(e * one, one, math.pi * one, 1.0, 2)
+    particle.energy_threshold = threshold * one
+    return States.of(particle)
+
+
+def _curve(
+    name: str,
+    rule: Callable[[States], Tensor],
+    e: float,
+    orbits: int,
+    threshold: float,
+    *,
+    reversible: bool = False,
+    gate: float | None = None,
+) -> dict[str, Any]:
+    states = _orbit(e, ACCURACIES, threshold)
+    period = torch.full_like(states.energy, 2 * math.pi / math.sqrt(2.0))
+    # A pilot orbit says what the constant must be for a given number of steps.
+    pilot = long_run(_orbit(e, 1, threshold), rule, PILOT_ORBITS * period[:1])
+    constant = float(pilot.force_evaluations) / PILOT_ORBITS
+    wanted = torch.logspace(
+        math.log10(FINEST), math.log10(COARSEST), ACCURACIES, dtype=torch.float64
+    )
+    factor = torch.ones_like(wanted) if gate is not None else constant / wanted
+    run = long_run(
+        states,
+        lambda here: factor * rule(here),
+        orbits * period,
+        gate=gate,
+        reversible=reversible,
+    )
+    return {
+        "rule": name,
+        "eccentricity": e,
+        "orbits": orbits,
+        **_points(run, orbits, unique=gate is not None),
+    }
+
+
+def _points(run: LongRun, orbits: int, *, unique: bool) -> dict[str, Any]:
+    count = 1 if unique else None
+    forces = (run.force_evaluations / orbits).tolist()[:count]
+    errors = run.max_energy_error.tolist()[:count]
+    return {
+        "forces_per_orbit": forces,
+        "max_energy_error": errors,
+        "forces_at_reference_error": forces_at(forces, errors, REFERENCE_ERROR),
+    }
+
+
+def forces_at(forces: list[float], errors: list[float], error: float) -> float | None:
+    """Fewest force evaluations from which on every run of a curve keeps the error, interpolated."""
+    curve = sorted(zip(forces, errors, strict=True))
+    good = len(curve)
+    while good > 0 and curve[good - 1][1] <= error:
+        good -= 1
+    if good == len(curve):
+        return None
+    if good == 0:
+        return curve[0][0]
+    (f0, e0), (f1, e1) = curve[good - 1], curve[good]
+    share = (math.log(error) - math.log(e0)) / (math.log(e1) - math.log(e0))
+    return math.exp(math.log(f0) + share * (math.log(f1) - math.log(f0)))

@@ -1,0 +1,324 @@
+"""The engine's speed as ratios: `python tests/bench/engine.py [--out FILE] [--only NAME …]`.
+
+Both sides of a ratio run side by side, in turns, on the same threads; each is the best of several
+rounds. The answer is JSON: machine, commit and ratios.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nbody.collection import Collection
+from nbody.config import Config
+from nbody.evaluation import HeldOut, held_out_states, predicted_steps, score
+from nbody.generalization_training import generalize_on_trajectory
+from nbody.gravity import pairwise
+from nbody.initial_conditions import initial_particle
+from nbody.losses import band_loss, pinball_loss
+from nbody.model import build_model
+from nbody.model_adapter import ModelAdapter, dt_from_features
+from nbody.sample_loss import Samples
+from nbody.stepper import Stepper
+from nbody.training_run import TrainingRun, build_optimizer
+from nbody.trajectory_collection import collect_trajectory
+from nbody.unified_training import epochs
+from nbody.watcher import NoWatcher
+from server.client import Client
+from server.settings import ServerSettings
+from server.up import LocalService, free_port
+
+ROUNDS = 5
+SMALL = {"hidden_dims": [64, 64], "activation": "tanh", "dropout": 0.0}
+DEMO = Path(__file__).parents[2] / "data" / "kepler_demo.json"
+
+
+def seconds(*sides: Callable[[], object]) -> list[float]:
+    """Best wall time of each side [s], the sides taking turns."""
+    best = [float("inf")] * len(sides)
+    for side in sides:
+        side()  # warm up
+    for _ in range(ROUNDS):
+        for k, side in enumerate(sides):
+            started = time.perf_counter()
+            side()
+            best[k] = min(best[k], time.perf_counter() - started)
+    return best
+
+
+def setting(**fields: Any) -> tuple[Config, nn.Module, torch.optim.Optimizer, ModelAdapter, Any]:
+    """A config with the model, optimizer, adapter and particle that it asks for."""
+    config = Config(seed=1, device="cpu", **fields)
+    torch.manual_seed(1)
+    adapter, particle = ModelAdapter(config), initial_particle(config, seed=1)
+    model = build_model(config, adapter.input_dim_from_state(particle)).to(adapter.dtype)
+    return config, model, build_optimizer(config, model), adapter, particle
+
+
+def bare_iteration(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Tensor) -> None:
+    """Forward, backward and optimizer step of the network alone."""
+    model.train()
+    optimizer.zero_grad(set_to_none=True)
+    model(batch)[:, 0].mean().backward()
+    optimizer.step()
+
+
+def part2_beside_bare(**network: Any) -> dict[str, float]:
+    """One iteration of Part 2, B = 512, beside the bare network's."""
+    iterations = 40
+    config, model, optimizer, adapter, particle = setting(
+        num_orbits=256,
+        steps_per_epoch=8,
+        replay_steps=iterations,
+        replay_batch_size=512,
+        min_efficiency=1.0,
+        lr=1e-6,
+        **network,
+    )
+    trajectory, _ = collect_trajectory(model, particle, optimizer, config, adapter)
+    batch = trajectory.features[:512].clone()
+    # The oracle is asked once for a trajectory, before the iterations: it is timed apart.
+    none = config.model_copy(update={"replay_steps": 0})
+    ours, before, bare = seconds(
+        lambda: generalize_on_trajectory(model, trajectory, optimizer, config, adapter),
+        lambda: generalize_on_trajectory(model, trajectory, optimizer, none, adapter),
+        lambda: [bare_iteration(model, optimizer, batch) for _ in range(iterations)],
+    )
+    ours -= before
+    return {
+        "iteration_ms": 1e3 * ours / iterations,
+        "bare_ms": 1e3 * bare / iterations,
+        "oracle_and_verdict_ms_per_trajectory": 1e3 * before,
+        "ratio": ours / bare,
+    }
+
+
+def part2_sample_by_sample(loss: str) -> dict[str, float]:
+    """One iteration of Part 2, B = 512, 64×64, beside a loop over the samples."""
+    iterations = 20
+    config, model, optimizer, adapter, particle = setting(
+        num_orbits=64,
+        steps_per_epoch=8,
+        replay_steps=iterations,
+        replay_batch_size=512,
+        min_efficiency=1.0,
+        loss=loss,
+        E_lower=1e-30 if loss == "oracle" else 1e-6,
+        lr=1e-6,
+        **SMALL,
+    )
+    trajectory, _ = collect_trajectory(model, particle, optimizer, config, adapter)
+    samples = Samples.of(trajectory.states, trajectory.features, config)
+    none = config.model_copy(update={"replay_steps": 0})
+
+    def loop() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        for k in range(512):
+            one = samples.take(torch.tensor([k]))
+            dt = dt_from_features(model, one.features)
+            if one.dt_star is not None:
+                value = pinball_loss(dt, one.dt_star, config.oracle_quantile)
+            else:
+                error = one.states.step(dt).energy_error
+                value = band_loss(error, config.E_lower, config.E_upper)
+            (value.sum() / 512).backward()
+        optimizer.step()
+
+    ours, before, looped = seconds(
+        lambda: generalize_on_trajectory(model, trajectory, optimizer, config, adapter),
+        lambda: generalize_on_trajectory(model, trajectory, optimizer, none, adapter),
+        loop,
+    )
+    ours = (ours - before) / iterations
+    return {"iteration_ms": 1e3 * ours, "loop_ms": 1e3 * looped, "speedup": looped / ours}
+
+
+def part1_retrain() -> dict[str, float]:
+    """One rejected attempt with its retraining, one orbit, default network, beside the bare one."""
+    attempts = 20
+    config, model, optimizer, adapter, particle = setting(
+        num_orbits=1, max_retrain_steps=attempts, lr=1e-12, weight_decay=0.0
+    )
+    with torch.no_grad():
+        list(model.parameters())[-1].fill_(3.0)  # steps that always fail
+    batch = adapter.build_feature_tensor(particle)
+
+    def collect() -> None:
+        collection = Collection(model, particle, optimizer, config, adapter, None, 1)
+        collection.run(NoWatcher(), 10**9)
+        assert collection.optimizer_steps == attempts
+
+    def bare() -> None:
+        for _ in range(attempts):
+            bare_iteration(model, optimizer, batch)
+
+    ours, alone = seconds(collect, bare)
+    return {
+        "attempt_ms": 1e3 * ours / attempts,
+        "bare_ms": 1e3 * alone / attempts,
+        "ratio": ours / alone,
+    }
+
+
+def accepted_samples() -> dict[str, float]:
+    """Accepted samples per second, 4096 orbits beside one; 64×64, every step passes."""
+    rates: list[float] = []
+    sides: list[Callable[[], object]] = []
+    counts: list[int] = []
+    for orbits, steps in ((4096, 8), (1, 64)):
+        config, model, optimizer, adapter, particle = setting(
+            num_orbits=orbits, steps_per_epoch=steps, **SMALL
+        )
+
+        def collect(
+            parts: Any = (model, particle, optimizer, config, adapter),
+        ) -> object:
+            return collect_trajectory(*parts)
+
+        sides.append(collect)
+        counts.append(orbits * steps)
+    rates = [count / time_s for count, time_s in zip(counts, seconds(*sides), strict=True)]
+    return {"per_s_4096": rates[0], "per_s_1": rates[1], "ratio": rates[0] / rates[1]}
+
+
+def broadcast(position: Tensor, mass: Tensor) -> tuple[Tensor, Tensor]:
+    """The pairwise pass in its textbook form."""
+    separation = position.unsqueeze(0) - position.unsqueeze(1)
+    eye = torch.eye(len(position), dtype=position.dtype)
+    inverse = (separation.square().sum(-1) + 1e-4 + eye).rsqrt() * (1 - eye)
+    return torch.einsum("ij,ijd->id", inverse**3 * mass, separation), -0.5 * mass @ inverse @ mass
+
+
+def pairwise_pass() -> dict[str, float]:
+    """Force and potential with their gradient, N = 4096, beside the broadcast form."""
+    position = torch.randn(4096, 3, dtype=torch.float64, requires_grad=True)
+    mass = torch.rand(4096, dtype=torch.float64)
+
+    def run(function: Callable[[Tensor, Tensor], Any]) -> None:
+        acceleration, potential = function(position, mass)
+        (acceleration.sum() + potential).backward()
+
+    ours, textbook = seconds(lambda: run(lambda x, m: pairwise(x, m, 0.01)), lambda: run(broadcast))
+    return {"pass_ms": 1e3 * ours, "broadcast_ms": 1e3 * textbook, "speedup": textbook / ours}
+
+
+def pairwise_memory() -> dict[str, float]:
+    """Peak memory of the pass with its gradient, above that of the idle process [MB]."""
+    script = (
+        "import resource, sys, torch\n"
+        "from nbody.gravity import pairwise\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
+        "def run(n):\n"
+        "    x = torch.randn(n, 3, dtype=torch.float64, requires_grad=True)\n"
+        "    a, u = pairwise(x, torch.ones(n, dtype=torch.float64), 0.01)\n"
+        "    (a.sum() + u).backward()\n"
+        "run(600); before = peak(); run(int(sys.argv[1])); print(peak() - before)\n"
+    )
+    return {
+        f"N_{n}_mb": float(subprocess.check_output([sys.executable, "-c", script, str(n)]))
+        for n in (4096, 16384)
+    }
+
+
+def through_the_server() -> dict[str, float]:
+    """Median epoch through server and worker beside `python -m nbody`, in turns."""
+    fields = {**json.loads(DEMO.read_text()), "epochs": 12, "evaluation_orbits": 0}
+    ours: list[float] = []
+    alone: list[float] = []
+    # The worker trains with this setting; both sides do.
+    environment = {"GOMP_SPINCOUNT": "1000", **os.environ}
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "config.json"
+        config.write_text(json.dumps(fields))
+        settings = ServerSettings(data=Path(folder), port=free_port())
+        with LocalService(settings, 1) as service:
+            service.start_server()
+            service.wait_until_ready(60)
+            service.start_workers()
+            client = Client(service.url, settings.admin_token_path.read_text().strip())
+            for _ in range(3):
+                job = client.submit(fields)["id"]
+                client.wait(job)
+                rows = client.metrics(job)["data"]
+                ours += [row["epoch_time"] for row in rows[2:]]
+                command = [sys.executable, "-m", "nbody", str(config), "--json", "--data", folder]
+                output = subprocess.check_output(command, env=environment, text=True)
+                epochs_ = [json.loads(line) for line in output.splitlines()]
+                alone += [row["epoch_time"] for row in epochs_[2:] if "epoch_time" in row]
+    return {
+        "server_s": median(ours),
+        "alone_s": median(alone),
+        "ratio": median(ours) / median(alone),
+    }
+
+
+def time_to_efficiency() -> dict[str, float]:
+    """Training time of the demo until its calibrated efficiency is 0.9 on held-out orbits [s]."""
+    run = TrainingRun.start(Config.from_file(DEMO, {"device": "cpu"}))
+    held_out = held_out_states(run.config, seed=77, systems=256)
+    spent = 0.0
+
+    def network(part: HeldOut) -> Tensor:
+        return predicted_steps(Stepper(run.model, run.adapter), part)
+
+    for metrics in epochs(run):
+        spent += metrics.epoch_time
+        efficiency = score(network, held_out).calibrated_efficiency
+        run.model.train()
+        if efficiency >= 0.9:
+            return {"seconds": spent, "epochs": metrics.epoch + 1, "efficiency": efficiency}
+    return {"seconds": float("inf"), "epochs": run.next_epoch, "efficiency": 0.0}
+
+
+BENCHMARKS: dict[str, Callable[[], dict[str, float]]] = {
+    "part2_default_network": part2_beside_bare,
+    "part2_64x64": lambda: part2_beside_bare(**SMALL),
+    "part2_sample_by_sample_oracle": lambda: part2_sample_by_sample("oracle"),
+    "part2_sample_by_sample_band": lambda: part2_sample_by_sample("band"),
+    "part1_retrain_attempt": part1_retrain,
+    "accepted_samples": accepted_samples,
+    "pairwise_4096": pairwise_pass,
+    "pairwise_memory": pairwise_memory,
+    "through_the_server": through_the_server,
+    "time_to_efficiency_0.9": time_to_efficiency,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, help="write the JSON here, too")
+    parser.add_argument("--only", nargs="*", choices=list(BENCHMARKS), default=list(BENCHMARKS))
+    options = parser.parse_args()
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    )
+    report: dict[str, Any] = {
+        "machine": platform.platform(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "commit": commit.stdout.strip(),
+        "results": {},
+    }
+    for name in options.only:
+        report["results"][name] = BENCHMARKS[name]()
+        print(name, json.dumps(report["results"][name]), file=sys.stderr, flush=True)
+    text = json.dumps(report, indent=2)
+    print(text)
+    if options.out:
+        options.out.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
