@@ -1,0 +1,136 @@
+"""Classical criteria against what is known of them, and the report that sets them side by side."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from nbody.comparison import compare, eccentricity, forces_at, long_runs
+from nbody.config import Config
+from nbody.criteria import CRITERIA
+from nbody.kepler import kepler_orbits
+from nbody.long_run import long_run
+from nbody.model_adapter import ModelAdapter
+from nbody.report import main
+from nbody.states import States
+from nbody.stepper import Stepper
+from nbody.time_symmetry import symmetric_step, time_even_step
+from nbody.training_run import TrainingRun
+
+ONE = torch.ones(1, dtype=torch.float64)
+CONFIG = Config(num_orbits=4, hidden_dims=[8], dropout=0.0, epochs=1, seed=1, device="cpu")
+
+
+def orbit(e: float, mean_anomaly: float = 0.0) -> States:
+    particle = kepler_orbits(e * ONE, ONE, mean_anomaly * ONE, 1.0, 2)
+    particle.energy_threshold = 2e-4 * ONE
+    return States.of(particle)
+
+
+def untrained() -> Stepper:
+    run = TrainingRun.start(CONFIG)
+    return Stepper(run.model, ModelAdapter(CONFIG))
+
+
+def test_pham_rein_and_spiegel_is_the_orbital_time_of_a_circle() -> None:
+    """Their time is 1/n on a circular orbit: a n² = j n = s."""
+    found = float(CRITERIA["Pham, Rein & Spiegel 2024"](orbit(0.0)))
+    assert found == pytest.approx(1 / math.sqrt(2.0))
+
+
+def test_aarseths_criterion_is_the_orbital_time_of_a_circle() -> None:
+    assert float(CRITERIA["Aarseth 1985"](orbit(0.0))) == pytest.approx(1 / math.sqrt(2.0))
+
+
+@pytest.mark.parametrize("name", [name for name in CRITERIA if name != "fixed"])
+def test_a_criterion_scales_as_a_time_and_ignores_a_boost(name: str) -> None:
+    states = orbit(0.7, 1.0)
+    particle = states.particle()
+    particle.position, particle.velocity = 4 * particle.position, 0.5 * particle.velocity + 3.0
+    scaled = States.of(particle)
+    torch.testing.assert_close(CRITERIA[name](scaled), 8 * CRITERIA[name](states))
+
+
+def test_the_eccentricity_of_a_state_is_that_of_its_orbit() -> None:
+    assert float(eccentricity(orbit(0.83, 2.0))) == pytest.approx(0.83)
+
+
+def test_a_reversible_run_keeps_its_energy_where_the_plain_rule_drifts() -> None:
+    span = 10 * 2 * math.pi / math.sqrt(2.0) * ONE
+
+    def rule(states: States) -> torch.Tensor:
+        return 0.05 * CRITERIA["free fall"](states)
+
+    plain = long_run(orbit(0.8, math.pi), rule, span)
+    symmetric = long_run(orbit(0.8, math.pi), rule, span, reversible=True)
+    assert float(symmetric.max_energy_error) < 0.7 * float(plain.max_energy_error)
+    assert float(symmetric.final_energy_error) < 1e-3 * float(plain.final_energy_error)
+    assert float(symmetric.force_evaluations) == pytest.approx(
+        float(plain.force_evaluations), rel=0.1
+    )
+
+
+def test_a_gated_run_counts_rejected_steps() -> None:
+    def rule(states: States) -> torch.Tensor:
+        return CRITERIA["free fall"](states)
+
+    span = 2 * math.pi / math.sqrt(2.0) * ONE
+    free = long_run(orbit(0.8), rule, span)
+    gated = long_run(orbit(0.8), rule, span, gate=2e-4)
+    assert float(gated.force_evaluations) > 2 * float(free.force_evaluations)
+    assert float(gated.max_energy_error) < float(free.max_energy_error)
+
+
+def test_the_symmetric_step_is_the_rules_where_it_is_constant() -> None:
+    assert float(symmetric_step(0.3 * ONE, 0.3 * ONE)) == pytest.approx(0.3)
+
+
+def test_the_time_even_step_does_not_know_the_direction_of_time() -> None:
+    stepper, states = untrained(), orbit(0.9, 2.0)
+    particle = states.particle()
+    particle.velocity = -particle.velocity
+    there, back = (time_even_step(stepper, s) for s in (states, States.of(particle)))
+    torch.testing.assert_close(there, back, rtol=1e-9, atol=0)
+
+
+def test_forces_for_an_error_are_read_off_a_curve() -> None:
+    forces, errors = [100.0, 200.0, 400.0], [1.6e-2, 4e-3, 1e-3]
+    assert forces_at(forces, errors, 4e-3) == pytest.approx(200)
+    assert forces_at(forces, errors, 8e-3) == pytest.approx(100 * math.sqrt(2))
+    assert forces_at(forces, errors, 1e-5) is None
+
+
+def test_a_report_has_every_rule_as_table_json_and_picture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = TrainingRun.start(CONFIG)
+    run.end_epoch(run.begin_epoch())
+    path = run.save(tmp_path / "model.pt")
+    arguments = [str(path), "--systems", "8", "--picture", str(tmp_path / "picture.png")]
+    assert main([*arguments, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert set(report["scores"]) == {"network", *CRITERIA}
+    assert 1 <= len(report["by_eccentricity"]) <= 5
+    assert (tmp_path / "picture.png").stat().st_size > 1000
+    assert main(arguments[:3]) == 0
+    assert "Pham, Rein & Spiegel 2024" in capsys.readouterr().out
+    assert main([str(tmp_path / "nothing.pt")]) == 1
+    assert "nothing.pt" in capsys.readouterr().err
+
+
+def test_long_runs_are_of_every_rule_and_ias15(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("ACCURACIES", 2), ("FINEST", 30), ("COARSEST", 60)):
+        monkeypatch.setattr(f"nbody.comparison.{name}", value)
+    curves = list(long_runs(untrained(), eccentricity=0.3, orbits=1))
+    rules = [curve["rule"] for curve in curves]
+    assert {"fixed", "network", "network, gated", "network, reversible", "IAS15"} <= set(rules)
+    ias15 = curves[-1]
+    assert min(ias15["max_energy_error"]) < 1e-12
+    assert all(len(c["forces_per_orbit"]) == len(c["max_energy_error"]) for c in curves)
+
+
+def test_the_comparison_uses_other_systems_than_training() -> None:
+    first, second = (compare(untrained(), seed=seed, systems=4) for seed in (1, 2))
+    assert first["scores"]["free fall"] != second["scores"]["free fall"]
