@@ -57,7 +57,7 @@ class Collection:
         self.threshold = torch.as_tensor(
             gate_threshold(self.states, config), dtype=like.dtype, device=like.device
         ).expand(batch)
-        self.features = adapter.features_of(self.states, self.last_dt, self.history)
+        self.features: Tensor = adapter.features_of(self.states, self.last_dt, self.history)
         self.dt_star = torch.full_like(like, torch.nan)  # of the present states, where known
         self.record = CollectionRecord(steps, self.states, self.features)
         self.optimizer_steps = 0
@@ -97,10 +97,9 @@ class Collection:
         return needs.nonzero().squeeze(1)
 
     def _of(self, orbits: Tensor) -> tuple[States, Tensor]:
-        features: Tensor = self.features
         if len(orbits) == len(self.states):
-            return self.states, features
-        return self.states.take(orbits), features[orbits]
+            return self.states, self.features
+        return self.states.take(orbits), self.features[orbits]
 
     def _accept(
         self, orbits: Tensor, states: States, features: Tensor, dt: Tensor, step: Step
@@ -122,7 +121,7 @@ class Collection:
             self.features = self.adapter.features_of(self.states, self.last_dt, self.history)
         else:
             fresh = self.adapter.features_of(after, dt)
-            self.features = self.features.index_copy(0, orbits, fresh)
+            self.features = torch.index_copy(self.features, 0, orbits, fresh)
 
     def _retry(self, orbits: Tensor, dt: Tensor, max_retrain_warn: int) -> None:
         """Train on the states of orbits whose step failed, or shorten the step at the cap."""

@@ -142,12 +142,16 @@ def score(predict: Predict, held_out: HeldOut) -> Score:
 def calibration_factor(held_out: HeldOut, dt: Tensor) -> float:
     """The largest factor on dt up to which at most 0.1 % of the steps violate.
 
-    It starts where at most that share overshoots, so that it does not land beyond the barrier.
+    Of n states, n/1000 less its standard error may violate, so that the rate found here also holds
+    for states that were not looked at. The search starts where at most that share overshoots, so
+    that it does not land beyond the barrier.
     """
+    expected = TARGET_VIOLATION * len(dt)
+    target = (expected - math.sqrt(expected)) / len(dt) if expected > 1 else TARGET_VIOLATION
     ratio = (held_out.dt_star / dt).sort().values
-    low = float(ratio[int(TARGET_VIOLATION * len(ratio))])
+    low = float(ratio[int(target * len(ratio))])
     shrink = ROUND_OFF
-    while low > 0 and held_out.violation_rate(low * dt) > TARGET_VIOLATION:
+    while low > 0 and held_out.violation_rate(low * dt) > target:
         low *= max(1 - shrink, 0.0)  # dt* itself is at the threshold, to round-off
         shrink *= 2
     if low == 0:
@@ -155,7 +159,7 @@ def calibration_factor(held_out: HeldOut, dt: Tensor) -> float:
     high = low * 1.5
     for _ in range(BISECTIONS):
         middle = math.sqrt(low * high)
-        if held_out.violation_rate(middle * dt) <= TARGET_VIOLATION:
+        if held_out.violation_rate(middle * dt) <= target:
             low = middle
         else:
             high = middle

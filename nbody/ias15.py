@@ -1,7 +1,9 @@
 """REBOUND's IAS15 (Rein & Spiegel 2015) as a yardstick: force evaluations against energy error."""
 
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
+
+import torch
 
 from nbody.particle import ParticleTorch
 
@@ -20,16 +22,17 @@ def ias15_run(
         ModuleNotFoundError: REBOUND is not installed.
     """
     rebound: Any = import_module("rebound")
-    sim = rebound.Simulation()
+    sim: Any = rebound.Simulation()
     sim.integrator = "ias15"
-    sim.integrator.epsilon = tolerance
-    dim = particle.position.shape[-1]
-    rows = zip(
-        particle.mass.tolist(), particle.position.tolist(), particle.velocity.tolist(), strict=True
+    integrator: Any = sim.integrator
+    integrator.epsilon = tolerance
+    missing = 3 - particle.position.shape[-1]
+    places = (
+        torch.nn.functional.pad(t, (0, missing)) for t in (particle.position, particle.velocity)
     )
-    for mass, position, velocity in rows:
-        x, v = ([*values, 0.0][:3] if dim == 2 else values for values in (position, velocity))
-        sim.add(m=mass, x=x[0], y=x[1], z=x[2], vx=v[0], vy=v[1], vz=v[2])
+    rows = torch.cat((particle.mass.unsqueeze(1), *places), dim=1)  # (N, 7): m x y z vx vy vz
+    for row in cast(list[list[float]], rows.tolist()):
+        sim.add(**dict(zip(("m", "x", "y", "z", "vx", "vy", "vz"), row, strict=True)))
     forces = 0
 
     def count(_: Any) -> None:  # REBOUND calls it once for each force evaluation

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nbody.comparison import compare, long_runs
+from nbody.config import Config, parse_override
 from nbody.errors import NBodyError
 from nbody.stepper import load_stepper
 
@@ -19,6 +20,13 @@ def main(arguments: list[str] | None = None) -> int:
         description="Score a trained stepper on held-out systems, beside every criterion in use.",
     )
     parser.add_argument("checkpoint", type=Path, help="model_epoch_*.pt")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="score on another population than that of training, for example num_particles=32",
+    )
     parser.add_argument("--seed", type=int, default=1000, help="of the held-out systems")
     parser.add_argument("--systems", type=int, default=256, help="held-out systems, at least 2")
     parser.add_argument(
@@ -44,7 +52,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _report(options: argparse.Namespace) -> dict[str, Any]:
     stepper = load_stepper(options.checkpoint)
-    report = compare(stepper, seed=options.seed, systems=options.systems, data_folder=options.data)
+    changes = dict(map(parse_override, options.set))
+    population = Config.model_validate({**stepper.config.model_dump(), **changes})
+    report = compare(
+        stepper, population, seed=options.seed, systems=options.systems, data_folder=options.data
+    )
     report["checkpoint"] = str(options.checkpoint)
     report["long_runs"] = []
     if options.orbits:

@@ -16,6 +16,7 @@ from nbody.features import free_fall_time
 from nbody.states import States
 from nbody.stepper import Stepper
 
+FREE_FALL_SHARE = 0.5  # more, and the network's own jumps cost more than its longer steps gain
 POWER = 6.0  # of the mean over both directions: close to their minimum, but smooth
 
 
@@ -34,11 +35,11 @@ def time_even_step(stepper: Stepper, states: States) -> Tensor:
     dt* is a step of equal energy error, which to leading order is what costs the fewest steps for
     a given energy error of a reversible run; but it grows without bound where the error's leading
     term changes sign, at the apsides of an orbit and twice between them. There the free-fall time
-    takes over: with ε the threshold, h^-6 = (dt(x, v)^-6 + dt(x, -v)^-6) / 2 + (ε^(1/3) t_ff)^-6.
+    takes over: h^-6 = (dt(x, v)^-6 + dt(x, -v)^-6) / 2 + (ε^(1/3) t_ff / 2)^-6, ε the threshold.
     """
     backward = replace(states, velocity=-states.velocity)
     forth, back = (stepper.of_states(there) for there in (states, backward))
-    limit = stepper.threshold_of(states) ** (1 / 3)
+    limit = FREE_FALL_SHARE * stepper.threshold_of(states) ** (1 / 3)
     free_fall = limit * free_fall_time(states.position, states.mass, states.softening)
     total = 0.5 * (forth**-POWER + back**-POWER) + free_fall**-POWER
     return total ** (-1 / POWER)

@@ -9,6 +9,7 @@ from nbody.input_width import OUTPUTS, input_width
 COPIES_OF_WEIGHTS = {"adam": 4, "adamw": 4, "sgd": 3}  # weights, gradients, optimizer state
 PAIR_TENSORS = 6  # of N × N × D alive at once in a step
 ORACLE_TRIALS = 16
+ORACLE_ELEMENTS = 2**19  # of pairs that the oracle has in flight at once
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def estimate(config: Config) -> Estimate:
     pairs = (
         PAIR_TENSORS * max(batch, ORACLE_TRIALS * min(samples, 4096)) * particles**2 * config.dim
     )
-    pairs = min(pairs, PAIR_TENSORS * max(2**23, batch * particles**2 * config.dim))
+    pairs = min(pairs, PAIR_TENSORS * max(ORACLE_ELEMENTS, batch * particles**2 * config.dim))
     weights = parameters * COPIES_OF_WEIGHTS[config.optimizer]
     total = weights + 2 * samples * sample + activations + pairs
     return Estimate(parameters, number * total)
