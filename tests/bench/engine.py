@@ -220,9 +220,11 @@ def pairwise_pass() -> dict[str, float]:
 def pairwise_memory() -> dict[str, float]:
     """Peak memory of a process that makes one pass with its gradient [MB]; 600 is the idle one."""
     script = (
-        "import resource, sys, torch\n"
+        "import re, sys, torch\n"
+        "from pathlib import Path\n"
         "from nbody.gravity import pairwise\n"
-        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
+        "status = lambda: Path('/proc/self/status').read_text()\n"
+        "peak = lambda: int(re.search(r'VmHWM:\\s+(\\d+)', status())[1]) / 1024\n"
         "def run(n):\n"
         "    x = torch.randn(n, 3, dtype=torch.float64, requires_grad=True)\n"
         "    a, u = pairwise(x, torch.ones(n, dtype=torch.float64), 0.01)\n"
