@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from nbody.errors import StepImpossible
+from nbody.gated_step import gated_step
 from nbody.states import States
 from nbody.time_symmetry import symmetric_step
 
 Rule = Callable[[States], Tensor]
 LOOK_EVERY = 64  # steps between looks at whether all systems are done
-HALVINGS = 200
 MOST_STEPS = 20_000_000
 
 
@@ -61,7 +61,7 @@ def long_run(
         previous = dt
         dt = torch.minimum(dt, span - clock).clamp_min(0)
         if gate is not None:
-            dt, rejected = _gated(states, dt, gate)
+            dt, rejected = gated_step(states, dt, gate)
             forces = forces + rejected
         states = states.after(states.step(dt))
         forces = forces + (dt > 0)
@@ -70,14 +70,3 @@ def long_run(
     else:
         raise StepImpossible([], gate or 0.0)
     return LongRun(forces, largest, ((states.energy - start) / start).abs())
-
-
-def _gated(states: States, dt: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
-    """Steps that pass, and the rejected ones of each system."""
-    rejected, fails = torch.zeros_like(dt), torch.zeros_like(dt, dtype=torch.bool)
-    for _ in range(HALVINGS):
-        fails = ~(states.step(dt).energy_error < threshold) & (dt > 0)
-        if not bool(fails.any()):
-            return dt, rejected
-        rejected, dt = rejected + fails, torch.where(fails, dt / 2, dt)
-    raise StepImpossible(fails.nonzero().squeeze(1).tolist(), threshold)

@@ -14,6 +14,7 @@ from torch import Tensor
 from nbody.config import Config
 from nbody.errors import StepImpossible
 from nbody.features import free_fall_time
+from nbody.gated_step import gated_step
 from nbody.gravity import angular_momentum, momentum
 from nbody.history_buffer import HistoryBuffer
 from nbody.particle import ParticleTorch
@@ -23,7 +24,6 @@ from nbody.time_symmetry import symmetric_step, time_even_step
 from nbody.vectors import at_least_1d, lengths
 
 DEFAULT_STEPS = 10_000
-HALVINGS = 200
 StepRule = Callable[[ParticleTorch], Tensor]
 
 
@@ -100,8 +100,8 @@ def simulate(config: Config, particle: ParticleTorch, stepper: Stepper | None = 
         if duration is not None:
             dt = torch.minimum(dt, duration - state.current_time).clamp_min(0)
         if config.integrator_mode == "gated":
-            dt, attempts = _gated(states, dt, config.energy_threshold)
-            forces += attempts
+            passing, rejected = gated_step(states, at_least_1d(dt), config.energy_threshold)
+            dt, forces = passing.reshape(dt.shape), forces + int(rejected.max())
         if history is not None:
             history.push(state)
         states = _advance(state, states, at_least_1d(dt))
@@ -110,18 +110,6 @@ def simulate(config: Config, particle: ParticleTorch, stepper: Stepper | None = 
         recorded.append(state.clone_detached())
         steps.append(dt)
     return _measured(recorded, steps, forces + len(steps))
-
-
-def _gated(states: States, dt: Tensor, threshold: float) -> tuple[Tensor, int]:
-    """Halve steps until each passes the gate; also the force evaluations of rejected steps."""
-    shape, dt = dt.shape, at_least_1d(dt)
-    fails = torch.zeros_like(dt, dtype=torch.bool)
-    for rejected in range(HALVINGS):
-        fails = ~(states.step(dt).energy_error < threshold) & (dt > 0)
-        if not bool(fails.any()):
-            return dt.reshape(shape), rejected
-        dt = torch.where(fails, dt / 2, dt)
-    raise StepImpossible(fails.nonzero().squeeze(1).tolist(), threshold)
 
 
 def _rule(config: Config, stepper: Stepper | None) -> tuple[StepRule, HistoryBuffer | None]:

@@ -4,7 +4,8 @@ from jaxtyping import install_import_hook
 
 CHECKED = (
     "blocked_gravity checkpoint collection collection_record criteria edges error_crossing "
-    "error_series evaluation external_field features few_body force_series generalization_training "
+    "error_series evaluation external_field features few_body force_series gated_step "
+    "generalization_training "
     "gravity history_buffer initial_conditions kepler kick_drift_kick losses model model_adapter "
     "named_systems oracle particle plummer renewal sample_loss simulation states stepper "
     "training_run trajectory trajectory_collection unified_training vectors"
