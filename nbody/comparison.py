@@ -9,6 +9,7 @@ Legend: T held-out states, C accuracies of a rule, run side by side as one batch
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -27,10 +28,9 @@ from nbody.stepper import Stepper
 from nbody.time_symmetry import time_even_step
 
 BINS = 5  # of eccentricity
-ACCURACIES = 12  # C
-FINEST, COARSEST = 120, 900  # force evaluations per orbit, about, between which rules are run
+ACCURACIES = 8  # C
+FEWEST, MOST = 150, 450  # force evaluations per orbit, about, between which rules are run
 REFERENCE_ERROR = 6e-3  # max |ΔE/E| at which rules are compared in one number
-PILOT_ORBITS = 1
 IAS15_TOLERANCES = (1e-6, 1e-9)  # larger ones do not converge
 
 
@@ -120,7 +120,7 @@ def long_runs(
 ) -> Iterator[dict[str, Any]]:
     """Force evaluations per orbit against the energy error of a run, one rule after the other.
 
-    Two equal masses start at apocentre. Every rule is run at a dozen accuracies.
+    Two equal masses start at apocentre. Every rule is run at several accuracies.
     """
     threshold = stepper.config.energy_threshold
     classical = {name: CRITERIA[name] for name in CRITERIA if name != "fixed"}
@@ -170,16 +170,17 @@ def _curve(
 ) -> dict[str, Any]:
     states = _orbit(e, ACCURACIES, threshold)
     period = torch.full_like(states.energy, 2 * math.pi / math.sqrt(2.0))
-    # A pilot orbit says what the constant must be for a given number of steps.
-    pilot = long_run(_orbit(e, 1, threshold), rule, PILOT_ORBITS * period[:1])
-    constant = float(pilot.force_evaluations) / PILOT_ORBITS
-    wanted = torch.logspace(
-        math.log10(FINEST), math.log10(COARSEST), ACCURACIES, dtype=torch.float64
-    )
+    constant = 1.0  # times a number of steps per orbit is not far from the factor that takes them
+    if gate is None:
+        for target in (1.0, 1 / math.sqrt(FEWEST * MOST)):
+            scale = constant * target
+            pilot = long_run(_orbit(e, 1, threshold), partial(_times, rule, scale), period[:1])
+            constant = scale * float(pilot.force_evaluations)
+    wanted = torch.logspace(math.log10(FEWEST), math.log10(MOST), ACCURACIES, dtype=torch.float64)
     factor = torch.ones_like(wanted) if gate is not None else constant / wanted
     run = long_run(
         states,
-        lambda here: factor * rule(here),
+        partial(_times, rule, factor),
         orbits * period,
         gate=gate,
         reversible=reversible,
@@ -190,6 +191,10 @@ def _curve(
         "orbits": orbits,
         **_points(run, orbits, unique=gate is not None),
     }
+
+
+def _times(rule: Callable[[States], Tensor], factor: Tensor | float, states: States) -> Tensor:
+    return factor * rule(states)
 
 
 def _points(run: LongRun, orbits: int, *, unique: bool) -> dict[str, Any]:

@@ -335,7 +335,11 @@ class DeviceSection(BaseModel):
         default="float64", description="Of state and network."
     )
     tf32: bool = Field(default=False, description="Allow TF32 in the network's products on CUDA.")
-    compile: bool = Field(default=False, description="Compile the network with torch.compile.")
+    compile: bool = Field(
+        default=False,
+        description="Compile features and network with torch.compile: needs a C++ compiler; "
+        "some 20 s at the start, then less time for each state.",
+    )
     detect_anomaly: bool = Field(
         default=False, description="Trace the operation that made a NaN (slow)."
     )

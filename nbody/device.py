@@ -1,10 +1,16 @@
 """From a Config's names to torch's devices and types, and the switches that come with them."""
 
+import warnings
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
 import torch
 
 from nbody.config import Config
 from nbody.errors import DeviceUnavailable
 
+P = ParamSpec("P")
+T = TypeVar("T")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -26,6 +32,12 @@ def resolve_device(config: Config) -> torch.device:
 def resolve_dtype(config: Config) -> torch.dtype:
     """The floating-point type of state and network."""
     return DTYPES[config.dtype]
+
+
+def compiled(function: Callable[P, T]) -> Callable[P, T]:
+    """The function compiled by torch, once for all batch sizes."""
+    warnings.filterwarnings("ignore", message="Dynamo detected a call to a `functools.lru_cache`")
+    return torch.compile(function, dynamic=True)
 
 
 def apply_torch_settings(config: Config, device: torch.device) -> None:

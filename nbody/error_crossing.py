@@ -7,7 +7,6 @@ jumps. The series knows where its humps are; how high they are says how near suc
 """
 
 import math
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -61,7 +60,6 @@ def crossing_of(coefficients: Tensor, threshold: Tensor) -> Crossing:
     return Crossing((log_unit + step.log()).to(dtype), features.to(dtype))
 
 
-@lru_cache(maxsize=16)
 def _orders(device: torch.device) -> Tensor:
     return torch.arange(FIRST_ORDER, LAST_ORDER + 1, dtype=torch.float64, device=device)
 

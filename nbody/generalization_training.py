@@ -9,7 +9,7 @@ full pass over the trajectory with the final weights found no failing sample.
 import random
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, cast
 
 import torch
@@ -24,6 +24,7 @@ from nbody.trajectory import Trajectory
 from nbody.watcher import NoWatcher, Watcher
 
 CHECK_EVERY = 10  # iterations between looks at the gate, where the loss itself does not need it
+JUDGED_AT_ONCE, JUDGED_PAIRS = 8192, 2**19  # samples, and pairs of particles, in memory at once
 Pairs = Sequence[tuple[ParticleTorch, float]]
 
 
@@ -42,7 +43,15 @@ class Verdict:
 
 @torch.no_grad()
 def judge(model: nn.Module, samples: Samples, config: Config) -> Verdict:
-    """Put every sample through the gate with the present weights."""
+    """Put every sample through the gate with the present weights.
+
+    Many samples go through in parts, so that their activations and pairs need not all be in memory.
+    """
+    rows = samples.states.parts(JUDGED_PAIRS, JUDGED_AT_ONCE)
+    if len(rows) > 1:
+        parts = [judge(model, samples.take(part), config) for part in rows]
+        columns = ([getattr(part, field.name) for part in parts] for field in fields(Verdict))
+        return Verdict(*(torch.cat(column) for column in columns))
     dt = gate_dt(model, samples.features)
     error = samples.states.step(dt, config.n_steps).energy_error
     return Verdict(dt, error, error < gate_threshold(samples.states, config))

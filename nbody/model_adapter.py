@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from nbody.config import Config
-from nbody.device import apply_torch_settings, resolve_device, resolve_dtype
+from nbody.device import apply_torch_settings, compiled, resolve_device, resolve_dtype
 from nbody.features import (
     ACCELERATIONS,
     LENGTHS,
@@ -57,6 +57,7 @@ class ModelAdapter:
             HistoryBuffer(config.history_len, config.feature_type) if self.history_enabled else None
         )
         self.scales: NormScales | None = _known_scales(config)
+        self._of_states = compiled(features_of_states) if config.compile else features_of_states
 
     @property
     def history_enabled(self) -> bool:
@@ -104,7 +105,7 @@ class ModelAdapter:
         if self.history_enabled and history is not None:
             features = history.features_of(states, last_dt, threshold)
         else:
-            features = features_of_states(states, self.config.feature_type, threshold)
+            features = self._of_states(states, self.config.feature_type, threshold)
         return torch.nan_to_num(self._normalized(features), nan=0.0)
 
     def input_dim_from_state(

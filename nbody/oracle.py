@@ -6,9 +6,6 @@ dt* is the *first* crossing of e(dt) = threshold. A larger step can pass again: 
 state has an isolated large step that conserves energy exactly by symmetry, and it is of no use.
 """
 
-from collections.abc import Sequence
-from typing import cast
-
 import torch
 from torch import Tensor
 
@@ -40,11 +37,8 @@ def first_crossing(states: States, threshold: Tensor | float, n_steps: int = 1) 
     """
     limit = torch.as_tensor(threshold, dtype=states.energy.dtype, device=states.energy.device)
     limit = limit.expand(len(states))
-    particles = states.position.shape[-2]
-    chunk = max(1, MAX_ELEMENTS // (particles**2 * TRIALS * states.position.shape[-1]))
-    index = torch.arange(len(states), device=states.energy.device)
-    batches = cast(Sequence[Tensor], index.split(chunk))
-    parts = [_crossing(states.take(batch), limit[batch], n_steps) for batch in batches]
+    pairs = MAX_ELEMENTS // (TRIALS * states.position.shape[-1])
+    parts = [_crossing(states.take(rows), limit[rows], n_steps) for rows in states.parts(pairs)]
     return torch.cat(parts) if parts else states.energy.new_empty(0)
 
 

@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from nbody.comparison import compare, long_runs
+from nbody.comparison import REFERENCE_ERROR, compare, long_runs
 from nbody.config import Config, parse_override
 from nbody.errors import NBodyError
 from nbody.stepper import load_stepper
@@ -33,6 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
         "--orbits", type=int, default=0, help="also run two bodies for this many orbits"
     )
     parser.add_argument("--eccentricity", type=float, default=0.9, help="of those orbits")
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the stepper first: pays with many orbits"
+    )
     parser.add_argument("--data", type=Path, default=Path("data"), help="data folder, for ic_path")
     parser.add_argument("--json", action="store_true", help="print JSON, not tables")
     parser.add_argument("--picture", type=Path, help="draw to this PNG, SVG or PDF file")
@@ -51,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _report(options: argparse.Namespace) -> dict[str, Any]:
-    stepper = load_stepper(options.checkpoint)
+    stepper = load_stepper(options.checkpoint, compiled=options.compile)
     changes = dict(map(parse_override, options.set))
     population = Config.model_validate({**stepper.config.model_dump(), **changes})
     report = compare(
@@ -61,7 +64,7 @@ def _report(options: argparse.Namespace) -> dict[str, Any]:
     report["long_runs"] = []
     if options.orbits:
         for curve in long_runs(stepper, eccentricity=options.eccentricity, orbits=options.orbits):
-            print(f"ran {curve['rule']}", file=sys.stderr)
+            print(_line_of(curve), file=sys.stderr)
             report["long_runs"].append(curve)
     return report
 
@@ -93,15 +96,17 @@ def _tables(report: dict[str, Any]) -> str:
                 "",
                 f"e = {curve['eccentricity']}, {curve['orbits']} orbits: forces per orbit",
             ]
-        reference = curve.get("forces_at_reference_error")
-        told = "" if reference is None else f"  ({reference:.0f} for 6e-3)"
-        points = zip(curve["forces_per_orbit"], curve["max_energy_error"], strict=True)
-        lines.append(
-            f"{curve['rule']:38}"
-            + ", ".join(f"{forces:.0f}: {error:.1e}" for forces, error in list(points)[::3])
-            + told
-        )
+        lines.append(_line_of(curve))
     return "\n".join(lines)
+
+
+def _line_of(curve: dict[str, Any]) -> str:
+    """A rule's name, some of its points, and what it needs for the reference error."""
+    reference = curve.get("forces_at_reference_error")
+    told = "" if reference is None else f"  ({reference:.0f} for {REFERENCE_ERROR:g})"
+    points = list(zip(curve["forces_per_orbit"], curve["max_energy_error"], strict=True))
+    shown = ", ".join(f"{forces:.0f}: {error:.1e}" for forces, error in points[::3])
+    return f"{curve['rule']:38}{shown}{told}"
 
 
 def _draw(report: dict[str, Any], path: Path) -> None:

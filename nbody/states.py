@@ -3,8 +3,9 @@
 Legend: T systems (or samples of a trajectory), N particles, D dimensions.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -70,6 +71,16 @@ class States:
         """The systems that an index or a mask picks."""
         rows = index.nonzero().squeeze(1) if index.dtype == torch.bool else index
         return self._map(lambda tensor: tensor.index_select(0, rows))
+
+    def parts(self, pairs: int, most: int | None = None) -> Sequence[Tensor]:
+        """Indices of consecutive states, as many at once as have `pairs` (i, j) of particles.
+
+        Args:
+            most: states at once, in any case.
+        """
+        size = max(1, pairs // self.position.shape[-2] ** 2)
+        every = torch.arange(len(self), device=self.energy.device)
+        return cast(Sequence[Tensor], every.split(size if most is None else min(size, most)))
 
     def replaced(self, index: Tensor, other: "States") -> "States":
         """These states with those at an index (A,) replaced by `other`, A states."""

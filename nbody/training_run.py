@@ -65,7 +65,7 @@ class TrainingRun:
         model = build_model(config, adapter.input_dim_from_state(particle))
         model.to(device=adapter.device, dtype=adapter.dtype)
         if config.compile:
-            model.compile()
+            model.compile(dynamic=True)
         optimizer = build_optimizer(config, model)
         return cls(config, model, optimizer, adapter, particle, seed=seed, data_folder=data_folder)
 

@@ -6,10 +6,16 @@ from itertools import pairwise
 from nbody.config import Config
 from nbody.input_width import OUTPUTS, input_width
 
-COPIES_OF_WEIGHTS = {"adam": 4, "adamw": 4, "sgd": 3}  # weights, gradients, optimizer state
-PAIR_TENSORS = 6  # of N × N × D alive at once in a step
+PROCESS_BYTES = 336_000_000  # Python and torch on a CPU, before anything of the run's own size
+COPIES_OF_WEIGHTS = {"adam": 5, "adamw": 5, "sgd": 4}  # weights, gradients, optimizer, scratch
+COPIES_OF_ACTIVATIONS = 4  # of every layer: products, activations, dropout, and their gradients
+HEAP_BLOCK, FRAGMENTED = 2**24, 2  # bytes; smaller blocks stay with the allocator, half idle
+LISTED_UP_TO, BLOCKED_BEYOND = 5, 512  # particles: pairs listed; not all in memory at once
+STEP_PER_PAIR = 5  # numbers in flight for each pair and dimension in a step
+FEATURES_PER_PAIR, FEATURES_PER_STATE = 20, 300  # numbers in flight while features are made
 ORACLE_TRIALS = 16
 ORACLE_ELEMENTS = 2**19  # of pairs that the oracle has in flight at once
+JUDGED_AT_ONCE, JUDGED_PAIRS = 8192, 2**19  # samples, and pairs, that pass the gate at once
 
 
 @dataclass(frozen=True)
@@ -29,8 +35,9 @@ def network_inputs(config: Config) -> int:
 def estimate(config: Config) -> Estimate:
     """Size of a run.
 
-    Parameters are exact. Memory counts weights with their gradients and optimizer state, the
-    recorded trajectory, one minibatch's activations, and the pairwise tensors of one step.
+    Parameters are exact. Memory is that of the training process at its peak: the process itself,
+    weights with their gradients and optimizer state, the recorded trajectory, and the largest of
+    what the parts of an epoch need for a while.
     """
     inputs = network_inputs(config)
     embedded = config.fourier_dim if config.fourier_scale > 0 else inputs
@@ -39,15 +46,32 @@ def estimate(config: Config) -> Estimate:
     if config.fourier_scale > 0:
         parameters += config.fourier_dim // 2 * inputs
     number = 8 if config.dtype == "float64" else 4
-    particles = config.num_particles
-    samples = config.systems * config.steps_per_epoch
-    batch = max(min(config.replay_batch_size, samples), config.systems)
-    sample = 3 * particles * config.dim + particles + inputs + 8
-    activations = 3 * batch * sum(widths)
-    pairs = (
-        PAIR_TENSORS * max(batch, ORACLE_TRIALS * min(samples, 4096)) * particles**2 * config.dim
+    total = COPIES_OF_WEIGHTS[config.optimizer] * parameters + _working_numbers(config, widths)
+    return Estimate(parameters, PROCESS_BYTES + number * total)
+
+
+def _working_numbers(config: Config, widths: list[int]) -> int:
+    """Numbers in memory at the peak of an epoch, besides weights."""
+    n, dim, systems = config.num_particles, config.dim, config.systems
+    pairs = n * (n - 1) // 2 if n <= LISTED_UP_TO else n * n
+    step = STEP_PER_PAIR * dim * (pairs if n <= BLOCKED_BEYOND else BLOCKED_BEYOND * n)
+    features = FEATURES_PER_PAIR * (1 + dim) * pairs + FEATURES_PER_STATE
+    samples = systems * config.steps_per_epoch
+    width = input_width(config.feature_type, config.history_len)
+    record = samples * (n * (3 * dim + 1) + width + 5)
+    trained = COPIES_OF_ACTIVATIONS * sum(widths)
+    states_of_oracle = max(1, ORACLE_ELEMENTS // (n * n * ORACLE_TRIALS * dim))
+    oracle = min(samples, states_of_oracle) * ORACLE_TRIALS * step
+    judged = min(samples, JUDGED_AT_ONCE, max(1, JUDGED_PAIRS // n**2))
+    minibatch = min(config.replay_batch_size, samples)
+    batch = max(systems, minibatch)
+    in_heap = batch * max(widths) * (8 if config.dtype == "float64" else 4) < HEAP_BLOCK
+    kept = FRAGMENTED if in_heap else 1
+    return record + max(
+        record,  # the trajectory is gathered from it
+        systems * features,
+        systems * (kept * trained + step),
+        minibatch * kept * trained,
+        judged * (2 * max(widths) + step),
+        oracle if config.loss == "oracle" else 0,
     )
-    pairs = min(pairs, PAIR_TENSORS * max(ORACLE_ELEMENTS, batch * particles**2 * config.dim))
-    weights = parameters * COPIES_OF_WEIGHTS[config.optimizer]
-    total = weights + 2 * samples * sample + activations + pairs
-    return Estimate(parameters, number * total)
