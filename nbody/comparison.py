@@ -7,7 +7,7 @@ Legend: T held-out states, C accuracies of a rule, run side by side as one batch
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from itertools import pairwise
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from nbody.config import Config
-from nbody.criteria import CRITERIA
+from nbody.criteria import CRITERIA, SERIES
 from nbody.evaluation import HeldOut, held_out_states, predicted_steps, score
 from nbody.ias15 import ias15_run
 from nbody.kepler import kepler_orbits
@@ -32,6 +32,16 @@ ACCURACIES = 8  # C
 FEWEST, MOST = 150, 450  # force evaluations per orbit, about, between which rules are run
 REFERENCE_ERROR = 6e-3  # max |ΔE/E| at which rules are compared in one number
 IAS15_TOLERANCES = (1e-6, 1e-9)  # larger ones do not converge
+PERIOD = 2 * math.pi / math.sqrt(2.0)  # of two unit masses with a = 1
+REVERSIBLE, GATED = ", reversible", ", gated"  # rules' last names
+LONG_RUN_RULES = (
+    "network",
+    "network" + GATED,
+    "network" + REVERSIBLE,
+    *CRITERIA,
+    *(name + REVERSIBLE for name in CRITERIA if name not in {"fixed", SERIES}),
+    "IAS15",
+)
 
 
 def compare(
@@ -72,7 +82,7 @@ def compare(
 
 def _scaled(name: str) -> Callable[[HeldOut], Tensor]:
     """A criterion that knows the thresholds: the leapfrog's local error is of third order."""
-    criterion, power = CRITERIA[name], 0.0 if name == "error series, no network" else 1 / 3
+    criterion, power = CRITERIA[name], 0.0 if name == SERIES else 1 / 3
     return lambda part: criterion(part.states) * part.threshold**power
 
 
@@ -116,39 +126,45 @@ def eccentricity(states: States) -> Tensor:
 
 
 def long_runs(
-    stepper: Stepper, *, eccentricity: float = 0.9, orbits: int = 100
+    stepper: Stepper,
+    *,
+    eccentricity: float = 0.9,
+    orbits: int = 100,
+    rules: Sequence[str] = (),
 ) -> Iterator[dict[str, Any]]:
     """Force evaluations per orbit against the energy error of a run, one rule after the other.
 
     Two equal masses start at apocentre. Every rule is run at several accuracies.
+
+    Args:
+        rules: of LONG_RUN_RULES; all of them where none is given.
     """
-    threshold = stepper.config.energy_threshold
-    classical = {name: CRITERIA[name] for name in CRITERIA if name != "fixed"}
-    yield _curve("fixed", CRITERIA["fixed"], eccentricity, orbits, threshold)
-    yield _curve("network", stepper.of_states, eccentricity, orbits, threshold)
-    yield _curve(
-        "network, gated", stepper.of_states, eccentricity, orbits, threshold, gate=threshold
-    )
+    for name in rules or LONG_RUN_RULES:
+        if name == "IAS15":
+            yield _ias15_curve(eccentricity, orbits)
+        else:
+            yield _curve(name, stepper, eccentricity, orbits)
 
-    def even(states: States) -> Tensor:
-        return time_even_step(stepper, states)
 
-    yield _curve("network, reversible", even, eccentricity, orbits, threshold, reversible=True)
-    for name, criterion in classical.items():
-        yield _curve(name, criterion, eccentricity, orbits, threshold)
-        if name not in {"error series, no network"}:
-            rule = f"{name}, reversible"
-            yield _curve(rule, criterion, eccentricity, orbits, threshold, reversible=True)
-    particle = _orbit(eccentricity, 1, threshold).particle().select(0)
-    span = 2 * math.pi / math.sqrt(2.0)
-    points = [ias15_run(particle, orbits * span, tolerance) for tolerance in IAS15_TOLERANCES]
-    yield {
+def _ias15_curve(e: float, orbits: int) -> dict[str, Any]:
+    particle = _orbit(e, 1, 1.0).particle().select(0)
+    points = [ias15_run(particle, orbits * PERIOD, tolerance) for tolerance in IAS15_TOLERANCES]
+    return {
         "rule": "IAS15",
-        "eccentricity": eccentricity,
+        "eccentricity": e,
         "orbits": orbits,
         "forces_per_orbit": [forces / orbits for forces, _ in points],
         "max_energy_error": [error for _, error in points],
     }
+
+
+def _rule_of(name: str, stepper: Stepper) -> Callable[[States], Tensor]:
+    """The steps that a rule of LONG_RUN_RULES asks for."""
+    if name == "network" + REVERSIBLE:
+        return partial(time_even_step, stepper)
+    if name in {"network", "network" + GATED}:
+        return stepper.of_states
+    return CRITERIA[name.removesuffix(REVERSIBLE)]
 
 
 def _orbit(e: float, copies: int, threshold: float) -> States:
@@ -158,38 +174,29 @@ def _orbit(e: float, copies: int, threshold: float) -> States:
     return States.of(particle)
 
 
-def _curve(
-    name: str,
-    rule: Callable[[States], Tensor],
-    e: float,
-    orbits: int,
-    threshold: float,
-    *,
-    reversible: bool = False,
-    gate: float | None = None,
-) -> dict[str, Any]:
-    states = _orbit(e, ACCURACIES, threshold)
-    period = torch.full_like(states.energy, 2 * math.pi / math.sqrt(2.0))
+def _curve(name: str, stepper: Stepper, e: float, orbits: int) -> dict[str, Any]:
+    rule, threshold = _rule_of(name, stepper), stepper.config.energy_threshold
+    gate = threshold if name.endswith(GATED) else None
     constant = 1.0  # times a number of steps per orbit is not far from the factor that takes them
+    period = torch.full((1 if gate else ACCURACIES,), PERIOD, dtype=torch.float64)
     if gate is None:
         for target in (1.0, 1 / math.sqrt(FEWEST * MOST)):
             scale = constant * target
             pilot = long_run(_orbit(e, 1, threshold), partial(_times, rule, scale), period[:1])
             constant = scale * float(pilot.force_evaluations)
     wanted = torch.logspace(math.log10(FEWEST), math.log10(MOST), ACCURACIES, dtype=torch.float64)
-    factor = torch.ones_like(wanted) if gate is not None else constant / wanted
     run = long_run(
-        states,
-        partial(_times, rule, factor),
+        _orbit(e, len(period), threshold),
+        rule if gate else partial(_times, rule, constant / wanted),
         orbits * period,
         gate=gate,
-        reversible=reversible,
+        reversible=name.endswith(REVERSIBLE),
     )
     return {
         "rule": name,
         "eccentricity": e,
         "orbits": orbits,
-        **_points(run, orbits, unique=gate is not None),
+        **_points(run, orbits),
     }
 
 
@@ -197,10 +204,9 @@ def _times(rule: Callable[[States], Tensor], factor: Tensor | float, states: Sta
     return factor * rule(states)
 
 
-def _points(run: LongRun, orbits: int, *, unique: bool) -> dict[str, Any]:
-    count = 1 if unique else None
-    forces = cast(list[float], (run.force_evaluations / orbits).tolist())[:count]
-    errors = cast(list[float], run.max_energy_error.tolist())[:count]
+def _points(run: LongRun, orbits: int) -> dict[str, Any]:
+    forces = cast(list[float], (run.force_evaluations / orbits).tolist())
+    errors = cast(list[float], run.max_energy_error.tolist())
     return {
         "forces_per_orbit": forces,
         "max_energy_error": errors,

@@ -68,6 +68,7 @@ def error_series(states: States) -> Tensor:
     return error_series_features(states, states.threshold)[..., -1].exp()
 
 
+SERIES = "error series, no network"
 CRITERIA: dict[str, Criterion] = {
     "fixed": fixed,
     "r/v": separation_over_speed,
@@ -75,7 +76,7 @@ CRITERIA: dict[str, Criterion] = {
     "free fall (r/a)^(1/3)": deep_free_fall,
     "Aarseth 1985": aarseth,
     "Pham, Rein & Spiegel 2024": pham_rein_spiegel,
-    "error series, no network": error_series,
+    SERIES: error_series,
 }
 
 

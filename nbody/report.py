@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from nbody.comparison import REFERENCE_ERROR, compare, long_runs
+from nbody.comparison import LONG_RUN_RULES, REFERENCE_ERROR, compare, long_runs
 from nbody.config import Config, parse_override
 from nbody.errors import NBodyError
 from nbody.stepper import load_stepper
@@ -31,6 +31,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--systems", type=int, default=256, help="held-out systems, at least 2")
     parser.add_argument(
         "--orbits", type=int, default=0, help="also run two bodies for this many orbits"
+    )
+    parser.add_argument(
+        "--rule",
+        action="append",
+        default=[],
+        choices=LONG_RUN_RULES,
+        help="only this rule in the long runs; can be repeated",
     )
     parser.add_argument("--eccentricity", type=float, default=0.9, help="of those orbits")
     parser.add_argument(
@@ -63,7 +70,12 @@ def _report(options: argparse.Namespace) -> dict[str, Any]:
     report["checkpoint"] = str(options.checkpoint)
     report["long_runs"] = []
     if options.orbits:
-        for curve in long_runs(stepper, eccentricity=options.eccentricity, orbits=options.orbits):
+        for curve in long_runs(
+            stepper,
+            eccentricity=options.eccentricity,
+            orbits=options.orbits,
+            rules=options.rule,
+        ):
             print(_line_of(curve), file=sys.stderr)
             report["long_runs"].append(curve)
     return report

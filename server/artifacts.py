@@ -1,6 +1,7 @@
 """Files in the data folder, by the path in their row: never outside it."""
 
 import re
+import shutil
 from pathlib import Path
 
 from server.errors import NotFound, RangeImpossible, RangeMalformed
@@ -19,6 +20,14 @@ def locate(data_folder: Path, relative: str) -> Path:
     if not path.is_relative_to(root) or not path.is_file():
         raise NotFound(f"file {Path(relative).name}")
     return path
+
+
+def remove_folder(data_folder: Path, relative: str) -> None:
+    """Delete a job's folder with all that is in it; nothing outside the data folder."""
+    root = data_folder.resolve()
+    path = (root / relative).resolve()
+    if path.is_relative_to(root) and path != root:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def check_range(header: str | None, size: int) -> None:

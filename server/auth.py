@@ -51,7 +51,9 @@ def allowed_roles(method: str, path: str) -> frozenset[Role]:
         return frozenset({"worker"})
     if resource in {"jobs", "checkpoints", "schemas", "workers"} and method in SAFE_METHODS:
         return PEOPLE
-    if resource == "jobs" and method == "POST":
+    if resource in {"queue", "compare"} and method in SAFE_METHODS:
+        return PEOPLE
+    if resource == "jobs" and method in {"POST", "PATCH", "DELETE"}:
         return frozenset({"admin", "user"})
     return frozenset({"admin"})
 

@@ -25,6 +25,7 @@ from server.database import DatabaseDamaged
 from server.http_protocol import uvicorn_config
 from server.service import prepare
 from server.settings import ServerSettings
+from server.states import TERMINAL
 from server.up import LocalService, ServiceFailed, check_port, free_port, on_termination
 
 EXIT_FAILED, EXIT_USAGE, EXIT_CANCELLED, EXIT_NO_ANSWER = 1, 2, 3, 4
@@ -53,6 +54,7 @@ TokenFile = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.")]
+DEFAULT_KEYS = ["part2/final_pass_rate"]  # that jobs are compared by
 DATA, URL = Path("data"), "http://127.0.0.1:8080"
 
 
@@ -286,6 +288,148 @@ def cancel(
         if wait:
             job = client.wait(job_id)
     _print(job if as_json else f"{job['id']}: {job['status']}", as_json)
+
+
+@app.command()
+def pause(
+    job_id: JobArgument,
+    wait: Annotated[bool, typer.Option("--wait", help="Until its process is gone.")] = False,
+    url: Url = URL,
+    data: Data = DATA,
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Pause a job: it keeps its state and gives its slot free."""
+    with _client(url, data, token_file) as client:
+        job = client.pause(job_id)
+        if wait:
+            job = client.wait(job_id, until=TERMINAL | {"paused"})
+    _print(job if as_json else f"{job['id']}: {job['status']}", as_json)
+
+
+@app.command()
+def resume(
+    job_id: JobArgument,
+    url: Url = URL,
+    data: Data = DATA,
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Queue a paused job again; it goes on from where it was."""
+    with _client(url, data, token_file) as client:
+        job = client.resume(job_id)
+    _print(job if as_json else f"{job['id']}: {job['status']}", as_json)
+
+
+@app.command()
+def retry(
+    job_id: JobArgument,
+    from_checkpoint: Annotated[
+        str | None, typer.Option(metavar="CKPT", help="Go on from this checkpoint of the job.")
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Replace a field, for example epochs."),
+    ] = None,
+    url: Url = URL,
+    data: Data = DATA,
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a new job from one that is over."""
+    options: dict[str, Any] = {"config": dict(map(parse_override, assignments or []))}
+    if from_checkpoint is not None:
+        options["from_checkpoint"] = from_checkpoint
+    with _client(url, data, token_file) as client:
+        job = client.retry(job_id, **options)
+    _print(job if as_json else job["id"], as_json)
+
+
+@app.command()
+def change(
+    job_id: JobArgument,
+    name: Annotated[str | None, typer.Option(help="New name.")] = None,
+    priority: Annotated[
+        int | None, typer.Option(min=-100, max=100, help="Higher runs first.")
+    ] = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option("--label", metavar="KEY=TEXT", help="Replace all labels; can be repeated."),
+    ] = None,
+    url: Url = URL,
+    data: Data = DATA,
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change a job's name, priority or labels."""
+    given = {"name": name, "priority": priority}
+    changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    if labels is not None:
+        changes["metadata"] = {
+            key: text for key, _, text in (label.partition("=") for label in labels)
+        }
+    with _client(url, data, token_file) as client:
+        job = client.change(job_id, **changes)
+    _print(job if as_json else display.job_table(job), as_json)
+
+
+@app.command()
+def delete(
+    job_id: JobArgument,
+    files: Annotated[bool, typer.Option("--files", help="Its checkpoints and logs, too.")] = False,
+    url: Url = URL,
+    data: Data = DATA,
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Delete a job that is over."""
+    with _client(url, data, token_file) as client:
+        gone = client.delete(job_id, files=files)
+    _print(gone if as_json else f"{gone['id']}: deleted", as_json)
+
+
+@app.command()
+def queue(
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 100,
+    url: Url = URL,
+    data: Data = DATA,
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """List waiting jobs, the next one first."""
+    with _client(url, data, token_file) as client:
+        page = client.queue(limit=limit)
+    _print(page if as_json else display.jobs_table(page["data"]), as_json)
+
+
+@app.command()
+def attempts(
+    job_id: JobArgument,
+    url: Url = URL,
+    data: Data = DATA,
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """List who tried a job, when, and how that ended."""
+    with _client(url, data, token_file) as client:
+        page = client.attempts(job_id)
+    _print(page if as_json else display.attempts_table(page["data"]), as_json)
+
+
+@app.command()
+def compare(
+    job_ids: Annotated[list[str], typer.Argument(metavar="JOB…", help="Jobs, up to twenty.")],
+    key: Annotated[list[str] | None, typer.Option(help="Metrics.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10000, help="Last epochs of each.")] = 20,
+    url: Url = URL,
+    data: Data = DATA,
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print metrics of several jobs side by side."""
+    with _client(url, data, token_file) as client:
+        found = client.compare(job_ids, key or DEFAULT_KEYS, limit=limit)
+    _print(found if as_json else display.comparison_table(found), as_json)
 
 
 @app.command()

@@ -10,7 +10,7 @@ ClientError
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -119,16 +119,50 @@ class Client:
         answer = self._call("GET", f"/v1/jobs/{_quoted(job_id)}", params=parameters)
         return answer.json(), answer.headers["ETag"].strip('W/"')
 
-    def wait(self, job_id: str) -> Json:
-        """The job, once it is over."""
+    def wait(self, job_id: str, until: Collection[str] = TERMINAL) -> Json:
+        """The job, once its status is one of `until`: by default, once it is over."""
         job, version = self.job_with_version(job_id)
-        while job["status"] not in TERMINAL:
+        while job["status"] not in until:
             job, version = self.job_with_version(job_id, wait=LONG_POLL_S, version=version)
         return job
 
     def cancel(self, job_id: str, **options: Any) -> Json:
         """Cancel a job; options are grace_s and force."""
         return self._call("POST", f"/v1/jobs/{_quoted(job_id)}/cancel", json=options).json()
+
+    def pause(self, job_id: str) -> Json:
+        """Pause a job."""
+        return self._call("POST", f"/v1/jobs/{_quoted(job_id)}/pause").json()
+
+    def resume(self, job_id: str) -> Json:
+        """Queue a paused job again."""
+        return self._call("POST", f"/v1/jobs/{_quoted(job_id)}/resume").json()
+
+    def retry(self, job_id: str, **options: Any) -> Json:
+        """A new job from one that is over; options are from_checkpoint, config and name."""
+        return self._call("POST", f"/v1/jobs/{_quoted(job_id)}/retry", json=options).json()
+
+    def change(self, job_id: str, **changes: Any) -> Json:
+        """Change a job's name, priority or metadata."""
+        return self._call("PATCH", f"/v1/jobs/{_quoted(job_id)}", json=changes).json()
+
+    def delete(self, job_id: str, *, files: bool = False) -> Json:
+        """Delete a job that is over; with `files` also what it wrote."""
+        parameters = {"files": files}
+        return self._call("DELETE", f"/v1/jobs/{_quoted(job_id)}", params=parameters).json()
+
+    def attempts(self, job_id: str, **parameters: Any) -> Json:
+        """Who tried a job."""
+        return self._call("GET", f"/v1/jobs/{_quoted(job_id)}/attempts", params=parameters).json()
+
+    def queue(self, **parameters: Any) -> Json:
+        """Waiting jobs, the next one first."""
+        return self._call("GET", "/v1/queue", params=parameters).json()
+
+    def compare(self, job_ids: Sequence[str], keys: Sequence[str], **parameters: Any) -> Json:
+        """Metrics of several jobs side by side."""
+        query = {"ids": list(job_ids), "keys": list(keys), **parameters}
+        return self._call("GET", "/v1/compare", params=query).json()
 
     def metrics(self, job_id: str, **parameters: Any) -> Json:
         """A page of epochs."""

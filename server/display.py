@@ -70,6 +70,32 @@ def jobs_table(jobs: list[Json]) -> Table:
     return table
 
 
+def attempts_table(attempts: list[Json]) -> Table:
+    """Attempts, one a line."""
+    table = Table("attempt", "worker", "from epoch", "started", "ended", "how", box=None)
+    for attempt in attempts:
+        instants = (attempt["started_at"], attempt["ended_at"])
+        started, ended = (
+            "-" if at is None else f"{datetime.fromisoformat(at).astimezone():%Y-%m-%d %H:%M:%S}"
+            for at in instants
+        )
+        how = " ".join(filter(None, (attempt["status"], attempt["stop_reason"]))) or "-"
+        first = "-" if attempt["first_epoch"] is None else str(attempt["first_epoch"])
+        table.add_row(str(attempt["id"]), attempt["worker_id"], first, started, ended, how)
+    return table
+
+
+def comparison_table(comparison: Json) -> Table:
+    """Epochs as rows; for each job and metric a column."""
+    columns = [(job, key) for job in comparison["data"] for key in comparison["keys"]]
+    table = Table("epoch", *(f"{job[-8:]} {key}" for job, key in columns), box=None)
+    series = {job: {row["epoch"]: row for row in rows} for job, rows in comparison["data"].items()}
+    for epoch in sorted({epoch for rows in series.values() for epoch in rows}):
+        values = (series[job].get(epoch, {}).get(key) for job, key in columns)
+        table.add_row(str(epoch), *(number(value, ".6g") for value in values))
+    return table
+
+
 def job_table(job: Json) -> Table:
     """A job, one field a line."""
     table = Table("field", Column("value", overflow="fold"), box=None, show_header=False)

@@ -48,6 +48,7 @@ SUMMARY = schemas.JobSummary(
     attempt=1,
     progress=schemas.Progress(epochs_done=13, epochs_total=51, fraction=13 / 51),
     metadata={"paper": "draft"},
+    retry_of=None,
     created_at=AT,
     started_at=AT,
     finished_at=None,
@@ -67,6 +68,16 @@ VIEW = schemas.JobView(
 )
 EVENT = schemas.EventView(
     id=7, job_id=JOB, at=AT, type="checkpoint", data={"epoch": 10, "path": CHECKPOINT.path}
+)
+ATTEMPT = schemas.AttemptView(
+    id=1,
+    worker_id="worker_01kjg3b2000000000000000000",
+    started_at=AT,
+    ended_at=None,
+    first_epoch=0,
+    status=None,
+    stop_reason=None,
+    detail=None,
 )
 GPU = schemas.Gpu(name="NVIDIA H200", memory_bytes=150_754_820_096)
 WORKER = schemas.WorkerView(
@@ -116,6 +127,14 @@ MODELS: dict[str, BaseModel] = {
         job_id=JOB, data=[METRICS.named()], has_more=False, last_epoch=12
     ),
     "NewToken": schemas.NewToken(**TOKEN.model_dump(), secret="orrery_…"),
+    "Comparison": schemas.Comparison(
+        keys=["part2/final_pass_rate"],
+        data={JOB: [{"epoch": 12, "part2/final_pass_rate": 0.985}]},
+    ),
+    "Deleted": schemas.Deleted(id=JOB, files=True),
+    "JobChange": schemas.JobChange(name="kepler", priority=10, metadata={"paper": "accepted"}),
+    "Page_AttemptView_": _page(ATTEMPT),
+    "RetryRequest": schemas.RetryRequest(from_checkpoint=CHECKPOINT.id, config={"epochs": 100}),
     "Outcome": schemas.Outcome(status="succeeded", stop_reason=StopReason.COMPLETED),
     "Page_CheckpointView_": _page(CHECKPOINT),
     "Page_EventView_": _page(EVENT),
@@ -127,7 +146,7 @@ MODELS: dict[str, BaseModel] = {
     "TokenRequest": schemas.TokenRequest(name="dashboard", role="viewer"),
     "TokenView": TOKEN,
     "ValidationReport": schemas.ValidationReport(
-        config=CONFIG, warnings=[], parameter_count=1_405_002, estimated_memory_bytes=61_000_000
+        config=CONFIG, warnings=[], parameter_count=1_405_002, estimated_memory_bytes=420_000_000
     ),
     "Version": schemas.Version(version="0.1.0"),
     "WorkerRegistration": schemas.WorkerRegistration(name="gpu-host", host="gpu-host", gpus=[GPU]),

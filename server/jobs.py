@@ -7,12 +7,22 @@ together. Nothing here knows of HTTP.
 from collections.abc import Sequence
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
-from server.errors import Conflict, IllegalMove, LeaseLost, NotFound, ReportConflict
+from nbody.config import Config
+from server.errors import (
+    Conflict,
+    FieldProblem,
+    IllegalMove,
+    InvalidRequest,
+    LeaseLost,
+    NotFound,
+    ReportConflict,
+)
 from server.ids import new_id
-from server.schemas import JobSubmission, Outcome
-from server.states import LEASED, RETRYABLE, JobStatus, StopReason, Trigger, next_status
+from server.schemas import JobChange, JobSubmission, Outcome, RetryRequest
+from server.states import LEASED, RETRYABLE, TERMINAL, JobStatus, StopReason, Trigger, next_status
 from server.tables import (
     attempts,
     checkpoints,
@@ -35,6 +45,8 @@ def submit(
     now: float,
     idempotency_key: str | None = None,
     request_hash: str = "",
+    retry_of: str | None = None,
+    from_checkpoint: str | None = None,
 ) -> tuple[str, bool]:
     """Queue a job. Returns its id, and whether it is new rather than an idempotent repeat.
 
@@ -63,6 +75,8 @@ def submit(
             status=JobStatus.QUEUED,
             owner_id=owner_id,
             queue_rank=-submission.priority,
+            retry_of=retry_of,
+            from_checkpoint=from_checkpoint,
             max_runtime_s=submission.max_runtime_s,
             max_attempts=submission.max_attempts,
             failures=0,
@@ -76,7 +90,8 @@ def submit(
             created_at=now,
         )
     )
-    record_event(connection, job_id, now, "submitted", {"warnings": config.warnings()})
+    data = {"warnings": config.warnings(), "retry_of": retry_of, "from_checkpoint": from_checkpoint}
+    record_event(connection, job_id, now, "submitted", data)
     if idempotency_key is not None:
         connection.execute(
             insert(idempotency_keys).values(
@@ -153,14 +168,19 @@ def claim(
     return job, attempt
 
 
-def resume_points(connection: Connection, job_id: str) -> Sequence[Any]:
-    """Checkpoints to continue from, newest first."""
-    return connection.execute(
-        select(checkpoints.c.epoch, checkpoints.c.path, checkpoints.c.sha256)
-        .where(checkpoints.c.job_id == job_id)
+def resume_points(connection: Connection, job: JobRow) -> Sequence[Any]:
+    """Checkpoints to continue from, newest first; the one that the job began at comes last."""
+    columns = checkpoints.c.epoch, checkpoints.c.path, checkpoints.c.sha256
+    own = connection.execute(
+        select(*columns)
+        .where(checkpoints.c.job_id == job.id)
         .order_by(checkpoints.c.epoch.desc(), checkpoints.c.rolling)
         .limit(RESUME_POINTS)
     ).all()
+    if job.from_checkpoint is None:
+        return own
+    start = select(*columns).where(checkpoints.c.id == job.from_checkpoint)
+    return [*own, *connection.execute(start)]
 
 
 def runtime_left(connection: Connection, job: JobRow, *, now: float) -> float | None:
@@ -175,10 +195,14 @@ def runtime_left(connection: Connection, job: JobRow, *, now: float) -> float | 
     return max(job.max_runtime_s - (used or 0.0), 0.0)
 
 
+def job_folder(job: JobRow) -> str:
+    """Where a job's files are, relative to the data folder; save_name is only a label in it."""
+    return f"{job.config.get('save_name') or DEFAULT_FOLDER}/{job.id}"
+
+
 def output_folder(job: JobRow) -> str:
-    """Where an attempt writes, relative to the data folder; save_name is only a label in it."""
-    label = job.config.get("save_name") or DEFAULT_FOLDER
-    return f"{label}/{job.id}/attempt-{job.attempt}"
+    """Where an attempt writes, relative to the data folder."""
+    return f"{job_folder(job)}/attempt-{job.attempt}"
 
 
 def holder(connection: Connection, lease_id: str) -> tuple[JobRow, Row[Any]]:
@@ -261,6 +285,140 @@ def cancel(connection: Connection, job: JobRow, grace_s: float, *, now: float) -
     return after
 
 
+def pause(connection: Connection, job: JobRow, *, now: float) -> JobStatus:
+    """Ask for a job to be paused; idempotent while it is being paused, and after.
+
+    Raises:
+        IllegalMove: it is over, or being cancelled.
+    """
+    status = JobStatus(job.status)
+    if status in {JobStatus.PAUSED, JobStatus.PAUSING}:
+        return status
+    return _move(connection, job, Trigger.PAUSE, "be paused", now=now)
+
+
+def resume(connection: Connection, job: JobRow, *, now: float) -> JobStatus:
+    """Put a paused job back in the queue; idempotent while it waits or runs.
+
+    Raises:
+        IllegalMove: it is over, or still being paused or cancelled.
+    """
+    status = JobStatus(job.status)
+    if status in {JobStatus.QUEUED, JobStatus.RUNNING}:
+        return status
+    return _move(connection, job, Trigger.RESUME, "be resumed", now=now)
+
+
+def retry(
+    connection: Connection, job: JobRow, request: RetryRequest, *, owner_id: str, now: float
+) -> str:
+    """Queue a new job made from one that is over; returns the new job's id.
+
+    Raises:
+        IllegalMove: the old job is not over. InvalidRequest: a field does not fit.
+    """
+    if JobStatus(job.status) not in TERMINAL:
+        raise IllegalMove(job.id, job.status, "be retried; cancel it first, or resume it")
+    try:
+        config = Config.model_validate({**job.config, **request.config})
+    except ValidationError as error:
+        raise InvalidRequest(
+            *(
+                FieldProblem("/config" + "".join(f"/{part}" for part in line["loc"]), line["msg"])
+                for line in error.errors()
+            )
+        ) from None
+    if request.from_checkpoint is not None:
+        _check_start(connection, job, request.from_checkpoint, config)
+    submission = JobSubmission(
+        name=request.name or job.name,
+        config=config,
+        priority=-job.queue_rank,
+        max_runtime_s=job.max_runtime_s,
+        max_attempts=job.max_attempts,
+        metadata=job.labels,
+    )
+    job_id, _ = submit(
+        connection,
+        submission,
+        owner_id=owner_id,
+        now=now,
+        retry_of=job.id,
+        from_checkpoint=request.from_checkpoint,
+    )
+    record_event(connection, job.id, now, "retried", {"as": job_id})
+    return job_id
+
+
+def _check_start(connection: Connection, job: JobRow, checkpoint_id: str, config: Config) -> None:
+    epoch = connection.execute(
+        select(checkpoints.c.epoch).where(
+            checkpoints.c.id == checkpoint_id,
+            checkpoints.c.job_id == job.id,
+            checkpoints.c.rolling.is_(False),
+        )
+    ).scalar_one_or_none()
+    if epoch is None:
+        detail = f"job {job.id} has no such checkpoint"
+        raise InvalidRequest(FieldProblem("/from_checkpoint", detail))
+    if epoch + 1 >= config.epochs:
+        detail = f"the checkpoint is of epoch {epoch}: nothing is left; ask for more epochs"
+        raise InvalidRequest(FieldProblem("/config/epochs", detail))
+
+
+def amend(connection: Connection, job: JobRow, changes: JobChange, *, now: float) -> None:
+    """Change name, priority or labels.
+
+    Raises:
+        IllegalMove: the priority of a job that is over.
+    """
+    given = changes.model_dump(exclude_unset=True)
+    if "priority" in given and JobStatus(job.status) in TERMINAL:
+        raise IllegalMove(job.id, job.status, "get another priority")
+    values: dict[str, Any] = {}
+    if "name" in given:
+        values["name"] = given["name"]
+    if "metadata" in given:
+        values["labels"] = given["metadata"]
+    if "priority" in given:
+        values["queue_rank"] = -given["priority"]
+    values = {key: value for key, value in values.items() if value != getattr(job, key)}
+    if values:
+        change(connection, job.id, **values)
+        record_event(connection, job.id, now, "changed", given)
+
+
+def remove(connection: Connection, job: JobRow) -> None:
+    """Delete a job that is over, with all its rows.
+
+    Raises:
+        IllegalMove: it is not over. Conflict: another job still needs one of its checkpoints.
+    """
+    if JobStatus(job.status) not in TERMINAL:
+        raise IllegalMove(job.id, job.status, "be deleted; cancel it first")
+    heir = connection.execute(
+        select(jobs.c.id)
+        .join(checkpoints, jobs.c.from_checkpoint == checkpoints.c.id)
+        .where(checkpoints.c.job_id == job.id, jobs.c.status.not_in(TERMINAL))
+        .limit(1)
+    ).scalar_one_or_none()
+    if heir is not None:
+        raise Conflict(f"Job {heir} began at a checkpoint of job {job.id} and still needs it.")
+    connection.execute(delete(jobs).where(jobs.c.id == job.id))
+
+
+def _move(
+    connection: Connection, job: JobRow, trigger: Trigger, action: str, *, now: float
+) -> JobStatus:
+    """Move a job as its user asks."""
+    after = next_status(JobStatus(job.status), trigger)
+    if after is None:
+        raise IllegalMove(job.id, job.status, action)
+    change(connection, job.id, status=after)
+    record_event(connection, job.id, now, after, {})
+    return after
+
+
 def record_event(
     connection: Connection, job_id: str, now: float, kind: str, data: dict[str, Any]
 ) -> None:
@@ -313,7 +471,7 @@ def _end_attempt(
         "phase": None,
         "failures": job.failures + int(lost),
     }
-    if after in {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED}:
+    if after in TERMINAL:
         user = after is JobStatus.CANCELLED
         values["stop_reason"] = StopReason.USER if user else outcome.stop_reason
         values["finished_at"] = now

@@ -10,8 +10,8 @@ from server.database import write_engine
 SCRIPTS = Path(__file__).parent / "migrations"
 
 
-def migrate(path: Path) -> None:
-    """Create the database, or upgrade it step by step; one transaction a step."""
+def migrate(path: Path, revision: str = "head") -> None:
+    """Create the database, or upgrade it step by step up to a revision, in one transaction."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     engine = write_engine(path)
     try:
@@ -19,6 +19,6 @@ def migrate(path: Path) -> None:
             config = AlembicConfig()
             config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            command.upgrade(config, revision)
     finally:
         engine.dispose()

@@ -135,6 +135,7 @@ class JobSummary(View):
     attempt: int = Field(description="Attempts begun.")
     progress: Progress
     metadata: dict[str, str]
+    retry_of: str | None = Field(description="The job that this one was made from.")
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -165,7 +166,71 @@ class ValidationReport(View):
     warnings: list[str]
     parameter_count: int
     estimated_memory_bytes: int = Field(
-        description="Weights, optimizer, trajectory and activations; the process itself not."
+        description="Peak memory of the training process on a CPU, within 20 % where measured. "
+        "A GPU needs 345 MB less of its own memory: the process itself."
+    )
+
+
+class JobChange(Message):
+    """What can be changed of a job; what is not given stays."""
+
+    name: Text | None = None
+    priority: int = Field(
+        default=0,
+        strict=True,
+        ge=-100,
+        le=100,
+        description="Of jobs that are not over; counts while they wait.",
+    )
+    metadata: dict[Identifier, Text] = Field(
+        default_factory=dict, max_length=32, description="Replaces the labels."
+    )
+
+
+class RetryRequest(Message):
+    """How the new job differs from the old one."""
+
+    from_checkpoint: Annotated[str, Field(pattern=r"^ckpt_[0-9a-z]{26}$")] | None = Field(
+        default=None, description="A checkpoint of the old job to go on from; else from scratch."
+    )
+    config: dict[str, JsonValue] = Field(
+        default_factory=dict,
+        max_length=100,
+        description="Fields to replace, for example more epochs.",
+    )
+    name: Text | None = Field(default=None, description="Default: the old job's.")
+
+
+class Deleted(View):
+    """What is gone."""
+
+    object: Literal["job"] = "job"
+    id: str
+    deleted: Literal[True] = True
+    files: bool = Field(description="Whether its files are gone, too.")
+
+
+class AttemptView(View):
+    """One worker's try at a job."""
+
+    object: Literal["attempt"] = "attempt"
+    id: int = Field(description="1 is the first attempt.")
+    worker_id: str
+    started_at: datetime
+    ended_at: datetime | None
+    first_epoch: int | None = Field(description="Where it began.")
+    status: Literal["succeeded", "failed", "stopped"] | None
+    stop_reason: StopReason | None
+    detail: str | None
+
+
+class Comparison(View):
+    """Series of several jobs side by side."""
+
+    object: Literal["comparison"] = "comparison"
+    keys: list[str]
+    data: dict[str, list[dict[str, float | int | None]]] = Field(
+        description="By job id; rows of `epoch` and the keys."
     )
 
 

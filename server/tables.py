@@ -30,6 +30,7 @@ class Job(SQLModel, table=True):
         Index("jobs_queue", "status", "queue_rank", "id"),
         Index("jobs_by_owner", "owner_id", "id"),
         Index("jobs_by_name", "name", "id"),
+        Index("jobs_by_checkpoint", "from_checkpoint"),
     )
 
     id: str = Field(primary_key=True)
@@ -42,6 +43,8 @@ class Job(SQLModel, table=True):
     failure: str | None = None
     owner_id: str
     queue_rank: int = 0  # minus the priority, so that one index gives the order of the queue
+    retry_of: str | None = None  # the job that this one was made from
+    from_checkpoint: str | None = None  # of that job, where this one begins
     max_runtime_s: float | None = None
     max_attempts: int
     failures: int = 0

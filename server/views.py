@@ -1,15 +1,18 @@
 """Rows → what the API answers. Queries that only read."""
 
+import difflib
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, func, select
 
 from nbody.config import Config
-from nbody.metrics import EpochMetrics
-from server.errors import NotFound
+from nbody.metrics import METRIC_NAMES, EpochMetrics
+from server.errors import FieldProblem, InvalidRequest, NotFound
 from server.schemas import (
+    AttemptView,
     CheckpointView,
+    Comparison,
     EventView,
     Failure,
     Gpu,
@@ -59,6 +62,19 @@ def find_job(connection: Connection, job_id: str, owner_id: str | None) -> Row[A
     if row is None or (owner_id is not None and row.owner_id != owner_id):
         raise NotFound(f"job {job_id}")
     return row
+
+
+def job_version(connection: Connection, job_id: str, owner_id: str | None) -> tuple[int, JobStatus]:
+    """A job's version and status, cheaply.
+
+    Raises:
+        NotFound
+    """
+    columns = jobs.c.version, jobs.c.status, jobs.c.owner_id
+    row = connection.execute(select(*columns).where(jobs.c.id == job_id)).first()
+    if row is None or (owner_id is not None and row.owner_id != owner_id):
+        raise NotFound(f"job {job_id}")
+    return row.version, JobStatus(row.status)
 
 
 def job_view(connection: Connection, row: Row[Any]) -> JobView:
@@ -125,7 +141,16 @@ def page(items: list[Any], limit: int) -> Page[Any]:
 def metrics_page(
     connection: Connection, job_id: str, *, after: int | None, keys: list[str] | None, limit: int
 ) -> MetricsPage:
-    """Epochs after `after`, in order, one row each. `epoch` is always among the keys."""
+    """Epochs after `after`, in order, one row each. `epoch` is always among the keys.
+
+    Raises:
+        InvalidRequest: there is no metric of that name.
+    """
+    for key in keys or ():
+        if key not in METRIC_NAMES:
+            close = difflib.get_close_matches(key, METRIC_NAMES, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"use {', '.join(METRIC_NAMES)}"
+            raise InvalidRequest(FieldProblem("/query/keys", f"no such metric; {hint}"))
     names = [n for n in METRIC_COLUMNS if not keys or n == "epoch" or ALIASES[n] in keys]
     query = (
         select(*(epochs.c[name] for name in names))
@@ -157,6 +182,70 @@ def events_page(
         for row in connection.execute(query)
     ]
     return page(views, limit)
+
+
+def attempts_page(
+    connection: Connection, job_id: str, *, after: int | None, limit: int
+) -> Page[AttemptView]:
+    """A job's attempts in order."""
+    query = (
+        select(attempts)
+        .where(attempts.c.job_id == job_id, attempts.c.number > (after or 0))
+        .order_by(attempts.c.number)
+        .limit(limit + 1)
+    )
+    views: list[AttemptView] = []
+    for row in connection.execute(query):
+        outcome: dict[str, Any] = row.outcome or {}
+        views.append(
+            AttemptView(
+                id=row.number,
+                worker_id=row.worker_id,
+                started_at=instant(row.started_at),
+                ended_at=instant_or_none(row.ended_at),
+                first_epoch=row.first_epoch,
+                status=outcome.get("status"),
+                stop_reason=outcome.get("stop_reason"),
+                detail=outcome.get("detail"),
+            )
+        )
+    return page(views, limit)
+
+
+def queue_page(
+    connection: Connection, *, owner_id: str | None, after: str | None, limit: int
+) -> Page[JobSummary]:
+    """Waiting jobs in the order in which they will be taken."""
+    query = (
+        select(*SUMMARY_COLUMNS)
+        .where(jobs.c.status == JobStatus.QUEUED)
+        .order_by(jobs.c.queue_rank, jobs.c.id)
+        .limit(limit + 1)
+    )
+    if owner_id is not None:
+        query = query.where(jobs.c.owner_id == owner_id)
+    if after is not None:
+        rank = select(jobs.c.queue_rank).where(jobs.c.id == after).scalar_subquery()
+        later = and_(jobs.c.queue_rank == rank, jobs.c.id > after)
+        query = query.where((jobs.c.queue_rank > rank) | later)
+    rows = connection.execute(query).all()
+    return page([JobSummary(**_summary_fields(row)) for row in rows], limit)
+
+
+def comparison(
+    connection: Connection, ids: list[str], keys: list[str], *, owner_id: str | None, limit: int
+) -> Comparison:
+    """The last epochs of several jobs.
+
+    Raises:
+        NotFound: one of the jobs is not there.
+    """
+    series: dict[str, list[dict[str, float | int | None]]] = {}
+    for job_id in ids:
+        done = find_job(connection, job_id, owner_id).epochs_done
+        rows = metrics_page(connection, job_id, after=done - limit - 1, keys=keys, limit=limit)
+        series[job_id] = rows.data
+    return Comparison(keys=keys, data=series)
 
 
 def log_bytes(connection: Connection, job_id: str, offset: int, limit: int) -> tuple[bytes, int]:
@@ -294,6 +383,7 @@ def _summary_fields(row: Row[Any]) -> dict[str, Any]:
             fraction=row.epochs_done / row.epochs_total,
         ),
         "metadata": row.labels,
+        "retry_of": row.retry_of,
         "created_at": instant(row.created_at),
         "started_at": instant_or_none(row.started_at),
         "finished_at": instant_or_none(row.finished_at),

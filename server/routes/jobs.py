@@ -1,13 +1,18 @@
-"""Jobs: submit, look, cancel; their metrics, events and logs."""
+"""Jobs: submit, look, change, stop and go on; their metrics, events, attempts and logs."""
 
+import asyncio
 import hashlib
 import time
-from typing import Annotated
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, NamedTuple
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Header, Query, Response
 from sqlalchemy import Connection
 
 from server import jobs, views
+from server.artifacts import remove_folder
+from server.auth import Principal
 from server.changes import Changes
 from server.estimate import estimate
 from server.routes.parameters import (
@@ -19,24 +24,31 @@ from server.routes.parameters import (
     Limit,
     TheService,
     WaitSeconds,
+    entity_tags,
 )
 from server.schemas import (
+    AttemptView,
     CancelRequest,
+    Deleted,
     EventView,
+    JobChange,
     JobSubmission,
     JobSummary,
     JobView,
     MetricsPage,
     Page,
+    RetryRequest,
     ValidationReport,
 )
+from server.service import Service
 from server.states import TERMINAL, JobStatus
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 MAX_LOG_ANSWER = 2**20
 RETRY_AFTER_S = "2"
-DEFAULT_CANCEL = CancelRequest()
+DEFAULT_CANCEL, DEFAULT_RETRY = CancelRequest(), RetryRequest()
+Action = Callable[[Connection, jobs.JobRow], object]
 
 
 @router.post("", status_code=201)
@@ -102,7 +114,9 @@ async def list_jobs(
     )
 
 
-@router.get("/{job_id}")
+@router.get(
+    "/{job_id}", response_model=JobView, responses={304: {"description": "It has not changed."}}
+)
 async def show_job(
     job_id: JobId,
     response: Response,
@@ -112,23 +126,30 @@ async def show_job(
     version: Annotated[
         int | None, Query(ge=0, le=2**53, description="With wait: answer once it differs.")
     ] = None,
-) -> JobView:
-    """A job, whole. The ETag is its version; `wait` with `version` long-polls for a change."""
+    if_none_match: Annotated[
+        str | None, Header(max_length=1000, description="ETags that the client has.")
+    ] = None,
+) -> JobView | Response:
+    """A job, whole. The ETag is its version; `wait` with `version` long-polls for a change.
+
+    With `If-None-Match`, a job that has not changed is answered 304, without a body.
+    """
+    known = entity_tags(if_none_match)
     with service.changes.subscribe(job_id) as subscription:
         deadline = time.monotonic() + wait
         while True:
-            found = await service.read(
-                lambda connection: _versioned(connection, job_id, caller.owner_filter)
-            )
+            found = await service.read(partial(_unless_known, job_id, caller.owner_filter, known))
             left = deadline - time.monotonic()
-            if version is None or found[1] != version or left <= 0:
+            if version is None or found.version != version or left <= 0:
                 break
             await subscription.wait(left)
-    view, number = found
-    response.headers["ETag"] = f'W/"{number}"'
-    if view.status not in TERMINAL:
-        response.headers["Retry-After"] = RETRY_AFTER_S
-    return view
+    headers = {"ETag": f'W/"{found.version}"'}
+    if found.status not in TERMINAL:
+        headers["Retry-After"] = RETRY_AFTER_S
+    if found.view is None:
+        return Response(status_code=304, headers=headers)
+    response.headers.update(headers)
+    return found.view
 
 
 @router.post("/{job_id}/cancel", status_code=202)
@@ -139,14 +160,90 @@ async def cancel_job(
     request: CancelRequest = DEFAULT_CANCEL,
 ) -> JobView:
     """Cancel a job: at once while it waits, else once its process is gone. Can be repeated."""
+    grace_s = 0.0 if request.force else request.grace_s
+    action = partial(jobs.cancel, grace_s=grace_s, now=time.time())
+    return await _act(service, caller, job_id, action)
+
+
+@router.patch("/{job_id}")
+async def change_job(
+    job_id: JobId, changes: JobChange, service: TheService, caller: Caller
+) -> JobView:
+    """Change a job's name, priority or labels; what is not given stays."""
+    return await _act(
+        service, caller, job_id, partial(jobs.amend, changes=changes, now=time.time())
+    )
+
+
+@router.post("/{job_id}/pause", status_code=202)
+async def pause_job(job_id: JobId, service: TheService, caller: Caller) -> JobView:
+    """Pause a job: it keeps its state and gives its slot free. Can be repeated."""
+    return await _act(service, caller, job_id, partial(jobs.pause, now=time.time()))
+
+
+@router.post("/{job_id}/resume", status_code=202)
+async def resume_job(job_id: JobId, service: TheService, caller: Caller) -> JobView:
+    """Queue a paused job again; it goes on from where it was. Can be repeated."""
+    return await _act(service, caller, job_id, partial(jobs.resume, now=time.time()))
+
+
+@router.post("/{job_id}/retry", status_code=201)
+async def retry_job(
+    job_id: JobId,
+    response: Response,
+    service: TheService,
+    caller: Caller,
+    request: RetryRequest = DEFAULT_RETRY,
+) -> JobView:
+    """Make a new job from one that is over, from scratch or from one of its checkpoints."""
 
     def work(connection: Connection) -> JobView:
         row = views.find_job(connection, job_id, caller.owner_filter)
-        grace_s = 0.0 if request.force else request.grace_s
-        jobs.cancel(connection, row, grace_s, now=time.time())
-        return views.job_view(connection, views.find_job(connection, job_id, None))
+        new = jobs.retry(connection, row, request, owner_id=caller.token_id, now=time.time())
+        return views.job_view(connection, views.find_job(connection, new, None))
 
-    return await service.write(work, job_id)
+    view = await service.write(work, Changes.QUEUE, job_id)
+    response.headers["Location"] = f"/v1/jobs/{view.id}"
+    return view
+
+
+@router.delete("/{job_id}")
+async def delete_job(
+    job_id: JobId,
+    service: TheService,
+    caller: Caller,
+    files: Annotated[
+        bool, Query(description="Delete its checkpoints and other files, too.")
+    ] = False,
+) -> Deleted:
+    """Delete a job that is over: its metrics, events and logs; with `files` also what it wrote."""
+
+    def work(connection: Connection) -> str:
+        row = views.find_job(connection, job_id, caller.owner_filter)
+        jobs.remove(connection, row)
+        return jobs.job_folder(row)
+
+    folder = await service.write(work, job_id)
+    if files:
+        await asyncio.to_thread(remove_folder, service.settings.data, folder)
+    return Deleted(id=job_id, files=files)
+
+
+@router.get("/{job_id}/attempts")
+async def job_attempts(
+    job_id: JobId,
+    service: TheService,
+    caller: Caller,
+    after: AfterNumber = None,
+    limit: Limit = 100,
+) -> Page[AttemptView]:
+    """Who tried a job, when, and how that ended."""
+
+    def work(connection: Connection) -> Page[AttemptView]:
+        views.find_job(connection, job_id, caller.owner_filter)
+        return views.attempts_page(connection, job_id, after=after, limit=limit)
+
+    return await service.read(work)
 
 
 @router.get("/{job_id}/metrics")
@@ -211,6 +308,30 @@ async def job_logs(
     return Response(data, media_type="text/plain; charset=utf-8", headers={"X-Log-Bytes": str(end)})
 
 
-def _versioned(connection: Connection, job_id: str, owner_id: str | None) -> tuple[JobView, int]:
+async def _act(service: Service, caller: Principal, job_id: str, action: Action) -> JobView:
+    """Do something to a job that the caller may see, and show what became of it."""
+
+    def work(connection: Connection) -> JobView:
+        action(connection, views.find_job(connection, job_id, caller.owner_filter))
+        return views.job_view(connection, views.find_job(connection, job_id, None))
+
+    return await service.write(work, job_id, Changes.QUEUE)
+
+
+class _Look(NamedTuple):
+    """What a poll sees; the view only where the client does not have it."""
+
+    version: int
+    status: JobStatus
+    view: JobView | None
+
+
+def _unless_known(
+    job_id: str, owner_id: str | None, known: frozenset[str], connection: Connection
+) -> _Look:
+    version, status = views.job_version(connection, job_id, owner_id)
+    # A waiting job's place in the queue changes with other jobs.
+    if str(version) in known and status is not JobStatus.QUEUED:
+        return _Look(version, status, None)
     row = views.find_job(connection, job_id, owner_id)
-    return views.job_view(connection, row), row.version
+    return _Look(row.version, JobStatus(row.status), views.job_view(connection, row))

@@ -18,9 +18,16 @@ def _principal(request: Request) -> Principal:
     return request.state.principal
 
 
+def entity_tags(header: str | None) -> frozenset[str]:
+    """The versions in an If-None-Match header, weak or not."""
+    tags = (part.strip().removeprefix("W/") for part in (header or "").split(","))
+    return frozenset(tag[1:-1] for tag in tags if len(tag) > 2 and tag[0] == tag[-1] == '"')
+
+
 TheService = Annotated[Service, Depends(_service)]
 Caller = Annotated[Principal, Depends(_principal)]
-JobId = Annotated[str, Path(pattern=r"^job_[0-9a-z]{26}$", description="The job's id.")]
+JOB_ID = r"^job_[0-9a-z]{26}$"
+JobId = Annotated[str, Path(pattern=JOB_ID, description="The job's id.")]
 CheckpointId = Annotated[str, Path(pattern=r"^ckpt_[0-9a-z]{26}$", description="Its id.")]
 WorkerId = Annotated[str, Path(pattern=r"^worker_[0-9a-z]{26}$", description="The worker's id.")]
 LeaseId = Annotated[str, Path(pattern=r"^lease_[0-9a-z]{26}$", description="The lease's id.")]

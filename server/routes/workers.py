@@ -82,7 +82,7 @@ async def claim_job(
             return None
         job, attempt = claimed
         service.leases.renew(attempt.lease_id)  # here, so that no lease is ever without a deadline
-        points = jobs.resume_points(connection, job.id)
+        points = jobs.resume_points(connection, job)
         return Assignment(
             job=job.id,
             attempt=attempt.number,

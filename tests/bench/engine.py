@@ -36,6 +36,7 @@ from nbody.trajectory_collection import collect_trajectory
 from nbody.unified_training import epochs
 from nbody.watcher import NoWatcher
 from server.client import Client
+from server.estimate import estimate
 from server.settings import ServerSettings
 from server.up import LocalService, free_port
 
@@ -104,8 +105,13 @@ def part2_beside_bare(**network: Any) -> dict[str, float]:
     }
 
 
-def part2_sample_by_sample(loss: str) -> dict[str, float]:
-    """One iteration of Part 2, B = 512, 64×64, beside a loop over the samples."""
+def part2_sample_by_sample(loss: str, *, features_at_hand: bool) -> dict[str, float]:
+    """One iteration of Part 2, B = 512, 64×64, beside a loop over the samples.
+
+    Args:
+        features_at_hand: whether the loop finds each sample's features ready, as our iteration
+            does, or makes them from its state, as a loop over recorded states must.
+    """
     iterations = 20
     config, model, optimizer, adapter, particle = setting(
         num_orbits=64,
@@ -120,13 +126,15 @@ def part2_sample_by_sample(loss: str) -> dict[str, float]:
     )
     trajectory, _ = collect_trajectory(model, particle, optimizer, config, adapter)
     samples = Samples.of(trajectory.states, trajectory.features, config)
+    led = trajectory.last_dt[:1]
     none = config.model_copy(update={"replay_steps": 0})
 
     def loop() -> None:
         optimizer.zero_grad(set_to_none=True)
         for k in range(512):
             one = samples.take(torch.tensor([k]))
-            dt = dt_from_features(model, one.features)
+            features = one.features if features_at_hand else adapter.features_of(one.states, led)
+            dt = dt_from_features(model, features)
             if one.dt_star is not None:
                 value = pinball_loss(dt, one.dt_star, config.oracle_quantile)
             else:
@@ -237,6 +245,62 @@ def pairwise_memory() -> dict[str, float]:
     }
 
 
+RUN_AND_MEASURE = """
+import json, re, sys
+from pathlib import Path
+from nbody.config import Config
+from nbody.training_run import TrainingRun
+from nbody.unified_training import epochs
+def memory(line):
+    status = Path('/proc/self/status').read_text()
+    return int(re.search(line + r':\\s+(\\d+)', status)[1]) * 1024
+seen = {}
+for metrics in epochs(TrainingRun.start(Config(**json.loads(sys.argv[1])))):
+    if metrics.epoch + 1 in json.loads(sys.argv[2]):
+        seen[metrics.epoch + 1] = memory('VmRSS')
+print(json.dumps({'at': seen, 'peak': memory('VmHWM')}))
+"""
+
+
+def measured_run(fields: dict[str, Any], at: list[int]) -> dict[str, Any]:
+    """Memory [bytes] of a process that trains: after some epochs, and its peak."""
+    arguments = [json.dumps({"seed": 1, "device": "cpu", **fields}), json.dumps(at)]
+    return json.loads(subprocess.check_output([sys.executable, "-c", RUN_AND_MEASURE, *arguments]))
+
+
+def predicted_memory() -> dict[str, float]:
+    """Estimate of `POST /v1/jobs/validate` over the measured peak of the process."""
+    cases: dict[str, dict[str, Any]] = {
+        "demo": json.loads(DEMO.read_text()),
+        "default_network_64_orbits": {"num_orbits": 64, "steps_per_epoch": 16},
+        "4096_orbits": {"num_orbits": 4096, "steps_per_epoch": 16, "hidden_dims": [256, 256]},
+        "8192_orbits_band": {"num_orbits": 8192, "steps_per_epoch": 32, **SMALL, "loss": "band"},
+        "plummer_32": {
+            "initial_conditions": "plummer",
+            "num_particles": 32,
+            "num_systems": 64,
+            "steps_per_epoch": 8,
+            **SMALL,
+        },
+        "three_layers_of_2000": {"hidden_dims": [2000] * 3, "steps_per_epoch": 16},
+    }
+    ratios: dict[str, float] = {}
+    for name, fields in cases.items():
+        fields = {**fields, "epochs": 2, "replay_steps": 20, "max_retrain_steps": 5}
+        peak = measured_run(fields, [])["peak"]
+        ratios[name] = estimate(Config(**fields)).memory_bytes / peak
+    return ratios
+
+
+def memory_over_epochs() -> dict[str, float]:
+    """Memory of a run after 10,000 epochs beside that after 1000 [MB]."""
+    fields = {"num_orbits": 4, "steps_per_epoch": 4, "replay_steps": 4, "epochs": 10_000}
+    fields |= {"resample_each_epoch": True, "max_retrain_steps": 4, **SMALL}
+    at = measured_run(fields, [1000, 10_000])["at"]
+    early, late = at["1000"] / 1e6, at["10000"] / 1e6
+    return {"mb_1000": early, "mb_10000": late, "ratio": late / early}
+
+
 def through_the_server() -> dict[str, float]:
     """Median epoch through server and worker beside `python -m nbody`, in turns."""
     fields = {**json.loads(DEMO.read_text()), "epochs": 12, "evaluation_orbits": 0}
@@ -290,12 +354,17 @@ def time_to_efficiency() -> dict[str, float]:
 BENCHMARKS: dict[str, Callable[[], dict[str, float]]] = {
     "part2_default_network": part2_beside_bare,
     "part2_64x64": lambda: part2_beside_bare(**SMALL),
-    "part2_sample_by_sample_oracle": lambda: part2_sample_by_sample("oracle"),
-    "part2_sample_by_sample_band": lambda: part2_sample_by_sample("band"),
+    "part2_sample_by_sample": lambda: part2_sample_by_sample("oracle", features_at_hand=False),
+    "part2_sample_by_sample_oracle": lambda: part2_sample_by_sample(
+        "oracle", features_at_hand=True
+    ),
+    "part2_sample_by_sample_band": lambda: part2_sample_by_sample("band", features_at_hand=True),
     "part1_retrain_attempt": part1_retrain,
     "accepted_samples": accepted_samples,
     "pairwise_4096": pairwise_pass,
     "pairwise_memory": pairwise_memory,
+    "predicted_memory": predicted_memory,
+    "memory_over_epochs": memory_over_epochs,
     "through_the_server": through_the_server,
     "time_to_efficiency_0.9": time_to_efficiency,
 }

@@ -3,10 +3,12 @@
 import asyncio
 import base64
 import socket
+import sys
 import threading
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,6 +17,7 @@ import pytest
 import uvicorn
 from sqlalchemy import Connection, text
 
+from server import cli
 from server.app import create_app
 from server.leases import Leases
 from server.service import Service
@@ -324,3 +327,37 @@ def server(_running_server: OrreryServer) -> OrreryServer:
 def shared_server(_running_server: OrreryServer) -> OrreryServer:
     """A server that others left jobs on, for tests that neither mind nor claim any."""
     return _running_server
+
+
+@dataclass
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Orrery = Callable[..., Done]
+
+
+@pytest.fixture
+def orrery(
+    server: OrreryServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Orrery:
+    """Runs the command as a shell would; server and token come from the environment."""
+    monkeypatch.setenv("ORRERY_URL", server.url)
+    monkeypatch.setenv("ORRERY_DATA", str(server.settings.data))
+    monkeypatch.delenv("ORRERY_TOKEN", raising=False)
+    monkeypatch.delenv("ORRERY_TOKEN_FILE", raising=False)
+
+    def run(*arguments: str) -> Done:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["orrery", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        code = ended.value.code
+        captured = capsys.readouterr()
+        return Done(code if isinstance(code, int) else 0, captured.out, captured.err)
+
+    return run

@@ -3,49 +3,18 @@
 import hashlib
 import json
 import socket
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from server import cli
-from tests.server.conftest import TINY, OrreryServer, checkpoint, epoch_metrics, log_bytes
-
-
-@dataclass
-class Done:
-    """How a command ended."""
-
-    code: int
-    out: str
-    err: str
-
-
-Orrery = Callable[..., Done]
-
-
-@pytest.fixture
-def orrery(
-    server: OrreryServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Orrery:
-    """Runs the command as a shell would; server and token come from the environment."""
-    monkeypatch.setenv("ORRERY_URL", server.url)
-    monkeypatch.setenv("ORRERY_DATA", str(server.settings.data))
-    monkeypatch.delenv("ORRERY_TOKEN", raising=False)
-    monkeypatch.delenv("ORRERY_TOKEN_FILE", raising=False)
-
-    def run(*arguments: str) -> Done:
-        capsys.readouterr()
-        monkeypatch.setattr(sys, "argv", ["orrery", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        code = ended.value.code
-        captured = capsys.readouterr()
-        return Done(code if isinstance(code, int) else 0, captured.out, captured.err)
-
-    return run
+from tests.server.conftest import (
+    TINY,
+    Orrery,
+    OrreryServer,
+    checkpoint,
+    epoch_metrics,
+    log_bytes,
+)
 
 
 @pytest.fixture

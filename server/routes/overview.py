@@ -1,0 +1,42 @@
+"""Several jobs at once: the queue, and series side by side."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from server import views
+from server.routes.parameters import JOB_ID, AfterId, Caller, Limit, TheService
+from server.schemas import Comparison, JobSummary, Page
+
+router = APIRouter(prefix="/v1", tags=["jobs"])
+
+
+@router.get("/queue")
+async def show_queue(
+    service: TheService, caller: Caller, after: AfterId = None, limit: Limit = 100
+) -> Page[JobSummary]:
+    """Waiting jobs, the next one first."""
+    return await service.read(
+        lambda connection: views.queue_page(
+            connection, owner_id=caller.owner_filter, after=after, limit=limit
+        )
+    )
+
+
+@router.get("/compare")
+async def compare_jobs(
+    service: TheService,
+    caller: Caller,
+    ids: Annotated[
+        list[Annotated[str, Query(pattern=JOB_ID)]],
+        Query(min_length=1, max_length=20, description="Jobs, up to twenty."),
+    ],
+    keys: Annotated[list[str], Query(min_length=1, max_length=32, description="Metrics, by name.")],
+    limit: Annotated[int, Query(ge=1, le=10000, description="Last epochs of each.")] = 1000,
+) -> Comparison:
+    """Metrics of several jobs side by side."""
+    return await service.read(
+        lambda connection: views.comparison(
+            connection, ids, keys, owner_id=caller.owner_filter, limit=limit
+        )
+    )
