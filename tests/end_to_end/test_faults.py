@@ -120,3 +120,32 @@ def test_a_worker_without_a_valid_token_gets_nothing(service: Running, tmp_path:
     assert worker.returncode == 1
     assert "token" in worker.stderr
     assert [w["name"] for w in service.client.workers()["data"]] == ["up-0"]
+
+
+def test_a_pause_is_not_noticed_and_frees_the_slot(service: Running, undisturbed: Series) -> None:
+    client = service.client
+    job_id = client.submit(CONFIG)["id"]
+    service.wait_for_epoch(job_id, 9)
+    training = service.training()
+    client.pause(job_id)
+    service.wait_until(job_id, lambda job: job["status"] == "paused")
+    assert not runs(training)
+    other = client.submit({**CONFIG, "epochs": 2})["id"]
+    assert client.wait(other)["status"] == "succeeded"
+    assert client.job(job_id)["status"] == "paused"
+    client.resume(job_id)
+    assert_as_if_nothing_happened(service, job_id, undisturbed)
+
+
+def test_a_retry_goes_on_from_a_checkpoint(service: Running, undisturbed: Series) -> None:
+    client = service.client
+    first = client.wait(client.submit(CONFIG)["id"])
+    fourteen = next(c for c in client.checkpoints(first["id"])["data"] if c["epoch"] == 14)
+    second = client.wait(client.retry(first["id"], from_checkpoint=fourteen["id"])["id"])
+    assert second["status"] == "succeeded"
+    assert service.series(second["id"]) == undisturbed[15:]
+    files = service.data / Path(fourteen["path"]).parents[2]
+    assert files.is_dir()
+    client.delete(first["id"], files=True)
+    assert not files.exists()
+    assert client.job(second["id"])["retry_of"] == first["id"]
