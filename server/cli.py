@@ -202,6 +202,10 @@ def submit(
 @app.command()
 def jobs(
     status: Annotated[list[str] | None, typer.Option(help="Only these states.")] = None,
+    name: Annotated[str | None, typer.Option(help="Only this name.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=TEXT", help="Only with this label.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000)] = 20,
     url: Url = URL,
     data: Data = DATA,
@@ -210,7 +214,8 @@ def jobs(
 ) -> None:
     """List jobs, newest first."""
     with _client(url, data, token_file) as client:
-        page = client.jobs(limit=limit, **({"status": status} if status else {}))
+        filters = {"status": status, "name": name, "metadata": label}
+        page = client.jobs(limit=limit, **{key: value for key, value in filters.items() if value})
     _print(page if as_json else display.jobs_table(page["data"]), as_json)
 
 

@@ -4,7 +4,7 @@ import difflib
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, func, select
+from sqlalchemy import Connection, Row, Select, and_, func, select
 
 from nbody.config import Config
 from nbody.metrics import METRIC_NAMES, EpochMetrics
@@ -39,6 +39,7 @@ from server.tables import (
 
 ETA_EPOCHS = 20  # most recent epochs that the estimate is made of
 ALIASES = {name: field.alias or name for name, field in EpochMetrics.model_fields.items()}
+COLUMNS = {alias: name for name, alias in ALIASES.items()}
 SUMMARY_COLUMNS = [column for column in jobs.c if column.name not in {"config", "result"}]
 
 
@@ -110,6 +111,8 @@ def list_jobs(
     owner_id: str | None,
     status: list[JobStatus],
     name: str | None,
+    labels: dict[str, str],
+    created_after: datetime | None,
     after: str | None,
     limit: int,
 ) -> Page[JobSummary]:
@@ -121,6 +124,10 @@ def list_jobs(
         query = query.where(jobs.c.status.in_(status))
     if name is not None:
         query = query.where(jobs.c.name == name)
+    for key, text in labels.items():
+        query = query.where(func.json_extract(jobs.c.labels, f'$."{key}"') == text)
+    if created_after is not None:
+        query = query.where(jobs.c.created_at > created_after.timestamp())
     if after is not None:
         query = query.where(jobs.c.id < after)
     rows = connection.execute(query).all()
@@ -146,28 +153,60 @@ def metrics_page(
     Raises:
         InvalidRequest: there is no metric of that name.
     """
+    query = _metric_rows(job_id, keys).limit(limit + 1)
+    if after is not None:
+        query = query.where(epochs.c.epoch > after)
+    rows = _named(connection, query)
+    return MetricsPage(
+        job_id=job_id,
+        data=rows[:limit],
+        has_more=len(rows) > limit,
+        last_epoch=rows[:limit][-1]["epoch"] if rows else None,
+    )
+
+
+def thinned_metrics(
+    connection: Connection, job_id: str, *, keys: list[str], max_points: int
+) -> MetricsPage:
+    """The whole series in at most `max_points` epochs: of each stretch of epochs those where a
+    metric is least and greatest, so that no peak is lost.
+
+    Raises:
+        InvalidRequest: there is no metric of that name.
+    """
+    query = _metric_rows(job_id, keys)
+    of_job = epochs.c.job_id == job_id
+    ends = select(func.min(epochs.c.epoch), func.max(epochs.c.epoch)).where(of_job)
+    first, last = connection.execute(ends).one()
+    if last is not None and last - first >= max_points:
+        stretches = max(1, max_points // (2 * len(keys)))
+        stretch = ((epochs.c.epoch - first) * stretches).op("/")(last - first + 1)
+        # SQLite takes the other columns from the row that has the minimum or the maximum.
+        extremes = [
+            select(epochs.c.epoch, extreme(epochs.c[COLUMNS[key]])).where(of_job).group_by(stretch)
+            for key in keys
+            for extreme in (func.min, func.max)
+        ]
+        kept = {row.epoch for part in extremes for row in connection.execute(part)}
+        query = query.where(epochs.c.epoch.in_(sorted(kept)))
+    return MetricsPage(
+        job_id=job_id, data=_named(connection, query), has_more=False, last_epoch=last
+    )
+
+
+def _metric_rows(job_id: str, keys: list[str] | None) -> Select[Any]:
     for key in keys or ():
         if key not in METRIC_NAMES:
             close = difflib.get_close_matches(key, METRIC_NAMES, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"use {', '.join(METRIC_NAMES)}"
             raise InvalidRequest(FieldProblem("/query/keys", f"no such metric; {hint}"))
     names = [n for n in METRIC_COLUMNS if not keys or n == "epoch" or ALIASES[n] in keys]
-    query = (
-        select(*(epochs.c[name] for name in names))
-        .where(epochs.c.job_id == job_id)
-        .order_by(epochs.c.epoch)
-        .limit(limit + 1)
-    )
-    if after is not None:
-        query = query.where(epochs.c.epoch > after)
-    rows = connection.execute(query).all()
-    shown = [{ALIASES[n]: v for n, v in zip(names, row, strict=True)} for row in rows[:limit]]
-    return MetricsPage(
-        job_id=job_id,
-        data=shown,
-        has_more=len(rows) > limit,
-        last_epoch=rows[:limit][-1].epoch if shown else None,
-    )
+    columns = (epochs.c[name].label(ALIASES[name]) for name in names)
+    return select(*columns).where(epochs.c.job_id == job_id).order_by(epochs.c.epoch)
+
+
+def _named(connection: Connection, query: Select[Any]) -> list[dict[str, Any]]:
+    return [dict(row) for row in connection.execute(query).mappings()]
 
 
 def events_page(

@@ -8,12 +8,14 @@ from functools import partial
 from typing import Annotated, NamedTuple
 
 from fastapi import APIRouter, Header, Query, Response
+from pydantic import AwareDatetime
 from sqlalchemy import Connection
 
 from server import jobs, views
 from server.artifacts import remove_folder
 from server.auth import Principal
 from server.changes import Changes
+from server.errors import FieldProblem, InvalidRequest
 from server.estimate import estimate
 from server.routes.parameters import (
     AfterId,
@@ -46,6 +48,7 @@ from server.states import TERMINAL, JobStatus
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 MAX_LOG_ANSWER = 2**20
+LABEL = r"^[A-Za-z0-9._:-]{1,64}="
 RETRY_AFTER_S = "2"
 DEFAULT_CANCEL, DEFAULT_RETRY = CancelRequest(), RetryRequest()
 Action = Callable[[Connection, jobs.JobRow], object]
@@ -98,16 +101,26 @@ async def list_jobs(
     caller: Caller,
     status: Annotated[list[JobStatus] | None, Query(description="Only these states.")] = None,
     name: Annotated[str | None, Query(max_length=200, description="Only this name.")] = None,
+    metadata: Annotated[
+        list[Annotated[str, Query(max_length=300, pattern=LABEL)]] | None,
+        Query(max_length=10, description="Only jobs with this label, KEY=TEXT; all where several."),
+    ] = None,
+    created_after: Annotated[
+        AwareDatetime | None, Query(description="Only younger ones; with a time zone.")
+    ] = None,
     after: AfterId = None,
     limit: Limit = 20,
 ) -> Page[JobSummary]:
     """Jobs, newest first."""
+    labels = {key: text for key, _, text in (label.partition("=") for label in metadata or ())}
     return await service.read(
         lambda connection: views.list_jobs(
             connection,
             owner_id=caller.owner_filter,
             status=status or [],
             name=name,
+            labels=labels,
+            created_after=created_after,
             after=after,
             limit=limit,
         )
@@ -256,11 +269,23 @@ async def job_metrics(
         list[str] | None, Query(max_length=32, description="Only these metrics, by name.")
     ] = None,
     limit: Annotated[int, Query(ge=1, le=10000)] = 1000,
+    max_points: Annotated[
+        int | None,
+        Query(ge=2, le=10000, description="The whole series thinned to this many epochs."),
+    ] = None,
 ) -> MetricsPage:
-    """Metrics, one row per epoch, in order; begin `after` the last_epoch you have."""
+    """Metrics, one row per epoch, in order; begin `after` the last_epoch you have.
+
+    With `max_points`, and `keys`, the whole series in so many epochs at most: those where a metric
+    is least or greatest among its neighbours.
+    """
+    if max_points is not None and not keys:
+        raise InvalidRequest(FieldProblem("/query/keys", "max_points needs the keys to thin by"))
 
     def work(connection: Connection) -> MetricsPage:
         views.find_job(connection, job_id, caller.owner_filter)
+        if max_points is not None:
+            return views.thinned_metrics(connection, job_id, keys=keys or [], max_points=max_points)
         return views.metrics_page(connection, job_id, after=after, keys=keys, limit=limit)
 
     return await service.read(work)

@@ -281,3 +281,48 @@ def test_the_command_line_pauses_resumes_retries_changes_and_deletes(
     assert "succeeded completed" in orrery("attempts", done["id"]).out
     compared = orrery("compare", done["id"], "--key", "epoch_time").out
     assert ["1", "1.5"] in [line.split() for line in compared.splitlines()]
+
+
+def test_jobs_are_found_by_label_and_age(server: OrreryServer) -> None:
+    first = server.submit(metadata={"paper": "draft", "group": "a.b"})
+    second = server.submit(metadata={"paper": "draft", "note": 'a "quoted" = text'})
+    server.submit()
+
+    def found(**query: Any) -> list[str]:
+        answer = server.admin.get("/v1/jobs", params=query)
+        assert answer.status_code == 200, answer.text
+        return [job["id"] for job in answer.json()["data"]]
+
+    assert found(metadata="paper=draft") == [second["id"], first["id"]]
+    assert found(metadata=["paper=draft", "group=a.b"]) == [first["id"]]
+    assert found(metadata='note=a "quoted" = text') == [second["id"]]
+    assert found(metadata="paper=dra") == []
+    assert len(found(created_after="2020-01-01T00:00:00Z")) == 3
+    assert found(created_after="2100-01-01T00:00:00Z") == []
+    for query in ({"metadata": "paper"}, {"metadata": 'a"b=c'}, {"created_after": "yesterday"}):
+        problem = assert_problem(server.admin.get("/v1/jobs", params=query), 422)
+        assert problem["code"] == "invalid_request"
+
+
+def test_a_thinned_series_keeps_its_peaks(server: OrreryServer) -> None:
+    job, assignment = server.start(config={"epochs": 1000})
+    peaks = {137: 0.9, 500: -3.0, 998: 7.0}
+    for begin in range(0, 1000, 250):
+        rows = [
+            epoch_metrics(k, epoch_time=1.0) | {"part2/mean_rel_dE": peaks.get(k, 0.1 + k * 1e-6)}
+            for k in range(begin, begin + 250)
+        ]
+        assert server.report(assignment["lease_id"], epochs=rows).status_code == 200
+    key = "part2/mean_rel_dE"
+    page = server.metrics(job["id"], keys=key, max_points=40)
+    assert 20 <= len(page["data"]) <= 40
+    assert page["last_epoch"] == 999
+    kept = {row["epoch"]: row[key] for row in page["data"]}
+    assert {k: kept.get(k) for k in peaks} == peaks
+    assert list(kept) == sorted(kept)
+    assert len(server.metrics(job["id"], keys=key, max_points=5000)["data"]) == 1000
+    several = server.metrics(job["id"], keys=[key, "epoch_time"], max_points=40)["data"]
+    assert len(several) <= 40
+    assert any(row["epoch"] == 998 for row in several)
+    path = f"/v1/jobs/{job['id']}/metrics"
+    assert_problem(server.admin.get(path, params={"max_points": 9}), 422, "invalid_request")
