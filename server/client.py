@@ -9,6 +9,7 @@ ClientError
 └── ApiProblem          the server said no; `.problem` is its answer
 """
 
+import json
 import time
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -182,6 +183,28 @@ class Client:
         """A page of events."""
         return self._call("GET", f"/v1/jobs/{_quoted(job_id)}/events", params=parameters).json()
 
+    def stream(self, job_id: str, last_event_id: int | None = None) -> Iterator[tuple[str, Json]]:
+        """What happens to a job as it happens, to its end: (kind, data), the last kind is `end`.
+
+        Goes on by itself after the server closed the stream.
+        """
+        path = f"/v1/jobs/{_quoted(job_id)}/stream"
+        seen = last_event_id
+        while True:
+            headers = {} if seen is None else {"Last-Event-ID": str(seen)}
+            try:
+                with self._http.stream("GET", path, headers=headers) as answer:
+                    if not answer.is_success:
+                        answer.read()
+                        raise _problem(answer)
+                    for kind, data in _messages(answer.iter_lines()):
+                        seen = data.get("id", seen)
+                        yield kind, data
+                        if kind == "end":
+                            return
+            except httpx.TransportError as error:
+                raise ServerUnreachable(self.url, type(error).__name__) from error
+
     def logs(self, job_id: str, offset: int = 0) -> bytes:
         """Log bytes from an offset."""
         path = f"/v1/jobs/{_quoted(job_id)}/logs"
@@ -256,6 +279,20 @@ class Client:
         if not answer.is_success:
             raise _problem(answer)
         return answer
+
+
+def _messages(lines: Iterator[str]) -> Iterator[tuple[str, Json]]:
+    """The messages in the lines of an event stream."""
+    kind, data = "message", ""
+    for line in lines:
+        field, _, value = line.partition(": ")
+        if field == "event":
+            kind = value
+        elif field == "data":
+            data = value
+        elif not line and data:
+            yield kind, json.loads(data)
+            kind, data = "message", ""
 
 
 def _problem(answer: httpx.Response) -> ApiProblem:

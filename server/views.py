@@ -105,6 +105,11 @@ def job_view(connection: Connection, row: Row[Any]) -> JobView:
     )
 
 
+def job_summary(row: Row[Any]) -> JobSummary:
+    """A job as lists show it."""
+    return JobSummary(**_summary_fields(row))
+
+
 def list_jobs(
     connection: Connection,
     *,
@@ -131,7 +136,7 @@ def list_jobs(
     if after is not None:
         query = query.where(jobs.c.id < after)
     rows = connection.execute(query).all()
-    return page([JobSummary(**_summary_fields(row)) for row in rows], limit)
+    return page([job_summary(row) for row in rows], limit)
 
 
 def page(items: list[Any], limit: int) -> Page[Any]:
@@ -268,7 +273,7 @@ def queue_page(
         later = and_(jobs.c.queue_rank == rank, jobs.c.id > after)
         query = query.where((jobs.c.queue_rank > rank) | later)
     rows = connection.execute(query).all()
-    return page([JobSummary(**_summary_fields(row)) for row in rows], limit)
+    return page([job_summary(row) for row in rows], limit)
 
 
 def comparison(

@@ -35,6 +35,7 @@ MAY_CALL: dict[tuple[str, str], set[str]] = {
     ("post", "/v1/jobs/{job_id}/resume"): {"admin", "user"},
     ("post", "/v1/jobs/{job_id}/retry"): {"admin", "user"},
     ("get", "/v1/jobs/{job_id}/attempts"): PEOPLE,
+    ("get", "/v1/jobs/{job_id}/stream"): PEOPLE,
     ("get", "/v1/queue"): PEOPLE,
     ("get", "/v1/compare"): PEOPLE,
     ("get", "/v1/jobs/{job_id}/metrics"): PEOPLE,

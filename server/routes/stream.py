@@ -1,0 +1,84 @@
+"""A job's events as they happen, as server-sent events."""
+
+import json
+import time
+from collections.abc import AsyncGenerator
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header
+from fastapi.responses import StreamingResponse
+from sqlalchemy import Connection
+
+from server import views
+from server.routes.parameters import Caller, JobId, TheService
+from server.schemas import EventView, JobSummary
+from server.service import Service
+from server.states import TERMINAL
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+KEEP_ALIVE_S = 15.0
+LONGEST_S = 300.0  # then the client comes again, with a token that is still valid
+RECONNECT_MS = 2000
+PART = 100  # events of one read
+STREAM: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {}}, "description": "Server-sent events."}
+}
+
+
+@router.get("/{job_id}/stream", response_class=StreamingResponse, responses=STREAM)
+async def stream_job(
+    job_id: JobId,
+    service: TheService,
+    caller: Caller,
+    last_event_id: Annotated[
+        str | None,
+        Header(pattern=r"^\d{1,15}$", description="Begin after this event; browsers send it."),
+    ] = None,
+) -> StreamingResponse:
+    """A job's event log as server-sent events, and `progress` whenever the job changes.
+
+    Ends with `end` once the job is over and all was said. Events carry ids: a client that comes
+    again with `Last-Event-ID` misses none.
+    """
+    await service.read(lambda connection: views.find_job(connection, job_id, caller.owner_filter))
+    after = int(last_event_id) if last_event_id else None
+    return StreamingResponse(
+        _events(service, job_id, caller.owner_filter, after), media_type="text/event-stream"
+    )
+
+
+async def _events(
+    service: Service, job_id: str, owner_id: str | None, after: int | None
+) -> AsyncGenerator[str]:
+    yield f"retry: {RECONNECT_MS}\n\n"
+    said: str | None = None
+    until = time.monotonic() + LONGEST_S
+
+    def look(connection: Connection) -> tuple[JobSummary, list[EventView], bool]:
+        row = views.find_job(connection, job_id, owner_id)
+        page = views.events_page(connection, job_id, after=after, limit=PART)
+        return views.job_summary(row), page.data, page.has_more
+
+    with service.changes.subscribe(job_id) as subscription:
+        while time.monotonic() < until:
+            job, events, more = await service.read(look)
+            for event in events:
+                after = event.id
+                yield _message(event.type, event.model_dump_json(), event.id)
+            if more:
+                continue
+            state = job.model_dump_json(include={"status", "phase", "progress"})
+            if state != said:
+                said = state
+                yield _message("progress", state)
+            if job.status in TERMINAL:
+                yield _message("end", json.dumps({"status": job.status}))
+                return
+            if not await subscription.wait(KEEP_ALIVE_S):
+                yield ": still here\n\n"
+
+
+def _message(kind: str, data: str, number: int | None = None) -> str:
+    identifier = "" if number is None else f"id: {number}\n"
+    return f"{identifier}event: {kind}\ndata: {data}\n\n"
