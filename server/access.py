@@ -28,6 +28,7 @@ from server.errors import (
 from server.ids import new_id
 from server.json_position import pointer_of
 from server.settings import ServerSettings, is_loopback
+from server.telemetry import Telemetry
 
 Scope = MutableMapping[str, Any]
 AsgiMessage = MutableMapping[str, Any]
@@ -45,8 +46,11 @@ logger = logging.getLogger(__name__)
 class AccessControl:
     """Lets through what may pass; answers the rest with a problem."""
 
-    def __init__(self, app: App, settings: ServerSettings, tokens: auth.Tokens) -> None:
+    def __init__(
+        self, app: App, settings: ServerSettings, tokens: auth.Tokens, telemetry: Telemetry
+    ) -> None:
         self._app, self._settings, self._tokens = app, settings, tokens
+        self._telemetry = telemetry
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
@@ -81,9 +85,12 @@ class AccessControl:
         except ServerError as error:
             await send_problem(send_with_id, error, request_id)
         finally:
-            duration = 1000 * (time.perf_counter() - started)
+            duration = time.perf_counter() - started
             method, path = scope["method"], scope["path"]
-            logger.info("%s %s %d %.1f ms %s", method, ascii(path), status, duration, request_id)
+            self._telemetry.count_request(method, status, duration)
+            logger.info(
+                "%s %s %d %.1f ms %s", method, ascii(path), status, 1000 * duration, request_id
+            )
 
     def _check_site(self, headers: dict[str, str]) -> None:
         """Against DNS rebinding and foreign pages: the host is ours, and so is the page."""

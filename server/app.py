@@ -58,7 +58,7 @@ def create_app(settings: ServerSettings) -> AccessControl:
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http)
     app.add_exception_handler(Exception, _answer_unexpected)
-    return AccessControl(app, settings, service.tokens)
+    return AccessControl(app, settings, service.tokens, service.telemetry)
 
 
 def pointer(location: Sequence[int | str]) -> str:

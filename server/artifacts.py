@@ -22,6 +22,14 @@ def locate(data_folder: Path, relative: str) -> Path:
     return path
 
 
+def file_size(path: Path) -> int:
+    """Bytes of a file; 0 where there is none."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
 def remove_folder(data_folder: Path, relative: str) -> None:
     """Delete a job's folder with all that is in it; nothing outside the data folder."""
     root = data_folder.resolve()

@@ -45,6 +45,8 @@ LOCAL_ADMIN = Principal("token_local", "admin")
 def allowed_roles(method: str, path: str) -> frozenset[Role]:
     """The roles that may call a method on a path. What is not named here is for admins alone."""
     resource = path.removeprefix("/v1/").partition("/")[0] if path.startswith("/v1/") else path
+    if path == "/metrics" and method in SAFE_METHODS:
+        return frozenset({"admin", "viewer"})
     if path in {"/version", "/openapi.json"} and method in SAFE_METHODS:
         return EVERYONE
     if resource in {"workers", "leases"} and method == "POST":

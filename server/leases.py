@@ -29,6 +29,14 @@ class Leases:
         """The lease holds nothing any more."""
         self._deadline.pop(lease_id, None)
 
+    def oldest_silence_s(self) -> float:
+        """How long the holder that is silent the longest was not heard of [s]."""
+        now = self._clock()
+        return max((now - (d - self.ttl_s) for d in self._deadline.values()), default=0.0)
+
+    def __len__(self) -> int:
+        return len(self._deadline)
+
     def is_expired(self, lease_id: str) -> bool:
         """Whether the holder was not heard of in time."""
         deadline = self._deadline.get(lease_id)

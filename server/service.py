@@ -16,6 +16,7 @@ from server.database import Database, check_integrity
 from server.leases import Leases
 from server.migrate import migrate
 from server.settings import ServerSettings
+from server.telemetry import Telemetry
 
 Result = TypeVar("Result")
 SWEEP_INTERVAL_S = 0.5
@@ -46,6 +47,7 @@ class Service:
         self.tokens = auth.Tokens()
         self.leases = Leases(settings.lease_ttl_s)
         self.changes = Changes()
+        self.telemetry = Telemetry()
         self.last_seen: dict[str, float] = {}
         self._sweeper: asyncio.Task[None] | None = None
         self._loading_tokens = asyncio.Lock()

@@ -78,6 +78,13 @@ def job_version(connection: Connection, job_id: str, owner_id: str | None) -> tu
     return row.version, JobStatus(row.status)
 
 
+def job_counts(connection: Connection) -> tuple[dict[str, int], float | None]:
+    """How many jobs have each status, and when the oldest waiting one was submitted."""
+    counts = connection.execute(select(jobs.c.status, func.count()).group_by(jobs.c.status))
+    oldest = select(func.min(jobs.c.created_at)).where(jobs.c.status == JobStatus.QUEUED)
+    return {row[0]: row[1] for row in counts}, connection.execute(oldest).scalar_one()
+
+
 def job_view(connection: Connection, row: Row[Any]) -> JobView:
     """A job, whole."""
     latest = connection.execute(

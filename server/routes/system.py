@@ -1,16 +1,24 @@
-"""Health, version, and the schema of a Config."""
+"""Health, metrics, version, and the schema of a Config."""
 
+import time
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy import text
 
 from nbody.config import Config
-from server import __version__
+from server import __version__, views
+from server.artifacts import file_size
 from server.routes.parameters import TheService
 from server.schemas import Health, Version
+from server.states import JobStatus
 
 router = APIRouter(tags=["service"])
+FILES = (("database", ""), ("wal", "-wal"))
+EXPOSITION: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/plain": {}}, "description": "Prometheus text format."}
+}
 SCHEMA_EXAMPLE: dict[str, Any] = {
     "application/json": {"example": {"type": "object", "title": "Config", "properties": {}}}
 }
@@ -28,6 +36,36 @@ async def readyz(service: TheService) -> Health:
     await service.write(lambda connection: connection.execute(text("SELECT 1")).scalar_one())
     await service.read(lambda connection: connection.execute(text("SELECT 1")).scalar_one())
     return Health()
+
+
+@router.get("/metrics", response_class=Response, responses=EXPOSITION)
+async def metrics(service: TheService) -> Response:
+    """The service's state for Prometheus: jobs, queue, leases, workers, writer, files, requests."""
+    now = time.time()
+    by_status, oldest = await service.read(views.job_counts)
+    database = service.settings.database_path
+    sizes = {name: file_size(database.with_name(database.name + end)) for name, end in FILES}
+    alive = sum(now - seen < service.settings.lease_ttl_s for seen in service.last_seen.values())
+    gauges: dict[tuple[str, str], list[tuple[dict[str, str], float]]] = {
+        ("orrery_jobs", "Jobs by status."): [
+            ({"status": status}, by_status.get(status, 0)) for status in JobStatus
+        ],
+        ("orrery_queue_oldest_seconds", "Time that the oldest waiting job waits."): [
+            ({}, 0.0 if oldest is None else now - oldest)
+        ],
+        ("orrery_leases", "Jobs that workers hold."): [({}, len(service.leases))],
+        ("orrery_report_lag_seconds", "Silence of the worker that is silent the longest."): [
+            ({}, service.leases.oldest_silence_s())
+        ],
+        ("orrery_workers", "Workers heard of within the time of a lease."): [({}, alive)],
+        ("orrery_waiting_writes", "Writes that wait for the writer."): [
+            ({}, service.database.waiting_writes)
+        ],
+        ("orrery_database_bytes", "Size of the database and its write-ahead log."): [
+            ({"file": name}, size) for name, size in sizes.items()
+        ],
+    }
+    return Response(service.telemetry.exposition(gauges), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/version")

@@ -22,6 +22,7 @@ from tests.server.conftest import (
 PUBLIC = {("get", "/healthz"), ("get", "/readyz")}
 PEOPLE = {"admin", "user", "viewer"}
 MAY_CALL: dict[tuple[str, str], set[str]] = {
+    ("get", "/metrics"): {"admin", "viewer"},
     ("get", "/version"): {"admin", "user", "worker", "viewer"},
     ("get", "/v1/schemas/config"): PEOPLE,
     ("get", "/v1/jobs"): PEOPLE,
