@@ -301,7 +301,7 @@ def test_workers_shown_to_a_user_do_not_tell_of_others_jobs(server: OrreryServer
 # --- closed by default --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("path", ["/v1/later", "/later", "/v1/jobs-later", "/metrics", "/docs"])
+@pytest.mark.parametrize("path", ["/v1/later", "/later", "/v1/jobs-later", "/docs"])
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
 def test_a_route_that_is_added_later_is_closed_until_a_rule_opens_it(
     shared_server: OrreryServer, path: str, method: str
