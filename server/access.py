@@ -27,6 +27,7 @@ from server.errors import (
 )
 from server.ids import new_id
 from server.json_position import pointer_of
+from server.limits import WriteRate
 from server.settings import ServerSettings, is_loopback
 from server.telemetry import Telemetry
 
@@ -51,6 +52,7 @@ class AccessControl:
     ) -> None:
         self._app, self._settings, self._tokens = app, settings, tokens
         self._telemetry = telemetry
+        self._writes = WriteRate(settings.writes_per_minute)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
@@ -111,6 +113,8 @@ class AccessControl:
             auth.authorize(principal, scope["method"], path)
         else:
             principal = auth.LOCAL_ADMIN
+        if scope["method"] in BODY_METHODS and principal.role != "worker":
+            self._writes.spend(principal.token_id)
         scope["state"]["principal"] = principal
 
     async def _received(self, scope: Scope, headers: dict[str, str], receive: Receive) -> Receive:

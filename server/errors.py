@@ -18,6 +18,7 @@ ServerError
 └── Misdirected           421  the Host header names another site
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -115,6 +116,17 @@ class Forbidden(ServerError):
     """The token's role does not reach that far."""
 
     status, code, title = 403, "forbidden", "Forbidden"
+
+
+class LimitReached(ServerError):
+    """This token has asked for as much as it may."""
+
+    status, code, title = 429, "limit_reached", "A limit is reached"
+
+    def __init__(self, limit: str, retry_after_s: float) -> None:
+        seconds = math.ceil(retry_after_s)
+        super().__init__(f"The limit is {limit}; come back in {seconds} s.")
+        self.headers = {"Retry-After": str(seconds)}
 
 
 class InvalidRequest(ServerError):

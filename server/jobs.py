@@ -21,6 +21,7 @@ from server.errors import (
     ReportConflict,
 )
 from server.ids import new_id
+from server.limits import check_queue
 from server.schemas import JobChange, JobSubmission, Outcome, RetryRequest
 from server.states import LEASED, RETRYABLE, TERMINAL, JobStatus, StopReason, Trigger, next_status
 from server.tables import (
@@ -43,6 +44,7 @@ def submit(
     *,
     owner_id: str,
     now: float,
+    most_queued: int = 0,
     idempotency_key: str | None = None,
     request_hash: str = "",
     retry_of: str | None = None,
@@ -50,8 +52,11 @@ def submit(
 ) -> tuple[str, bool]:
     """Queue a job. Returns its id, and whether it is new rather than an idempotent repeat.
 
+    Args:
+        most_queued: jobs of an owner that may wait; 0 means no limit.
+
     Raises:
-        Conflict: the key was used with another body.
+        Conflict: the key was used with another body. LimitReached
     """
     if idempotency_key is not None:
         row = connection.execute(
@@ -64,6 +69,7 @@ def submit(
             if row.request_hash != request_hash:
                 raise KeyReused
             return row.job_id, False
+    check_queue(connection, owner_id, most_queued)
     config = submission.config
     job_id = new_id("job")
     connection.execute(
@@ -115,9 +121,12 @@ class KeyReused(Conflict):
 
 
 def claim(
-    connection: Connection, worker_id: str, claim_id: str, *, now: float
+    connection: Connection, worker_id: str, claim_id: str, *, now: float, most_running: int = 0
 ) -> tuple[JobRow, Row[Any]] | None:
     """Take the next queued job under a new lease; the same claim_id gets the same job again.
+
+    Args:
+        most_running: jobs of an owner that may run at a time; 0 means no limit.
 
     Returns:
         The rows of the job and of the attempt, or None where nothing is queued.
@@ -128,13 +137,16 @@ def claim(
     if attempt is not None:
         job = _job(connection, attempt.job_id)
         return (job, attempt) if job.lease_id == attempt.lease_id else None
-    queued = (
-        select(jobs.c.id)
-        .where(jobs.c.status == JobStatus.QUEUED)
-        .order_by(jobs.c.queue_rank, jobs.c.id)
-        .limit(1)
-        .scalar_subquery()
-    )
+    waiting = select(jobs.c.id).where(jobs.c.status == JobStatus.QUEUED)
+    if most_running:
+        busy = (
+            select(jobs.c.owner_id)
+            .where(jobs.c.status.in_(LEASED))
+            .group_by(jobs.c.owner_id)
+            .having(func.count() >= most_running)
+        )
+        waiting = waiting.where(jobs.c.owner_id.not_in(busy))
+    queued = waiting.order_by(jobs.c.queue_rank, jobs.c.id).limit(1).scalar_subquery()
     lease_id = new_id("lease")
     job = connection.execute(
         update(jobs)
@@ -310,12 +322,18 @@ def resume(connection: Connection, job: JobRow, *, now: float) -> JobStatus:
 
 
 def retry(
-    connection: Connection, job: JobRow, request: RetryRequest, *, owner_id: str, now: float
+    connection: Connection,
+    job: JobRow,
+    request: RetryRequest,
+    *,
+    owner_id: str,
+    most_queued: int,
+    now: float,
 ) -> str:
     """Queue a new job made from one that is over; returns the new job's id.
 
     Raises:
-        IllegalMove: the old job is not over. InvalidRequest: a field does not fit.
+        IllegalMove: the old job is not over. InvalidRequest: a field does not fit. LimitReached
     """
     if JobStatus(job.status) not in TERMINAL:
         raise IllegalMove(job.id, job.status, "be retried; cancel it first, or resume it")
@@ -343,6 +361,7 @@ def retry(
         submission,
         owner_id=owner_id,
         now=now,
+        most_queued=most_queued,
         retry_of=job.id,
         from_checkpoint=request.from_checkpoint,
     )

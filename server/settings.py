@@ -55,6 +55,16 @@ class ServerSettings(BaseSettings):
         default=600.0, description="A training process without progress for this long is ended [s]."
     )
 
+    writes_per_minute: Annotated[int, Field(ge=0, le=10**6)] = Field(
+        default=600, description="Writes of one token in a minute, workers apart; 0: no limit."
+    )
+    max_queued_jobs: Annotated[int, Field(ge=0, le=10**6)] = Field(
+        default=1000, description="Waiting jobs of one token; 0: no limit."
+    )
+    max_running_jobs: Annotated[int, Field(ge=0, le=10**6)] = Field(
+        default=0, description="Jobs of one token that run at a time; more wait. 0: no limit."
+    )
+
     @model_validator(mode="after")
     def _open_to_the_network_needs_tokens(self) -> Self:
         if not self.auth and not is_loopback(self.host):

@@ -70,6 +70,7 @@ async def submit_job(
             connection,
             submission,
             owner_id=caller.token_id,
+            most_queued=service.settings.max_queued_jobs,
             now=time.time(),
             idempotency_key=idempotency_key,
             request_hash=digest,
@@ -212,7 +213,14 @@ async def retry_job(
 
     def work(connection: Connection) -> JobView:
         row = views.find_job(connection, job_id, caller.owner_filter)
-        new = jobs.retry(connection, row, request, owner_id=caller.token_id, now=time.time())
+        new = jobs.retry(
+            connection,
+            row,
+            request,
+            owner_id=caller.token_id,
+            most_queued=service.settings.max_queued_jobs,
+            now=time.time(),
+        )
         return views.job_view(connection, views.find_job(connection, new, None))
 
     view = await service.write(work, Changes.QUEUE, job_id)

@@ -77,7 +77,13 @@ async def claim_job(
         known = connection.execute(select(workers.c.token_id).where(workers.c.id == worker_id))
         if known.scalar_one_or_none() != caller.token_id:
             raise NotFound(f"worker {worker_id} of this token")
-        claimed = jobs.claim(connection, worker_id, request.claim_id, now=time.time())
+        claimed = jobs.claim(
+            connection,
+            worker_id,
+            request.claim_id,
+            now=time.time(),
+            most_running=service.settings.max_running_jobs,
+        )
         if claimed is None:
             return None
         job, attempt = claimed

@@ -59,7 +59,7 @@ class OrreryServer:
     """The whole service in a thread of this process; a context manager."""
 
     def __init__(self, data: Path, **settings: Any) -> None:
-        self.settings = ServerSettings(data=data, port=0, **settings)
+        self.settings = ServerSettings(data=data, port=0, **{"writes_per_minute": 0, **settings})
         self.clock = Clock()
         self.app = create_app(self.settings)
         # With the protocol named asyncio turns Nagle's delay off, as on a socket of its own.
