@@ -100,9 +100,6 @@ class Config(
             raise field_error("normalize_inputs", message)
         if self.integrator_mode == "history" and self.history_len == 0:
             raise field_error("history_len", "integrator_mode 'history' needs history_len >= 1")
-        if self.dtype == "float32" and self.energy_threshold < FLOAT32_THRESHOLD:
-            reason = f"rounding decides the gate below energy_threshold {FLOAT32_THRESHOLD:g}"
-            raise field_error("dtype", f"with float32 {reason}: use float64")
         self._check_external_field()
         self._check_initial_conditions()
         return self
@@ -162,6 +159,16 @@ class Config(
             ValueError: naming the field and what is wrong with it.
         """
         type(self).model_validate(self.model_dump())
+
+    def check_arithmetic(self) -> None:
+        """Refuse to train where rounding would decide the gate.
+
+        Raises:
+            pydantic.ValidationError
+        """
+        if self.dtype == "float32" and self.energy_threshold < FLOAT32_THRESHOLD:
+            reason = f"rounding decides the gate below energy_threshold {FLOAT32_THRESHOLD:g}"
+            raise field_error("dtype", f"with float32 {reason}: use float64")
 
     @property
     def systems(self) -> int:

@@ -56,7 +56,9 @@ class TrainingRun:
 
         Raises:
             InvalidInitialConditions
+            pydantic.ValidationError: rounding would decide the gate.
         """
+        config.check_arithmetic()
         seed = secrets.randbits(63) if config.seed is None else config.seed
         seed_everything(seed)
         adapter = ModelAdapter(config)
@@ -83,10 +85,11 @@ class TrainingRun:
     def begin_epoch(self) -> ParticleTorch:
         """Set the learning rate of the next epoch, and say where the epoch starts."""
         config = self.config
+        swing = 1.0
         if config.lr_schedule == "cosine":
             swing = 0.5 * (1 + math.cos(math.pi * self.next_epoch / config.epochs))
-            for group in self.optimizer.param_groups:
-                group["lr"] = config.lr * (FINAL_LR_FRACTION + (1 - FINAL_LR_FRACTION) * swing)
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.lr * (FINAL_LR_FRACTION + (1 - FINAL_LR_FRACTION) * swing)
         if config.lifetime is not None and self.next_epoch > 0:
             return renewed(self.particle, self._fresh(), config.lifetime)
         if config.resample_each_epoch:

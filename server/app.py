@@ -13,13 +13,12 @@ from starlette.exceptions import HTTPException
 
 from server import __version__
 from server.access import AccessControl
-from server.errors import FieldProblem, InvalidRequest, MalformedBody, NotFound, ServerError
+from server.errors import InvalidRequest, MalformedBody, NotFound, ServerError
 from server.openapi import describe
 from server.routes import checkpoints, jobs, leases, overview, stream, system, tokens, workers
 from server.service import Service
 from server.settings import ServerSettings
 
-MAX_FIELD_PROBLEMS = 50
 DESCRIPTION = """
 Train neural time steppers for gravitational N-body integrators.
 
@@ -61,12 +60,6 @@ def create_app(settings: ServerSettings) -> AccessControl:
     return AccessControl(app, settings, service.tokens, service.telemetry)
 
 
-def pointer(location: Sequence[int | str]) -> str:
-    """A JSON pointer (RFC 6901) of a pydantic location, without the leading "body"."""
-    parts = [str(part).replace("~", "~0").replace("/", "~1") for part in location]
-    return "".join(f"/{part[:100]}" for part in (parts[1:] if parts[:1] == ["body"] else parts))
-
-
 def _problem_response(request: Request, error: ServerError) -> JSONResponse:
     return JSONResponse(
         error.problem(request.state.request_id),
@@ -89,11 +82,7 @@ async def _answer_invalid(request: Request, error: Exception) -> JSONResponse:
         return _problem_response(request, MalformedBody("The body is not valid JSON."))
     if any(line["loc"][:1] == ("path",) for line in lines):
         return _problem_response(request, NotFound(f"resource {request.url.path[:200]}"))
-    problems = [
-        FieldProblem(pointer(line["loc"]), line["msg"].removeprefix("Value error, "))
-        for line in lines[:MAX_FIELD_PROBLEMS]
-    ]
-    return _problem_response(request, InvalidRequest(*problems))
+    return _problem_response(request, InvalidRequest.of(lines))
 
 
 async def _answer_http(request: Request, error: Exception) -> JSONResponse:

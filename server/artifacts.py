@@ -30,12 +30,17 @@ def file_size(path: Path) -> int:
         return 0
 
 
-def remove_folder(data_folder: Path, relative: str) -> None:
-    """Delete a job's folder with all that is in it; nothing outside the data folder."""
+def remove_folder(data_folder: Path, relative: str) -> bool:
+    """Delete a job's folder with all that is in it; nothing outside the data folder.
+
+    Returns:
+        Whether nothing of it is left.
+    """
     root = data_folder.resolve()
     path = (root / relative).resolve()
     if path.is_relative_to(root) and path != root:
         shutil.rmtree(path, ignore_errors=True)
+    return not (root / relative).exists()
 
 
 def check_range(header: str | None, size: int) -> None:

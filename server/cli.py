@@ -369,6 +369,8 @@ def change(
     """Change a job's name, priority or labels."""
     given = {"name": name, "priority": priority}
     changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    if any("=" not in label for label in labels or ()):
+        raise ValueError("--label: use KEY=TEXT")
     if labels is not None:
         changes["metadata"] = {
             key: text for key, _, text in (label.partition("=") for label in labels)

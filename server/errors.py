@@ -10,6 +10,7 @@ ServerError
 ├── Unauthenticated       401
 ├── Forbidden             403
 ├── InvalidRequest        422  a field is wrong
+├── LimitReached          429  this token has asked for as much as it may
 ├── MalformedBody         400  the body is not JSON
 ├── BodyTooLarge          413
 ├── BodyTimeout           408
@@ -19,10 +20,12 @@ ServerError
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
+
+MAX_FIELD_PROBLEMS = 50
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,12 @@ class ServerError(Exception):
                 {"pointer": field.pointer, "detail": field.detail} for field in self.fields
             ]
         return document
+
+
+def pointer(location: Sequence[int | str]) -> str:
+    """A JSON pointer (RFC 6901) of a pydantic location, without the leading "body"."""
+    parts = [str(part).replace("~", "~0").replace("/", "~1") for part in location]
+    return "".join(f"/{part[:100]}" for part in (parts[1:] if parts[:1] == ["body"] else parts))
 
 
 class NotFound(ServerError):
@@ -138,6 +147,16 @@ class InvalidRequest(ServerError):
         first = fields[0]
         more = f" (and {len(fields) - 1} more)" if len(fields) > 1 else ""
         super().__init__(f"{first.pointer or 'request'}: {first.detail}{more}", fields)
+
+    @classmethod
+    def of(cls, lines: Sequence[Any]) -> "InvalidRequest":
+        """The problem that pydantic's error lines tell. Input is never echoed."""
+        return cls(
+            *(
+                FieldProblem(pointer(line["loc"]), line["msg"].removeprefix("Value error, "))
+                for line in lines[:MAX_FIELD_PROBLEMS]
+            )
+        )
 
 
 class MalformedBody(ServerError):

@@ -34,6 +34,37 @@ from server.tables import (
 
 DEFAULT_FOLDER = "run_nbody"  # of jobs without a save_name, as in AITimeStepper
 RESUME_POINTS = 4  # offered to a new attempt
+# Fields that take effect in a run that goes on from a checkpoint; the others are in the checkpoint.
+CHANGEABLE_ON_THE_WAY = frozenset(
+    (
+        "epochs",
+        "lr",
+        "lr_schedule",
+        "steps_per_epoch",
+        "replay_steps",
+        "replay_batch_size",
+        "min_replay_size",
+        "max_retrain_steps",
+        "loss",
+        "oracle_quantile",
+        "E_lower",
+        "E_upper",
+        "min_efficiency",
+        "energy_threshold",
+        "checkpoint_every",
+        "evaluation_orbits",
+        "save_name",
+        "wandb",
+        "wandb_project",
+        "wandb_name",
+        "debug",
+        "device",
+        "compile",
+        "tf32",
+        "detect_anomaly",
+        "extra",
+    )
+)
 
 JobRow = Row[Any]
 
@@ -309,15 +340,17 @@ def pause(connection: Connection, job: JobRow, *, now: float) -> JobStatus:
     return _move(connection, job, Trigger.PAUSE, "be paused", now=now)
 
 
-def resume(connection: Connection, job: JobRow, *, now: float) -> JobStatus:
+def resume(connection: Connection, job: JobRow, *, now: float, most_queued: int = 0) -> JobStatus:
     """Put a paused job back in the queue; idempotent while it waits or runs.
 
     Raises:
-        IllegalMove: it is over, or still being paused or cancelled.
+        IllegalMove: it is over, or still being paused or cancelled. LimitReached
     """
     status = JobStatus(job.status)
     if status in {JobStatus.QUEUED, JobStatus.RUNNING}:
         return status
+    if status is JobStatus.PAUSED:
+        check_queue(connection, job.owner_id, most_queued)
     return _move(connection, job, Trigger.RESUME, "be resumed", now=now)
 
 
@@ -329,8 +362,10 @@ def retry(
     owner_id: str,
     most_queued: int,
     now: float,
-) -> str:
-    """Queue a new job made from one that is over; returns the new job's id.
+    idempotency_key: str | None = None,
+    request_hash: str = "",
+) -> tuple[str, bool]:
+    """Queue a new job made from one that is over; returns as `submit` does.
 
     Raises:
         IllegalMove: the old job is not over. InvalidRequest: a field does not fit. LimitReached
@@ -338,41 +373,43 @@ def retry(
     if JobStatus(job.status) not in TERMINAL:
         raise IllegalMove(job.id, job.status, "be retried; cancel it first, or resume it")
     try:
-        config = Config.model_validate({**job.config, **request.config})
+        submission = JobSubmission.model_validate(
+            {
+                "name": request.name or job.name,
+                "config": {**job.config, **request.config},
+                "priority": -job.queue_rank,
+                "max_runtime_s": job.max_runtime_s,
+                "max_attempts": job.max_attempts,
+                "metadata": job.labels,
+            }
+        )
     except ValidationError as error:
-        raise InvalidRequest(
-            *(
-                FieldProblem("/config" + "".join(f"/{part}" for part in line["loc"]), line["msg"])
-                for line in error.errors()
-            )
-        ) from None
+        raise InvalidRequest.of(error.errors()) from None
     if request.from_checkpoint is not None:
-        _check_start(connection, job, request.from_checkpoint, config)
-    submission = JobSubmission(
-        name=request.name or job.name,
-        config=config,
-        priority=-job.queue_rank,
-        max_runtime_s=job.max_runtime_s,
-        max_attempts=job.max_attempts,
-        metadata=job.labels,
-    )
-    job_id, _ = submit(
+        _check_start(connection, job, request, submission.config)
+    job_id, is_new = submit(
         connection,
         submission,
         owner_id=owner_id,
         now=now,
         most_queued=most_queued,
+        idempotency_key=idempotency_key,
+        request_hash=request_hash,
         retry_of=job.id,
         from_checkpoint=request.from_checkpoint,
     )
-    record_event(connection, job.id, now, "retried", {"as": job_id})
-    return job_id
+    if is_new:
+        record_event(connection, job.id, now, "retried", {"as": job_id})
+    return job_id, is_new
 
 
-def _check_start(connection: Connection, job: JobRow, checkpoint_id: str, config: Config) -> None:
+def _check_start(
+    connection: Connection, job: JobRow, request: RetryRequest, config: Config
+) -> None:
+    """Whether a job can go on from a checkpoint of an old one, with fields replaced."""
     epoch = connection.execute(
         select(checkpoints.c.epoch).where(
-            checkpoints.c.id == checkpoint_id,
+            checkpoints.c.id == request.from_checkpoint,
             checkpoints.c.job_id == job.id,
             checkpoints.c.rolling.is_(False),
         )
@@ -380,6 +417,11 @@ def _check_start(connection: Connection, job: JobRow, checkpoint_id: str, config
     if epoch is None:
         detail = f"job {job.id} has no such checkpoint"
         raise InvalidRequest(FieldProblem("/from_checkpoint", detail))
+    if kept := sorted(request.config.keys() - CHANGEABLE_ON_THE_WAY):
+        detail = (
+            f"comes from the checkpoint; can change: {', '.join(sorted(CHANGEABLE_ON_THE_WAY))}"
+        )
+        raise InvalidRequest(*(FieldProblem(f"/config/{name}", detail) for name in kept))
     if epoch + 1 >= config.epochs:
         detail = f"the checkpoint is of epoch {epoch}: nothing is left; ask for more epochs"
         raise InvalidRequest(FieldProblem("/config/epochs", detail))
@@ -391,7 +433,7 @@ def amend(connection: Connection, job: JobRow, changes: JobChange, *, now: float
     Raises:
         IllegalMove: the priority of a job that is over.
     """
-    given = changes.model_dump(exclude_unset=True)
+    given = changes.model_dump(exclude_none=True)
     if "priority" in given and JobStatus(job.status) in TERMINAL:
         raise IllegalMove(job.id, job.status, "get another priority")
     values: dict[str, Any] = {}

@@ -59,7 +59,8 @@ def _encode(value: bytes) -> str:
     return base64.b64encode(value).decode()
 
 
-def _reserve_hidden_names(config: Config) -> Config:
+def _check_new(config: Config) -> Config:
+    config.check_arithmetic()
     if config.save_name is not None and config.save_name.startswith("."):
         raise field_error("save_name", "must not begin with '.': such folders are the server's own")
     return config
@@ -75,7 +76,7 @@ class JobSubmission(Message):
         default=None, description="For people; default: the config's save_name."
     )
     kind: Literal["train"] = Field(default="train", description="What to do.")
-    config: Annotated[Config, AfterValidator(_reserve_hidden_names)]
+    config: Annotated[Config, AfterValidator(_check_new)]
     priority: int = Field(default=0, strict=True, ge=-100, le=100, description="Higher runs first.")
     max_runtime_s: (
         Annotated[float, Field(strict=True, gt=0, le=1e9, allow_inf_nan=False)] | None
@@ -175,15 +176,11 @@ class JobChange(Message):
     """What can be changed of a job; what is not given stays."""
 
     name: Text | None = None
-    priority: int = Field(
-        default=0,
-        strict=True,
-        ge=-100,
-        le=100,
-        description="Of jobs that are not over; counts while they wait.",
+    priority: Annotated[int, Field(strict=True, ge=-100, le=100)] | None = Field(
+        default=None, description="Of jobs that are not over; counts while they wait."
     )
-    metadata: dict[Identifier, Text] = Field(
-        default_factory=dict, max_length=32, description="Replaces the labels."
+    metadata: Annotated[dict[Identifier, Text], Field(max_length=32)] | None = Field(
+        default=None, description="Replaces the labels."
     )
 
 
@@ -375,6 +372,9 @@ class Assignment(View):
     output_folder: str = Field(description="Relative to the data folder.")
     resume_from: list[ResumePoint] = Field(
         description="Newest first; the first one that is whole counts. Empty: from the start."
+    )
+    must_resume: bool = Field(
+        default=False, description="Fail, not start from scratch, where no checkpoint loads."
     )
     runtime_left_s: float | None
 

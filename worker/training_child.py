@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 
 from nbody.config import Config
 from nbody.errors import (
@@ -39,6 +40,13 @@ from server.states import StopReason
 from worker.spool import Progress, SpoolWriter
 from worker.workplace import EXIT_DISK_FULL, Workplace
 
+INVALID = (
+    InvalidInitialConditions,
+    StepImpossible,
+    DeviceUnavailable,
+    CheckpointUnreadable,
+    ValidationError,
+)
 EPOCH_GRACE_S = 3.0  # after SIGTERM, for the epoch to end; then the process leaves without it
 RESUME_INTERVAL_S = 15.0  # most training time that a crash costs
 KEPT_FOR_RESUME = 2
@@ -117,7 +125,7 @@ def outcome_of(error: Exception) -> dict[str, Any]:
         return {"status": "stopped", "stop_reason": StopReason.USER}
     if isinstance(error, TrainingDiverged):
         reason, detail = StopReason.DIVERGED, str(error)
-    elif isinstance(error, InvalidInitialConditions | StepImpossible | DeviceUnavailable):
+    elif isinstance(error, INVALID):
         reason, detail = StopReason.INVALID_CONFIG, str(error)
     elif isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
         reason = StopReason.OOM
@@ -171,6 +179,9 @@ def _start_or_resume(assignment: Assignment, data: Path) -> TrainingRun:
             print(f"{point.path} is damaged", flush=True)
         except (FileNotFoundError, CheckpointUnreadable) as error:
             print(f"cannot resume from {point.path}: {error}", flush=True)
+    if assignment.must_resume:
+        path = assignment.resume_from[-1].path if assignment.resume_from else "that was named"
+        raise CheckpointUnreadable(path, "it is gone or damaged; retry from another one")
     return TrainingRun.start(assignment.config, data)
 
 

@@ -78,9 +78,7 @@ async def submit_job(
         return views.job_view(connection, views.find_job(connection, job_id, None)), is_new
 
     view, is_new = await service.write(work, Changes.QUEUE)
-    response.headers["Location"] = f"/v1/jobs/{view.id}"
-    if not is_new:
-        response.headers["Idempotent-Replayed"] = "true"
+    _name_new_job(response, view, is_new=is_new)
     return view
 
 
@@ -198,7 +196,12 @@ async def pause_job(job_id: JobId, service: TheService, caller: Caller) -> JobVi
 @router.post("/{job_id}/resume", status_code=202)
 async def resume_job(job_id: JobId, service: TheService, caller: Caller) -> JobView:
     """Queue a paused job again; it goes on from where it was. Can be repeated."""
-    return await _act(service, caller, job_id, partial(jobs.resume, now=time.time()))
+    return await _act(
+        service,
+        caller,
+        job_id,
+        partial(jobs.resume, now=time.time(), most_queued=service.settings.max_queued_jobs),
+    )
 
 
 @router.post("/{job_id}/retry", status_code=201)
@@ -208,23 +211,27 @@ async def retry_job(
     service: TheService,
     caller: Caller,
     request: RetryRequest = DEFAULT_RETRY,
+    idempotency_key: IdempotencyKeyHeader = None,
 ) -> JobView:
     """Make a new job from one that is over, from scratch or from one of its checkpoints."""
+    digest = hashlib.sha256(f"{job_id} {request.model_dump_json()}".encode()).hexdigest()
 
-    def work(connection: Connection) -> JobView:
+    def work(connection: Connection) -> tuple[JobView, bool]:
         row = views.find_job(connection, job_id, caller.owner_filter)
-        new = jobs.retry(
+        new, is_new = jobs.retry(
             connection,
             row,
             request,
             owner_id=caller.token_id,
             most_queued=service.settings.max_queued_jobs,
             now=time.time(),
+            idempotency_key=idempotency_key,
+            request_hash=digest,
         )
-        return views.job_view(connection, views.find_job(connection, new, None))
+        return views.job_view(connection, views.find_job(connection, new, None)), is_new
 
-    view = await service.write(work, Changes.QUEUE, job_id)
-    response.headers["Location"] = f"/v1/jobs/{view.id}"
+    view, is_new = await service.write(work, Changes.QUEUE, job_id)
+    _name_new_job(response, view, is_new=is_new)
     return view
 
 
@@ -245,9 +252,8 @@ async def delete_job(
         return jobs.job_folder(row)
 
     folder = await service.write(work, job_id)
-    if files:
-        await asyncio.to_thread(remove_folder, service.settings.data, folder)
-    return Deleted(id=job_id, files=files)
+    gone = files and await asyncio.to_thread(remove_folder, service.settings.data, folder)
+    return Deleted(id=job_id, files=gone)
 
 
 @router.get("/{job_id}/attempts")
@@ -287,13 +293,14 @@ async def job_metrics(
     With `max_points`, and `keys`, the whole series in so many epochs at most: those where a metric
     is least or greatest among its neighbours.
     """
-    if max_points is not None and not keys:
-        raise InvalidRequest(FieldProblem("/query/keys", "max_points needs the keys to thin by"))
+    distinct = list(dict.fromkeys(keys or ()))
+    if max_points is not None:
+        _check_thinning(max_points, distinct, after)
 
     def work(connection: Connection) -> MetricsPage:
         views.find_job(connection, job_id, caller.owner_filter)
         if max_points is not None:
-            return views.thinned_metrics(connection, job_id, keys=keys or [], max_points=max_points)
+            return views.thinned_metrics(connection, job_id, keys=distinct, max_points=max_points)
         return views.metrics_page(connection, job_id, after=after, keys=keys, limit=limit)
 
     return await service.read(work)
@@ -339,6 +346,22 @@ async def job_logs(
 
     data, end = await service.read(work)
     return Response(data, media_type="text/plain; charset=utf-8", headers={"X-Log-Bytes": str(end)})
+
+
+def _check_thinning(max_points: int, keys: list[str], after: int | None) -> None:
+    if not keys:
+        raise InvalidRequest(FieldProblem("/query/keys", "max_points needs the keys to thin by"))
+    if after is not None:
+        raise InvalidRequest(FieldProblem("/query/after", "max_points is of the whole series"))
+    if max_points < 2 * len(keys):
+        least = f"{len(keys)} keys have {2 * len(keys)} extremes: ask for as many points at least"
+        raise InvalidRequest(FieldProblem("/query/max_points", least))
+
+
+def _name_new_job(response: Response, view: JobView, *, is_new: bool) -> None:
+    response.headers["Location"] = f"/v1/jobs/{view.id}"
+    if not is_new:
+        response.headers["Idempotent-Replayed"] = "true"
 
 
 async def _act(service: Service, caller: Principal, job_id: str, action: Action) -> JobView:

@@ -10,6 +10,7 @@ from fastapi.responses import StreamingResponse
 from sqlalchemy import Connection
 
 from server import views
+from server.errors import NotFound
 from server.routes.parameters import Caller, JobId, TheService
 from server.schemas import EventView, JobSummary
 from server.service import Service
@@ -33,7 +34,7 @@ async def stream_job(
     caller: Caller,
     last_event_id: Annotated[
         str | None,
-        Header(pattern=r"^\d{1,15}$", description="Begin after this event; browsers send it."),
+        Header(pattern=r"^\d{1,15}$", description="Begin after this event."),
     ] = None,
 ) -> StreamingResponse:
     """A job's event log as server-sent events, and `progress` whenever the job changes.
@@ -52,7 +53,7 @@ async def _events(
     service: Service, job_id: str, owner_id: str | None, after: int | None
 ) -> AsyncGenerator[str]:
     yield f"retry: {RECONNECT_MS}\n\n"
-    said: str | None = None
+    said: dict[str, Any] | None = None
     until = time.monotonic() + LONGEST_S
 
     def look(connection: Connection) -> tuple[JobSummary, list[EventView], bool]:
@@ -62,23 +63,28 @@ async def _events(
 
     with service.changes.subscribe(job_id) as subscription:
         while time.monotonic() < until:
-            job, events, more = await service.read(look)
+            try:
+                job, events, more = await service.read(look)
+            except NotFound:
+                yield _message("end", {"status": "deleted"})
+                return
             for event in events:
                 after = event.id
-                yield _message(event.type, event.model_dump_json(), event.id)
+                yield _message(event.type, event.model_dump(mode="json"), event.id)
             if more:
                 continue
-            state = job.model_dump_json(include={"status", "phase", "progress"})
+            state = job.model_dump(mode="json", include={"status", "phase", "progress"})
             if state != said:
                 said = state
                 yield _message("progress", state)
             if job.status in TERMINAL:
-                yield _message("end", json.dumps({"status": job.status}))
+                yield _message("end", {"status": job.status})
                 return
             if not await subscription.wait(KEEP_ALIVE_S):
                 yield ": still here\n\n"
 
 
-def _message(kind: str, data: str, number: int | None = None) -> str:
+def _message(kind: str, data: dict[str, Any], number: int | None = None) -> str:
+    """One message; ASCII, so that no character of a text can end a line of it."""
     identifier = "" if number is None else f"id: {number}\n"
-    return f"{identifier}event: {kind}\ndata: {data}\n\n"
+    return f"{identifier}event: {kind}\ndata: {json.dumps(data)}\n\n"

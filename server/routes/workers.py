@@ -97,6 +97,7 @@ async def claim_job(
             config=job.config,
             output_folder=jobs.output_folder(job),
             resume_from=[ResumePoint(epoch=p.epoch, path=p.path, sha256=p.sha256) for p in points],
+            must_resume=job.from_checkpoint is not None,
             runtime_left_s=jobs.runtime_left(connection, job, now=time.time()),
         )
 

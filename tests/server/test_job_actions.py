@@ -83,6 +83,11 @@ def test_a_retry_is_a_new_job_with_the_old_ones_settings(server: OrreryServer) -
     assert (new["retry_of"], new["status"], new["priority"]) == (job["id"], "queued", 7)
     assert (new["name"], new["metadata"], new["max_runtime_s"]) == ("first", {"paper": "draft"}, 60)
     assert new["config"] == {**job["config"], "epochs": 9}
+    key = {"Idempotency-Key": "again"}
+    path = f"/v1/jobs/{job['id']}/retry"
+    first, second = (server.admin.post(path, headers=key) for _ in range(2))
+    assert first.json()["id"] == second.json()["id"] != new["id"]
+    assert second.headers["Idempotent-Replayed"] == "true"
     assert server.event_types(job["id"])[-1] == "retried"
 
 
@@ -112,6 +117,8 @@ def test_a_retry_that_cannot_work_says_why(server: OrreryServer) -> None:
         ({"config": {"epochs": 0}}, "/config/epochs"),
         ({"from_checkpoint": file["id"], "config": {"epochs": 2}}, "/config/epochs"),
         ({"from_checkpoint": "ckpt_" + "0" * 26}, "/from_checkpoint"),
+        ({"from_checkpoint": file["id"], "config": {"hidden_dims": [9]}}, "/config/hidden_dims"),
+        ({"config": {"save_name": ".orrery"}}, "/config/save_name"),
     ):
         problem = assert_problem(act(server, job, "retry", **body), 422, "invalid_request")
         assert problem["errors"][0]["pointer"] == pointer
@@ -271,6 +278,7 @@ def test_the_command_line_pauses_resumes_retries_changes_and_deletes(
     assert job in orrery("queue").out
     changed = orrery("change", job, "--name", "n", "--priority", "3", "--label", "a=b=c", "--json")
     assert '"a": "b=c"' in changed.out
+    assert orrery("change", job, "--label", "a").code == 2
     orrery("cancel", job)
     new = orrery("retry", job, "--set", "epochs=7").out.strip()
     assert server.job(new)["config"] == {**server.job(job)["config"], "epochs": 7}
@@ -325,4 +333,9 @@ def test_a_thinned_series_keeps_its_peaks(server: OrreryServer) -> None:
     assert len(several) <= 40
     assert any(row["epoch"] == 998 for row in several)
     path = f"/v1/jobs/{job['id']}/metrics"
-    assert_problem(server.admin.get(path, params={"max_points": 9}), 422, "invalid_request")
+    for query in (
+        {"max_points": 9},
+        {"max_points": 3, "keys": [key, "epoch_time"]},
+        {"max_points": 9, "keys": key, "after": 3},
+    ):
+        assert_problem(server.admin.get(path, params=query), 422, "invalid_request")

@@ -47,6 +47,9 @@ def test_waiting_jobs_of_one_token_are_limited(tmp_path: Path) -> None:
         user.post(f"/v1/jobs/{jobs[0]}/cancel")
         server.submit(user)
         assert_problem(user.post(f"/v1/jobs/{jobs[0]}/retry"), 429, "limit_reached")
+        assert user.post(f"/v1/jobs/{jobs[1]}/pause").status_code == 202
+        server.submit(user)
+        assert_problem(user.post(f"/v1/jobs/{jobs[1]}/resume"), 429, "limit_reached")
 
 
 def test_running_jobs_of_one_token_are_limited_and_others_pass_by(tmp_path: Path) -> None:
@@ -68,6 +71,8 @@ def test_writes_are_limited_and_reads_and_workers_are_not(tmp_path: Path) -> Non
         admin = server.admin
         answers = [admin.post("/v1/jobs", json={"config": TINY}).status_code for _ in range(4)]
         assert answers == [201, 201, 201, 429]
+        job = admin.get("/v1/jobs").json()["data"][0]["id"]
+        assert admin.post(f"/v1/jobs/{job}/cancel").status_code == 202
         assert admin.get("/v1/jobs").status_code == 200
         worker = server.register()
-        assert [server.claim(worker) is not None for _ in range(4)] == [True, True, True, False]
+        assert [server.claim(worker) is not None for _ in range(4)] == [True, True, False, False]

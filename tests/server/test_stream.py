@@ -85,3 +85,28 @@ def test_a_stream_is_for_those_who_may_see_the_job(server: OrreryServer) -> None
     assert_problem(wrong, 422, "invalid_request")
     with Client(server.url) as client, pytest.raises(ApiProblem, match="token"):
         next(client.stream(job["id"]))
+
+
+def test_no_text_can_break_a_message(server: OrreryServer) -> None:
+    job = server.submit()
+    name = "a\u2028b\u0085c"
+    server.admin.patch(f"/v1/jobs/{job['id']}", json={"name": name})
+    server.admin.post(f"/v1/jobs/{job['id']}/cancel")
+    with Client(server.url, server.admin_token) as client:
+        names = [
+            data["data"].get("name") for kind, data in client.stream(job["id"]) if "id" in data
+        ]
+    assert name in names
+
+
+def test_the_stream_of_a_job_that_is_deleted_ends(
+    server: OrreryServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.routes.stream.PART", 1)
+    job = server.submit()
+    with Client(server.url, server.admin_token) as client:
+        stream = client.stream(job["id"])
+        assert next(stream)[0] == "submitted"
+        client.cancel(job["id"])
+        client.delete(job["id"])
+        assert list(stream)[-1][0] == "end"

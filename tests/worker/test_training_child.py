@@ -9,7 +9,12 @@ import pytest
 import torch
 
 from nbody.config import Config
-from nbody.errors import InvalidInitialConditions, StepImpossible, TrainingDiverged
+from nbody.errors import (
+    CheckpointUnreadable,
+    InvalidInitialConditions,
+    StepImpossible,
+    TrainingDiverged,
+)
 from nbody.metrics import METRIC_NAMES
 from server.schemas import Assignment, ResumePoint
 from server.states import StopReason
@@ -115,3 +120,13 @@ def test_without_a_readable_checkpoint_training_starts_again(tmp_path: Path) -> 
     missing = ResumePoint(epoch=3, path="run/job/attempt-1/model/gone.pt", sha256="0" * 64)
     _, records = train(tmp_path, assignment(TINY, 2, missing))
     assert records[0]["data"] == {"first_epoch": 0}
+
+
+def test_a_start_that_a_user_named_is_never_replaced_by_another(tmp_path: Path) -> None:
+    gone = ResumePoint(epoch=1, path="old/model_epoch_0001.pt", sha256="0" * 64)
+    named = assignment(TINY, 1, gone).model_copy(update={"must_resume": True})
+    with pytest.raises(CheckpointUnreadable, match="retry from another") as error:
+        train(tmp_path, named)
+    assert outcome_of(error.value)["stop_reason"] == StopReason.INVALID_CONFIG
+    outcome, _ = train(tmp_path, assignment(TINY, 2, gone))
+    assert outcome["status"] == "succeeded"
