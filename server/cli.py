@@ -40,6 +40,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+token_app = typer.Typer(help="Make, list and revoke tokens.", no_args_is_help=True)
+app.add_typer(token_app, name="token")
 console = display.make_console()
 errors = display.make_console(stderr=True)
 
@@ -464,6 +466,49 @@ def checkpoints(
             for checkpoint in found:
                 target = download / Path(checkpoint["path"]).name
                 errors.print(str(client.download(checkpoint["id"], target)), highlight=False)
+
+
+@token_app.command("create")
+def create_token(
+    name: Annotated[str, typer.Argument(help="For people.")],
+    role: Annotated[str, typer.Option(help="admin, user, viewer or worker.")] = "user",
+    expires_in_days: Annotated[
+        float | None, typer.Option(min=0.0, help="Valid for this long; default: until revoked.")
+    ] = None,
+    url: Url = URL,
+    data: Data = DATA,
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a token and print its secret, which is shown this once."""
+    seconds = None if expires_in_days is None else 86400 * expires_in_days
+    with _client(url, data, token_file) as client:
+        token = client.create_token(name, role, expires_in_s=seconds)
+    _print(token if as_json else token["secret"], as_json)
+
+
+@token_app.command("list")
+def list_tokens(
+    url: Url = URL, data: Data = DATA, token_file: TokenFile = None, as_json: AsJson = False
+) -> None:
+    """List tokens, without their secrets."""
+    with _client(url, data, token_file) as client:
+        page = client.tokens()
+    _print(page if as_json else display.tokens_table(page["data"]), as_json)
+
+
+@token_app.command("revoke")
+def revoke_token(
+    token_id: Annotated[str, typer.Argument(metavar="TOKEN_ID", help="Its id, not its secret.")],
+    url: Url = URL,
+    data: Data = DATA,
+    token_file: TokenFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Revoke a token, at once and for good."""
+    with _client(url, data, token_file) as client:
+        token = client.revoke_token(token_id)
+    _print(token if as_json else f"{token['id']}: revoked", as_json)
 
 
 def _settings(**given: Any) -> ServerSettings:

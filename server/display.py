@@ -58,27 +58,37 @@ def jobs_table(jobs: list[Json]) -> Table:
     table = Table("id", "name", "status", "epochs", "attempt", "created", box=None)
     for job in jobs:
         progress = job["progress"]
-        created = datetime.fromisoformat(job["created_at"]).astimezone()
         table.add_row(
             job["id"],
             job["name"] or "-",
             status_text(job["status"]),
             f"{progress['epochs_done']}/{progress['epochs_total']}",
             str(job["attempt"]),
-            f"{created:%Y-%m-%d %H:%M:%S}",
+            _local_time(job["created_at"]),
         )
     return table
+
+
+def tokens_table(tokens: list[Json]) -> Table:
+    """Tokens, one a line."""
+    table = Table("id", "name", "role", "created", "expires", "revoked", box=None)
+    for token in tokens:
+        instants = (token[key] for key in ("created_at", "expires_at", "revoked_at"))
+        table.add_row(token["id"], token["name"], token["role"], *map(_local_time, instants))
+    return table
+
+
+def _local_time(instant: str | None) -> str:
+    if instant is None:
+        return "-"
+    return f"{datetime.fromisoformat(instant).astimezone():%Y-%m-%d %H:%M:%S}"
 
 
 def attempts_table(attempts: list[Json]) -> Table:
     """Attempts, one a line."""
     table = Table("attempt", "worker", "from epoch", "started", "ended", "how", box=None)
     for attempt in attempts:
-        instants = (attempt["started_at"], attempt["ended_at"])
-        started, ended = (
-            "-" if at is None else f"{datetime.fromisoformat(at).astimezone():%Y-%m-%d %H:%M:%S}"
-            for at in instants
-        )
+        started, ended = (_local_time(attempt[key]) for key in ("started_at", "ended_at"))
         how = " ".join(filter(None, (attempt["status"], attempt["stop_reason"]))) or "-"
         first = "-" if attempt["first_epoch"] is None else str(attempt["first_epoch"])
         table.add_row(str(attempt["id"]), attempt["worker_id"], first, started, ended, how)

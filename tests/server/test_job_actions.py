@@ -339,3 +339,20 @@ def test_a_thinned_series_keeps_its_peaks(server: OrreryServer) -> None:
         {"max_points": 9, "keys": key, "after": 3},
     ):
         assert_problem(server.admin.get(path, params=query), 422, "invalid_request")
+
+
+def test_the_command_line_makes_lists_and_revokes_tokens(
+    server: OrreryServer, orrery: Orrery
+) -> None:
+    secret = orrery("token", "create", "board", "--role", "viewer", "--expires-in-days", "1")
+    client = server.http(secret.out.strip())
+    assert client.get("/v1/jobs").status_code == 200
+    listed = orrery("token", "list")
+    line = next(line for line in listed.out.splitlines() if " board " in line)
+    assert "viewer" in line
+    assert secret.out.strip() not in listed.out
+    revoked = orrery("token", "revoke", line.split()[0])
+    assert revoked.out.strip() == f"{line.split()[0]}: revoked"
+    assert client.get("/v1/jobs").status_code == 401
+    assert orrery("token", "create", "x", "--role", "king").code == 4
+    assert orrery("token", "revoke", "token_" + "0" * 26).code == 4
