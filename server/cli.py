@@ -20,6 +20,7 @@ from rich.markup import escape
 from nbody.config import Config, parse_override, read_config_file
 from nbody.errors import NBodyError
 from server import __version__, display
+from server import backup as copies
 from server.client import ApiProblem, Client, ClientError
 from server.database import DatabaseDamaged
 from server.http_protocol import uvicorn_config
@@ -466,6 +467,28 @@ def checkpoints(
             for checkpoint in found:
                 target = download / Path(checkpoint["path"]).name
                 errors.print(str(client.download(checkpoint["id"], target)), highlight=False)
+
+
+@app.command()
+def backup(
+    target: Annotated[Path, typer.Argument(metavar="FILE", help="File to write.")],
+    data: Annotated[Path | None, typer.Option(help="Data folder.")] = None,
+) -> None:
+    """Copy the database, also while the server runs; checkpoints are files beside it."""
+    path = copies.backup(_settings(data=data).database_path, target)
+    _print(f"{path}: {path.stat().st_size} bytes", as_json=False)
+
+
+@app.command()
+def restore(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="A file that backup wrote.")],
+    data: Annotated[Path | None, typer.Option(help="Data folder.")] = None,
+) -> None:
+    """Put a copy in the place of the database, while no server runs; the old one is kept."""
+    database = _settings(data=data).database_path
+    kept = copies.restore(source, database)
+    told = "" if kept is None else f"; the old database is {kept}"
+    _print(f"{database} is restored{told}", as_json=False)
 
 
 @token_app.command("create")

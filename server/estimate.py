@@ -6,13 +6,13 @@ from itertools import pairwise
 from nbody.config import Config
 from nbody.input_width import OUTPUTS, input_width
 
-PROCESS_BYTES = 345_000_000  # Python and torch on a CPU, before anything of the run's own size
+PROCESS_BYTES = 336_000_000  # Python and torch on a CPU, before anything of the run's own size
 COPIES_OF_WEIGHTS = {"adam": 5, "adamw": 5, "sgd": 4}  # weights, gradients, optimizer, scratch
 COPIES_OF_ACTIVATIONS = 4  # of every layer: products, activations, dropout, and their gradients
 HEAP_BLOCK, FRAGMENTED = 2**24, 2  # bytes; smaller blocks stay with the allocator, half idle
 LISTED_UP_TO, BLOCKED_BEYOND = 5, 512  # particles: pairs listed; not all in memory at once
 STEP_PER_PAIR = 5  # numbers in flight for each pair and dimension in a step
-FEATURES_PER_PAIR, FEATURES_PER_STATE = 20, 600  # numbers in flight while features are made
+FEATURES_PER_PAIR, FEATURES_PER_STATE = 20, 400  # numbers in flight while features are made
 ORACLE_TRIALS = 16
 ORACLE_ELEMENTS = 2**19  # of pairs that the oracle has in flight at once
 JUDGED_AT_ONCE, JUDGED_PAIRS = 8192, 2**19  # samples, and pairs, that pass the gate at once

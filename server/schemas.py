@@ -168,7 +168,7 @@ class ValidationReport(View):
     parameter_count: int
     estimated_memory_bytes: int = Field(
         description="Peak memory of the training process on a CPU, within 20 % where measured. "
-        "A GPU needs 345 MB less of its own memory: the process itself."
+        "A GPU needs 336 MB less of its own memory: the process itself."
     )
 
 
