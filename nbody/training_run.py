@@ -85,16 +85,18 @@ class TrainingRun:
     def begin_epoch(self) -> ParticleTorch:
         """Set the learning rate of the next epoch, and say where the epoch starts."""
         config = self.config
-        swing = 1.0
         if config.lr_schedule == "cosine":
             swing = 0.5 * (1 + math.cos(math.pi * self.next_epoch / config.epochs))
-        for group in self.optimizer.param_groups:
-            group["lr"] = config.lr * (FINAL_LR_FRACTION + (1 - FINAL_LR_FRACTION) * swing)
+            self._set_lr(config.lr * (FINAL_LR_FRACTION + (1 - FINAL_LR_FRACTION) * swing))
         if config.lifetime is not None and self.next_epoch > 0:
             return renewed(self.particle, self._fresh(), config.lifetime)
         if config.resample_each_epoch:
             return self._fresh()
         return self.initial if config.reset_particle_each_epoch else self.particle
+
+    def _set_lr(self, lr: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
 
     def _fresh(self) -> ParticleTorch:
         return initial_particle(
@@ -136,6 +138,7 @@ class TrainingRun:
         state = content["extra"]["training_run"]
         self.model.load_state_dict(content["model_state_dict"])
         self.optimizer.load_state_dict(content["optimizer_state_dict"])
+        self._set_lr(self.config.lr)  # which may be another than the checkpoint's
         self.next_epoch, self.seed = state["next_epoch"], state["seed"]
         self.initial = particle_from_plain(state["initial"], self.initial)
         self.particle = particle_from_plain(state["particle"], self.initial)

@@ -499,3 +499,12 @@ def test_fitted_scales_survive_a_resume_without_a_seed(tmp_path: Path) -> None:
     resumed = TrainingRun.resume(config, path)
     assert resumed.adapter.scales == run.adapter.scales
     assert [m.model_dump(exclude={"epoch_time"}) for m in epochs(resumed)] == rest
+
+
+def test_a_resumed_run_has_the_learning_rate_of_its_own_config(tmp_path: Path) -> None:
+    run = TrainingRun.start(config_of(lr=1e-3, epochs=3))
+    next(epochs(run))
+    path = run.save(tmp_path / "checkpoint.pt")
+    resumed = TrainingRun.resume(config_of(lr=5e-5, epochs=3), path)
+    next(epochs(resumed))
+    assert [group["lr"] for group in resumed.optimizer.param_groups] == [5e-5]
