@@ -17,14 +17,24 @@ class DatabaseInUse(OSError):
         super().__init__(f"{path} is in use; stop the server first")
 
 
+class NoBackup(OSError):
+    """A file is not a backup, or is damaged."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} is not a whole backup; nothing was changed")
+
+
 def backup(database: Path, target: Path) -> Path:
     """Write a copy that is consistent, whatever the server does meanwhile; returns its path.
 
     Raises:
-        FileNotFoundError: there is no database. FileExistsError: there is such a file.
+        FileNotFoundError: there is no database, or no such folder.
+        FileExistsError: there is such a file. OSError: it cannot be written. DatabaseDamaged
     """
     if not database.is_file():
         raise FileNotFoundError(f"there is no database at {database}")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {target.parent}")
     if target.exists():
         raise FileExistsError(f"{target} exists; name another file")
     partial = target.with_name(f".{target.name}.part")
@@ -35,6 +45,8 @@ def backup(database: Path, target: Path) -> Path:
             connection.execute("VACUUM INTO ?", (str(partial),))
         check_integrity(partial)
         return partial.replace(target)
+    except sqlite3.OperationalError as error:
+        raise OSError(f"cannot write {target}: {error}") from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -43,15 +55,18 @@ def restore(source: Path, database: Path) -> Path | None:
     """Put a copy in the place of the database; returns where the old one is kept.
 
     Raises:
-        FileNotFoundError, DatabaseDamaged, DatabaseInUse
+        FileNotFoundError, NoBackup, DatabaseInUse
     """
     if not source.is_file():
         raise FileNotFoundError(f"there is no file {source}")
-    check_integrity(source)
+    try:
+        check_integrity(source)
+    except DatabaseDamaged as error:
+        raise NoBackup(source) from error
     with contextlib.closing(sqlite3.connect(source)) as connection:
         tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
     if not {"jobs", "alembic_version"} <= tables:
-        raise DatabaseDamaged(source, "it is not a backup of this service")
+        raise NoBackup(source)
     database.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     kept: Path | None = None
     if database.exists():

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -109,28 +109,27 @@ def comparison_table(comparison: Json) -> Table:
 def job_table(job: Json) -> Table:
     """A job, one field a line."""
     table = Table("field", Column("value", overflow="fold"), box=None, show_header=False)
-    progress = job["progress"]
-    table.add_row("id", job["id"])
-    table.add_row("name", job["name"] or "-")
-    table.add_row("status", status_text(job["status"]))
-    if job["phase"]:
-        table.add_row("phase", job["phase"])
-    if job["queue_position"] is not None:
-        table.add_row("queue position", str(job["queue_position"]))
-    table.add_row("epochs", f"{progress['epochs_done']}/{progress['epochs_total']}")
-    table.add_row("attempt", str(job["attempt"]))
-    if job["eta_s"] is not None:
-        table.add_row("time left", duration(job["eta_s"]))
-    if job["failure"]:
-        table.add_row("failure", f"{job['failure']['code']}: {job['failure']['detail']}")
-    elif job["stop_reason"]:
-        table.add_row("stop reason", job["stop_reason"])
-    for warning in job["warnings"]:
-        table.add_row("warning", warning)
-    for name, value in _metrics(job).items():
-        table.add_row(name, number(value, "g"))
-    if job["latest_checkpoint"]:
-        table.add_row("latest checkpoint", job["latest_checkpoint"]["path"])
+    progress, failure, last = job["progress"], job["failure"], job["latest_checkpoint"]
+    rows = {
+        "id": job["id"],
+        "name": job["name"] or "-",
+        "status": status_text(job["status"]),
+        "priority": job["priority"] or None,
+        **{f"label {key}": text for key, text in job["metadata"].items()},
+        "phase": job["phase"],
+        "queue position": job["queue_position"],
+        "epochs": f"{progress['epochs_done']}/{progress['epochs_total']}",
+        "attempt": job["attempt"],
+        "time left": job["eta_s"] and duration(job["eta_s"]),
+        "failure": failure and f"{failure['code']}: {failure['detail']}",
+        "stop reason": None if failure else job["stop_reason"],
+        "warning": "\n".join(job["warnings"]) or None,
+        **{name: number(value, "g") for name, value in _metrics(job).items()},
+        "latest checkpoint": last and last["path"],
+    }
+    for name, value in rows.items():
+        if value is not None:
+            table.add_row(name, str(value))
     return table
 
 
@@ -154,6 +153,11 @@ def checkpoints_table(checkpoints: list[Json]) -> Table:
             checkpoint["path"],
         )
     return table
+
+
+def whole_job(job: Json) -> RenderableType:
+    """A job, and how good its stepper is where that is known."""
+    return Group(job_table(job), *([scores_table(job["result"])] if job["result"] else []))
 
 
 def scores_table(result: Json) -> Table:

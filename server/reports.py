@@ -9,9 +9,10 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, delete, func, insert, select, update
 
 from nbody.metrics import EpochMetrics
+from server.attempts import holder, output_folder
 from server.errors import ReportConflict
 from server.ids import new_id
-from server.jobs import JobRow, change, holder, output_folder, record_event
+from server.job_rows import JobRow, change, record_event
 from server.schemas import CheckpointReport, LogBytes, Report
 from server.tables import METRIC_COLUMNS, attempts, checkpoints, epochs, log_chunks
 

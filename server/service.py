@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from server import auth, jobs
+from server import attempts, auth
 from server.changes import Changes
 from server.database import Database, check_integrity
 from server.leases import Leases
@@ -66,7 +66,7 @@ class Service:
             if not self.settings.auth:
                 auth.ensure_local_admin(connection, now=now)
             self.tokens.load(connection)
-            return jobs.held_leases(connection)
+            return attempts.held_leases(connection)
 
         self.leases.restore(await self.database.write(load))
         self._sweeper = asyncio.create_task(self._sweep(), name="lease-sweeper")
@@ -106,7 +106,7 @@ class Service:
         if not self.leases.is_expired(lease_id):
             return None
         self.leases.release(lease_id)
-        return jobs.lose(connection, lease_id, now=time.time())
+        return attempts.lose(connection, lease_id, now=time.time())
 
     async def reload_tokens(self) -> None:
         """Take over what changed in the table of tokens; one at a time, so that the last wins."""

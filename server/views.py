@@ -266,7 +266,11 @@ def attempts_page(
 def queue_page(
     connection: Connection, *, owner_id: str | None, after: str | None, limit: int
 ) -> Page[JobSummary]:
-    """Waiting jobs in the order in which they will be taken."""
+    """Waiting jobs in the order in which they will be taken.
+
+    Raises:
+        NotFound: the job to begin after is gone.
+    """
     query = (
         select(*SUMMARY_COLUMNS)
         .where(jobs.c.status == JobStatus.QUEUED)
@@ -276,7 +280,11 @@ def queue_page(
     if owner_id is not None:
         query = query.where(jobs.c.owner_id == owner_id)
     if after is not None:
-        rank = select(jobs.c.queue_rank).where(jobs.c.id == after).scalar_subquery()
+        rank = connection.execute(
+            select(jobs.c.queue_rank).where(jobs.c.id == after)
+        ).scalar_one_or_none()
+        if rank is None:
+            raise NotFound(f"job {after} to begin after")
         later = and_(jobs.c.queue_rank == rank, jobs.c.id > after)
         query = query.where((jobs.c.queue_rank > rank) | later)
     rows = connection.execute(query).all()

@@ -2,13 +2,14 @@
 
 import asyncio
 import hashlib
+import re
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, TypeVar
 
 from fastapi import APIRouter, Header, Query, Response
-from pydantic import AwareDatetime
+from pydantic import AfterValidator, AwareDatetime
 from sqlalchemy import Connection
 
 from server import jobs, views
@@ -17,6 +18,7 @@ from server.auth import Principal
 from server.changes import Changes
 from server.errors import FieldProblem, InvalidRequest
 from server.estimate import estimate
+from server.job_rows import JobRow, job_folder
 from server.routes.parameters import (
     AfterId,
     AfterNumber,
@@ -48,10 +50,17 @@ from server.states import TERMINAL, JobStatus
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 MAX_LOG_ANSWER = 2**20
-LABEL = r"^[A-Za-z0-9._:-]{1,64}="
+LABEL = re.compile(r"[A-Za-z0-9._:-]{1,64}=.*", re.DOTALL)
 RETRY_AFTER_S = "2"
 DEFAULT_CANCEL, DEFAULT_RETRY = CancelRequest(), RetryRequest()
-Action = Callable[[Connection, jobs.JobRow], object]
+Seen = TypeVar("Seen")
+Action = Callable[[Connection, JobRow], object]
+
+
+def _check_label(label: str) -> str:
+    if not LABEL.fullmatch(label):
+        raise ValueError("use KEY=TEXT; letters, digits and . _ : - in the key")
+    return label
 
 
 @router.post("", status_code=201)
@@ -101,7 +110,7 @@ async def list_jobs(
     status: Annotated[list[JobStatus] | None, Query(description="Only these states.")] = None,
     name: Annotated[str | None, Query(max_length=200, description="Only this name.")] = None,
     metadata: Annotated[
-        list[Annotated[str, Query(max_length=300, pattern=LABEL)]] | None,
+        list[Annotated[str, Query(max_length=300), AfterValidator(_check_label)]] | None,
         Query(max_length=10, description="Only jobs with this label, KEY=TEXT; all where several."),
     ] = None,
     created_after: Annotated[
@@ -249,7 +258,7 @@ async def delete_job(
     def work(connection: Connection) -> str:
         row = views.find_job(connection, job_id, caller.owner_filter)
         jobs.remove(connection, row)
-        return jobs.job_folder(row)
+        return job_folder(row)
 
     folder = await service.write(work, job_id)
     gone = files and await asyncio.to_thread(remove_folder, service.settings.data, folder)
@@ -265,12 +274,9 @@ async def job_attempts(
     limit: Limit = 100,
 ) -> Page[AttemptView]:
     """Who tried a job, when, and how that ended."""
-
-    def work(connection: Connection) -> Page[AttemptView]:
-        views.find_job(connection, job_id, caller.owner_filter)
-        return views.attempts_page(connection, job_id, after=after, limit=limit)
-
-    return await service.read(work)
+    return await _read(
+        service, caller, job_id, partial(views.attempts_page, after=after, limit=limit)
+    )
 
 
 @router.get("/{job_id}/metrics")
@@ -296,14 +302,10 @@ async def job_metrics(
     distinct = list(dict.fromkeys(keys or ()))
     if max_points is not None:
         _check_thinning(max_points, distinct, after)
-
-    def work(connection: Connection) -> MetricsPage:
-        views.find_job(connection, job_id, caller.owner_filter)
-        if max_points is not None:
-            return views.thinned_metrics(connection, job_id, keys=distinct, max_points=max_points)
-        return views.metrics_page(connection, job_id, after=after, keys=keys, limit=limit)
-
-    return await service.read(work)
+        look = partial(views.thinned_metrics, keys=distinct, max_points=max_points)
+    else:
+        look = partial(views.metrics_page, after=after, keys=keys, limit=limit)
+    return await _read(service, caller, job_id, look)
 
 
 @router.get("/{job_id}/events")
@@ -315,12 +317,9 @@ async def job_events(
     limit: Limit = 100,
 ) -> Page[EventView]:
     """What happened to a job, in order."""
-
-    def work(connection: Connection) -> Page[EventView]:
-        views.find_job(connection, job_id, caller.owner_filter)
-        return views.events_page(connection, job_id, after=after, limit=limit)
-
-    return await service.read(work)
+    return await _read(
+        service, caller, job_id, partial(views.events_page, after=after, limit=limit)
+    )
 
 
 @router.get(
@@ -339,13 +338,21 @@ async def job_logs(
     `X-Log-Bytes` is the length of the whole log; the next part begins at offset + the length of
     this.
     """
-
-    def work(connection: Connection) -> tuple[bytes, int]:
-        views.find_job(connection, job_id, caller.owner_filter)
-        return views.log_bytes(connection, job_id, offset, MAX_LOG_ANSWER)
-
-    data, end = await service.read(work)
+    look = partial(views.log_bytes, offset=offset, limit=MAX_LOG_ANSWER)
+    data, end = await _read(service, caller, job_id, look)
     return Response(data, media_type="text/plain; charset=utf-8", headers={"X-Log-Bytes": str(end)})
+
+
+async def _read(
+    service: Service, caller: Principal, job_id: str, look: Callable[[Connection, str], Seen]
+) -> Seen:
+    """Look at a job that the caller may see."""
+
+    def work(connection: Connection) -> Seen:
+        views.find_job(connection, job_id, caller.owner_filter)
+        return look(connection, job_id)
+
+    return await service.read(work)
 
 
 def _check_thinning(max_points: int, keys: list[str], after: int | None) -> None:

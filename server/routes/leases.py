@@ -7,14 +7,15 @@ import time
 from fastapi import APIRouter
 from sqlalchemy import Connection, select
 
-from server import jobs, reports
+from server import attempts, reports
 from server.auth import Principal
 from server.changes import Changes
 from server.errors import LeaseLost
 from server.routes.parameters import Caller, LeaseId, TheService
 from server.schemas import Command, FinishAnswer, Outcome, Report, ReportAnswer
 from server.states import JobStatus
-from server.tables import attempts, workers
+from server.tables import attempts as attempt_table
+from server.tables import workers
 
 router = APIRouter(prefix="/v1/leases", tags=["leases"])
 
@@ -32,7 +33,7 @@ async def report(
         worker_id = check_holder(connection, lease_id, caller)
         accepted = reports.record(connection, lease_id, message, now=time.time())
         service.leases.renew(lease_id)
-        job, _ = jobs.holder(connection, lease_id)
+        job, _ = attempts.holder(connection, lease_id)
         action = COMMANDS.get(JobStatus(job.status))
         grace_s = PAUSE_GRACE_S if action == "pause" else job.cancel_grace_s or 0.0
         command = (
@@ -57,9 +58,9 @@ async def finish(
 
     def work(connection: Connection) -> tuple[str, JobStatus]:
         check_holder(connection, lease_id, caller)
-        status = jobs.finish(connection, lease_id, outcome, now=time.time())
+        status = attempts.finish(connection, lease_id, outcome, now=time.time())
         job_id = connection.execute(
-            select(attempts.c.job_id).where(attempts.c.lease_id == lease_id)
+            select(attempt_table.c.job_id).where(attempt_table.c.lease_id == lease_id)
         ).scalar_one()
         return job_id, status
 
@@ -77,8 +78,8 @@ def check_holder(connection: Connection, lease_id: str, caller: Principal) -> st
     """
     row = connection.execute(
         select(workers.c.id, workers.c.token_id)
-        .join(attempts, attempts.c.worker_id == workers.c.id)
-        .where(attempts.c.lease_id == lease_id)
+        .join(attempt_table, attempt_table.c.worker_id == workers.c.id)
+        .where(attempt_table.c.lease_id == lease_id)
     ).first()
     if row is None or row.token_id != caller.token_id:
         raise LeaseLost

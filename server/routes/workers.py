@@ -5,7 +5,7 @@ import time
 from fastapi import APIRouter, Response
 from sqlalchemy import Connection, insert, select
 
-from server import jobs, views
+from server import attempts, views
 from server.changes import Changes
 from server.errors import NotFound
 from server.ids import new_id
@@ -77,7 +77,7 @@ async def claim_job(
         known = connection.execute(select(workers.c.token_id).where(workers.c.id == worker_id))
         if known.scalar_one_or_none() != caller.token_id:
             raise NotFound(f"worker {worker_id} of this token")
-        claimed = jobs.claim(
+        claimed = attempts.claim(
             connection,
             worker_id,
             request.claim_id,
@@ -88,17 +88,17 @@ async def claim_job(
             return None
         job, attempt = claimed
         service.leases.renew(attempt.lease_id)  # here, so that no lease is ever without a deadline
-        points = jobs.resume_points(connection, job)
+        points = attempts.resume_points(connection, job)
         return Assignment(
             job=job.id,
             attempt=attempt.number,
             lease_id=attempt.lease_id,
             lease_ttl_s=service.settings.lease_ttl_s,
             config=job.config,
-            output_folder=jobs.output_folder(job),
+            output_folder=attempts.output_folder(job),
             resume_from=[ResumePoint(epoch=p.epoch, path=p.path, sha256=p.sha256) for p in points],
             must_resume=job.from_checkpoint is not None,
-            runtime_left_s=jobs.runtime_left(connection, job, now=time.time()),
+            runtime_left_s=attempts.runtime_left(connection, job, now=time.time()),
         )
 
     with service.changes.subscribe(Changes.QUEUE) as subscription:

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from server.backup import DatabaseInUse, backup, restore
-from server.database import DatabaseDamaged
+from server.backup import DatabaseInUse, NoBackup, backup, restore
 from tests.server.conftest import OrreryServer, epoch_metrics
 
 
@@ -51,7 +50,9 @@ def test_what_cannot_work_says_why_and_touches_nothing(tmp_path: Path) -> None:
     before = database.read_bytes()
     with pytest.raises(FileNotFoundError):
         restore(tmp_path / "none.db", database)
-    with pytest.raises(DatabaseDamaged):
+    with pytest.raises(NoBackup, match="nothing was changed"):
         restore(tmp_path / "there.db", database)
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        backup(database, tmp_path / "nowhere" / "copy.db")
     assert database.read_bytes() == before
     assert (tmp_path / "there.db").read_text() == "mine"

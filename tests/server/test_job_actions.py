@@ -230,6 +230,8 @@ def test_the_queue_pages_in_the_order_of_claims(server: OrreryServer) -> None:
         if not page["has_more"]:
             break
     assert seen == [jobs[k] for k in (1, 3, 0, 2, 4)]
+    gone = server.admin.get("/v1/queue", params={"after": "job_" + "0" * 26})
+    assert_problem(gone, 404, "not_found")
     claimed = [server.claim() for _ in jobs]
     assert [assignment["job"] for assignment in claimed if assignment] == seen
 
@@ -308,8 +310,9 @@ def test_jobs_are_found_by_label_and_age(server: OrreryServer) -> None:
     assert len(found(created_after="2020-01-01T00:00:00Z")) == 3
     assert found(created_after="2100-01-01T00:00:00Z") == []
     for query in ({"metadata": "paper"}, {"metadata": 'a"b=c'}, {"created_after": "yesterday"}):
-        problem = assert_problem(server.admin.get("/v1/jobs", params=query), 422)
-        assert problem["code"] == "invalid_request"
+        assert_problem(server.admin.get("/v1/jobs", params=query), 422, "invalid_request")
+    wrong = server.admin.get("/v1/jobs", params={"metadata": "paper"}).json()
+    assert "KEY=TEXT" in wrong["detail"]
 
 
 def test_a_thinned_series_keeps_its_peaks(server: OrreryServer) -> None:

@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
 from sqlalchemy import Connection, select, text
 
-from server import auth, jobs, reports
+from server import attempts, auth, jobs, reports
 from server.database import write_engine
 from server.errors import Conflict, LeaseLost, ReportConflict
 from server.migrate import migrate
 from server.schemas import JobSubmission, Outcome, Report
 from server.states import LEASED, TERMINAL, TRANSITIONS, JobStatus, Trigger, next_status
-from server.tables import attempts, epochs, events
+from server.tables import attempts as attempt_table
+from server.tables import epochs, events
 from server.tables import jobs as job_table
 from tests.server.conftest import TINY, epoch_metrics
 
@@ -41,6 +42,9 @@ MOVES = {
     ("cancelling", "failed"),
     ("running", "queued"),
 }
+# What a pause and a resume lead to; from elsewhere they are refused.
+PAUSED_BY = {"queued": "paused", "running": "pausing", "pausing": "pausing", "paused": "paused"}
+RESUMED_BY = {"paused": "queued", "queued": "queued", "running": "running"}
 BY_USER = {
     ("queued", "pause"): "paused",
     ("queued", "cancel"): "cancelled",
@@ -144,11 +148,11 @@ class Queue(RuleBasedStateMachine):
             ).scalars()
             expected = queued.first()
             known = connection.execute(
-                select(attempts.c.lease_id).where(
-                    attempts.c.worker_id == worker, attempts.c.claim_id == f"c{number}"
+                select(attempt_table.c.lease_id).where(
+                    attempt_table.c.worker_id == worker, attempt_table.c.claim_id == f"c{number}"
                 )
             ).scalar()
-            claimed = jobs.claim(connection, worker, f"c{number}", now=self.tick())
+            claimed = attempts.claim(connection, worker, f"c{number}", now=self.tick())
         if claimed is None:
             assert expected is None or known is not None
             return multiple()
@@ -188,8 +192,8 @@ class Queue(RuleBasedStateMachine):
         try:
             with self.engine.begin() as connection:
                 began = connection.execute(
-                    select(attempts.c.first_epoch, attempts.c.number).where(
-                        attempts.c.lease_id == lease_id
+                    select(attempt_table.c.first_epoch, attempt_table.c.number).where(
+                        attempt_table.c.lease_id == lease_id
                     )
                 ).one()
                 reports.record(connection, lease_id, message, now=self.tick())
@@ -241,9 +245,9 @@ class Queue(RuleBasedStateMachine):
         held = self.rows[job_id]["lease_id"] == lease_id
         try:
             with self.engine.begin() as connection:
-                status = jobs.finish(connection, lease_id, message, now=self.tick())
+                status = attempts.finish(connection, lease_id, message, now=self.tick())
             with self.engine.begin() as connection:
-                assert jobs.finish(connection, lease_id, message, now=self.tick()) == status
+                assert attempts.finish(connection, lease_id, message, now=self.tick()) == status
         except (LeaseLost, ReportConflict):
             assert not held
 
@@ -251,7 +255,7 @@ class Queue(RuleBasedStateMachine):
     def lose(self, lease: tuple[str, str]) -> None:
         held = self.rows[lease[0]]["lease_id"] == lease[1]
         with self.engine.begin() as connection:
-            lost = jobs.lose(connection, lease[1], now=self.tick())
+            lost = attempts.lose(connection, lease[1], now=self.tick())
         assert lost == (lease[0] if held else None)
 
     @rule(job_id=job_ids, grace_s=st.sampled_from([0.0, 5.0]))
@@ -264,6 +268,18 @@ class Queue(RuleBasedStateMachine):
             else:
                 after = jobs.cancel(connection, row, grace_s, now=self.tick())
                 assert after in {"cancelling", "cancelled"}
+
+    @rule(job_id=job_ids, action=st.sampled_from(["pause", "resume"]))
+    def pause_or_resume(self, job_id: str, action: str) -> None:
+        act = jobs.pause if action == "pause" else jobs.resume
+        done = PAUSED_BY if action == "pause" else RESUMED_BY
+        with self.engine.begin() as connection:
+            row = connection.execute(select(job_table).where(job_table.c.id == job_id)).one()
+            if row.status in done:
+                assert act(connection, row, now=self.tick()) == done[row.status]
+            else:
+                with pytest.raises(Conflict):
+                    act(connection, row, now=self.tick())
 
     @invariant()
     def every_change_is_legal_and_has_its_event(self) -> None:
@@ -303,7 +319,9 @@ class Queue(RuleBasedStateMachine):
 
     def _check_leases(self, connection: Connection, rows: dict[str, dict[str, Any]]) -> None:
         unended = connection.execute(
-            select(attempts.c.job_id, attempts.c.lease_id).where(attempts.c.ended_at.is_(None))
+            select(attempt_table.c.job_id, attempt_table.c.lease_id).where(
+                attempt_table.c.ended_at.is_(None)
+            )
         ).all()
         held = {row["id"]: row["lease_id"] for row in rows.values() if row["lease_id"] is not None}
         assert sorted((a.job_id, a.lease_id) for a in unended) == sorted(held.items())

@@ -11,6 +11,12 @@ from tests.server.conftest import OrreryServer, assert_problem, epoch_metrics
 Json = dict[str, Any]
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streams say soon that they wait."""
+    monkeypatch.setattr("server.routes.stream.KEEP_ALIVE_S", 0.01)
+
+
 def test_a_stream_tells_what_happens_until_the_job_is_over(server: OrreryServer) -> None:
     job, assignment = server.start()
     lease = assignment["lease_id"]
@@ -45,10 +51,9 @@ def test_who_comes_again_gets_the_rest(server: OrreryServer) -> None:
 
 
 def test_a_stream_of_many_events_is_whole_and_says_when_it_waits(
-    server: OrreryServer, monkeypatch: pytest.MonkeyPatch
+    server: OrreryServer, monkeypatch: pytest.MonkeyPatch, impatient: None
 ) -> None:
     monkeypatch.setattr("server.routes.stream.PART", 2)
-    monkeypatch.setattr("server.routes.stream.KEEP_ALIVE_S", 0.01)
     job = server.submit()
     for k in range(5):
         server.admin.patch(f"/v1/jobs/{job['id']}", json={"priority": k + 1})
@@ -64,10 +69,9 @@ def test_a_stream_of_many_events_is_whole_and_says_when_it_waits(
 
 
 def test_a_stream_ends_in_time_and_the_client_goes_on(
-    server: OrreryServer, monkeypatch: pytest.MonkeyPatch
+    server: OrreryServer, monkeypatch: pytest.MonkeyPatch, impatient: None
 ) -> None:
     monkeypatch.setattr("server.routes.stream.LONGEST_S", 0.01)
-    monkeypatch.setattr("server.routes.stream.KEEP_ALIVE_S", 0.01)
     job = server.submit()
     canceller = threading.Timer(0.2, server.admin.post, (f"/v1/jobs/{job['id']}/cancel",))
     canceller.start()

@@ -1,0 +1,150 @@
+"""Commands that do something to jobs."""
+
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from nbody.config import Config, parse_override, read_config_file
+from server import display
+from server.client import Client
+from server.commands.connection import (
+    AsJson,
+    JobArgument,
+    Shown,
+    connected,
+    errors,
+    print_json,
+    print_text,
+)
+from server.commands.reading import follow
+from server.states import TERMINAL
+
+app = typer.Typer()
+Wait = Annotated[bool, typer.Option("--wait", help="Until its process is gone.")]
+
+
+@app.command()
+@connected
+def submit(
+    client: Client,
+    config: Annotated[Path, typer.Argument(help="JSON or TOML file, ours or AITimeStepper's.")],
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a field.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the job.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow it to its end.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Submit a training job."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fields = read_config_file(config)
+    fields |= dict(map(parse_override, assignments or []))
+    Config.model_validate(fields)
+    job = client.submit(fields, **({"name": name} if name else {}))
+    for text in [*(str(warning.message) for warning in caught), *job["warnings"]]:
+        errors.print(f"warning: {escape(text)}", highlight=False)
+    if watch:
+        if not as_json:
+            errors.print(job["id"], highlight=False)
+        follow(client, job["id"], as_json=as_json)
+    print_json(job) if as_json else print_text(job["id"])
+
+
+@app.command()
+@connected
+def cancel(
+    client: Client,
+    job_id: JobArgument,
+    force: Annotated[bool, typer.Option("--force", help="Kill it at once.")] = False,
+    wait: Wait = False,
+) -> Shown:
+    """Cancel a job."""
+    job = client.cancel(job_id, force=force)
+    return _status(client.wait(job_id) if wait else job)
+
+
+@app.command()
+@connected
+def pause(client: Client, job_id: JobArgument, wait: Wait = False) -> Shown:
+    """Pause a job: it keeps its state and gives its slot free."""
+    job = client.pause(job_id)
+    return _status(client.wait(job_id, until=TERMINAL | {"paused"}) if wait else job)
+
+
+@app.command()
+@connected
+def resume(client: Client, job_id: JobArgument) -> Shown:
+    """Queue a paused job again; it goes on from where it was."""
+    return _status(client.resume(job_id))
+
+
+@app.command()
+@connected
+def retry(
+    client: Client,
+    job_id: JobArgument,
+    from_checkpoint: Annotated[
+        str | None, typer.Option(metavar="CKPT", help="Go on from this checkpoint of the job.")
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Replace a field, for example epochs."),
+    ] = None,
+) -> Shown:
+    """Make a new job from one that is over."""
+    options: dict[str, Any] = {"config": dict(map(parse_override, assignments or []))}
+    if from_checkpoint is not None:
+        options["from_checkpoint"] = from_checkpoint
+    job = client.retry(job_id, **options)
+    return Shown(job, job["id"])
+
+
+@app.command()
+@connected
+def change(
+    client: Client,
+    job_id: JobArgument,
+    name: Annotated[str | None, typer.Option(help="New name.")] = None,
+    priority: Annotated[
+        int | None, typer.Option(min=-100, max=100, help="Higher runs first.")
+    ] = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option("--label", metavar="KEY=TEXT", help="Replace all labels; can be repeated."),
+    ] = None,
+) -> Shown:
+    """Change a job's name, priority or labels."""
+    given = {"name": name, "priority": priority}
+    changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    if labels is not None:
+        changes["metadata"] = dict(map(_label, labels))
+    job = client.change(job_id, **changes)
+    return Shown(job, display.job_table(job))
+
+
+@app.command()
+@connected
+def delete(
+    client: Client,
+    job_id: JobArgument,
+    files: Annotated[bool, typer.Option("--files", help="Its checkpoints and logs, too.")] = False,
+) -> Shown:
+    """Delete a job that is over."""
+    gone = client.delete(job_id, files=files)
+    left = "; some of its files are left" if files and not gone["files"] else ""
+    return Shown(gone, f"{gone['id']}: deleted{left}")
+
+
+def _label(assignment: str) -> tuple[str, str]:
+    key, separator, text = assignment.partition("=")
+    if not separator:
+        raise ValueError(f"--label {assignment}: use KEY=TEXT")
+    return key, text
+
+
+def _status(job: dict[str, Any]) -> Shown:
+    return Shown(job, f"{job['id']}: {job['status']}")
