@@ -1,5 +1,6 @@
 """load_stepper: a trained network in use, whoever trained it."""
 
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from nbody.model import build_model
 from nbody.model_adapter import ModelAdapter
 from nbody.particle import ParticleTorch
 from nbody.stepper import Stepper, load_stepper
+from nbody.training_run import TrainingRun
 
 WIDTH_OF_BASIC = 11
 
@@ -240,3 +242,17 @@ def test_a_stepper_without_its_history_still_gives_finite_steps(tmp_path: Path) 
     dt = load_stepper(path)(*states(4))
     assert dt.shape == (4,)
     assert bool((torch.isfinite(dt) & (dt > 0)).all())
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # torch's own, about its own parts
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_stepper_gives_the_same_steps_for_every_batch_size(tmp_path: Path) -> None:
+    run = TrainingRun.start(Config(hidden_dims=[8], num_orbits=2, seed=1, device="cpu"))
+    run.end_epoch(run.begin_epoch())
+    path = run.save(tmp_path / "model.pt")
+    eager, compiled = load_stepper(path), load_stepper(path, compiled=True)
+    particle = initial_particle(Config(num_orbits=40), seed=3)
+    for count in (40, 7, 1):
+        batch = (particle.position[:count], particle.velocity[:count], particle.mass[:count])
+        assert torch.allclose(compiled(*batch), eager(*batch), rtol=1e-12)
