@@ -338,7 +338,7 @@ class DeviceSection(BaseModel):
     compile: bool = Field(
         default=False,
         description="Compile features and network with torch.compile: needs a C++ compiler; "
-        "some 20 s at the start, then less time for each state.",
+        "a minute or two at the start, then less time for each state.",
     )
     detect_anomaly: bool = Field(
         default=False, description="Trace the operation that made a NaN (slow)."
