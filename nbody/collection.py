@@ -127,11 +127,7 @@ class Collection:
         """Train on the states of orbits whose step failed, or shorten the step at the cap."""
         count = self.record.reject(orbits)
         if (count == max_retrain_warn + 1).any():
-            warnings.warn(
-                f"one step was rejected more than {max_retrain_warn} times; max_retrain_steps "
-                "would cap its retraining",
-                stacklevel=4,
-            )
+            self._warn_of_rejections(max_retrain_warn)
         if self.config.max_retrain_steps:
             spent = count > self.config.max_retrain_steps
             self._accept_shortened(orbits[spent], dt[spent])
@@ -172,6 +168,13 @@ class Collection:
                 return dt
             dt = torch.where(fails, torch.where(dt.isfinite(), dt / 2, torch.ones_like(dt)), dt)
         raise StepImpossible(orbits[fails].tolist(), self.config.energy_threshold)
+
+    def _warn_of_rejections(self, limit: int) -> None:
+        warnings.warn(
+            f"one step was rejected more than {limit} times; max_retrain_steps "
+            "would cap its retraining",
+            stacklevel=5,
+        )
 
     def _accept_shortened(self, orbits: Tensor, dt: Tensor) -> None:
         """Move on orbits whose retraining is spent, with a step that passes."""

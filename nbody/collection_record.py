@@ -12,6 +12,7 @@ from torch import Tensor
 from nbody.kick_drift_kick import Step
 from nbody.states import States
 from nbody.trajectory import Trajectory
+from nbody.vectors import beside
 
 
 class CollectionRecord:
@@ -39,14 +40,16 @@ class CollectionRecord:
         step: Step,
         time: Tensor,
         last_dt: Tensor,
+        where: Tensor | None = None,
     ) -> None:
         """Write one accepted step of some orbits, and count it.
 
         Args:
             orbits: (A,) indices.
             states, features, dt, step, time, last_dt: of those orbits, the leading axis is A.
+            where: (A,) bool, the orbits that it is written for; all of them where it is left out.
         """
-        index = self.accepted[orbits] * self.orbits + orbits
+        index = self._slot(orbits) * self.orbits + orbits
         for series, values in (
             (self.dt, dt),
             (self.energy_error, step.energy_error),
@@ -58,14 +61,35 @@ class CollectionRecord:
             (self.velocity, states.velocity),
             (self.acceleration, states.acceleration),
         ):
-            series.flatten(0, 1).index_copy_(0, index, values)
-        self.accepted[orbits] += 1
+            flat = series.flatten(0, 1)
+            if where is not None:
+                values = torch.where(beside(where, values), values, flat.index_select(0, index))
+            flat.index_copy_(0, index, values)
+        self.accepted.index_add_(0, orbits, _ones(orbits, where))
 
-    def reject(self, orbits: Tensor) -> Tensor:
-        """Count a rejection of the present state of some orbits; their counts (A,) so far."""
-        slot = self.accepted[orbits]
-        self.rejections[slot, orbits] += 1
-        return self.rejections[slot, orbits]
+    def reject(self, orbits: Tensor, where: Tensor | None = None) -> Tensor:
+        """Count a rejection of the present state of some orbits; their counts (A,) so far.
+
+        Args:
+            where: (A,) bool, the orbits that are counted; all of them where it is left out.
+        """
+        index = self._slot(orbits) * self.orbits + orbits
+        self.rejections.view(-1).index_add_(0, index, _ones(orbits, where))
+        return self.rejections_of(orbits)
+
+    def rejections_of(self, orbits: Tensor) -> Tensor:
+        """How often (A,) the present states of some orbits were rejected so far."""
+        index = self._slot(orbits) * self.orbits + orbits
+        return self.rejections.view(-1).index_select(0, index)
+
+    def clear(self) -> None:
+        """Forget what was recorded; a slot is written before it is read."""
+        self.accepted.zero_()
+        self.rejections.zero_()
+
+    def _slot(self, orbits: Tensor) -> Tensor:
+        """The slots (A,) of the present states of some orbits; the last for those that are done."""
+        return self.accepted.index_select(0, orbits).clamp_max(len(self.dt) - 1)
 
     def trajectory(self, states: States, warmup: int) -> Trajectory:
         """What was recorded after the first `warmup` steps of each orbit, step by step.
@@ -110,3 +134,7 @@ class CollectionRecord:
             "min_dt": float(dt.min()),
             "max_dt": float(dt.max()),
         }
+
+
+def _ones(orbits: Tensor, where: Tensor | None) -> Tensor:
+    return torch.ones_like(orbits) if where is None else where.long()

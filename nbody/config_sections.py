@@ -335,6 +335,10 @@ class DeviceSection(BaseModel):
         default="float64", description="Of state and network."
     )
     tf32: bool = Field(default=False, description="Allow TF32 in the network's products on CUDA.")
+    cuda_graphs: bool = Field(
+        default=True,
+        description="On CUDA keep the loops on the device and replay each iteration as one graph.",
+    )
     compile: bool = Field(
         default=False,
         description="Compile features and network with torch.compile: needs a C++ compiler; "

@@ -4,7 +4,9 @@ Legend: ... any leading axes (systems), N particles, D dimensions, E edges.
 
 Few particles have one edge for each pair i < j. More have the full matrix of directed edges, N² of
 them, in which a pair counts twice with half the share and the diagonal has none: that is twice the
-arithmetic, but without gathering and scattering, and faster from six particles on.
+arithmetic, but without gathering and scattering, and faster from six particles on. On a GPU, which
+scatters sums in any order, pairs are listed only where the order cannot change a sum's bits: as
+long as each particle gets two terms at most.
 """
 
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-LISTED = 5  # particles, up to which pairs are listed
+LISTED, LISTED_ON_GPU = 5, 3  # particles, up to which pairs are listed
 
 
 def squared_distance_floor(dtype: torch.dtype) -> float:
@@ -75,7 +77,7 @@ class Edges:
 @lru_cache(maxsize=64)
 def edges_of(particles: int, dtype: torch.dtype, device: torch.device) -> Edges:
     """The edges of N particles."""
-    if particles <= LISTED:
+    if particles <= (LISTED if device.type == "cpu" else LISTED_ON_GPU):
         first, second = torch.triu_indices(particles, particles, offset=1, device=device)
         ones = torch.ones(len(first), dtype=dtype, device=device)
         return Edges(particles, first, second, ones, torch.zeros_like(ones), None)

@@ -109,7 +109,7 @@ def _first_crossing(scaled: Tensor, humps: Tensor) -> Tensor:
     for _ in range(ROUNDS):
         steps = torch.lerp(low, high, share)
         past = _polynomial(scaled, steps) * side >= 1
-        past[..., -1] = True
+        past.select(-1, -1).fill_(True)
         first = past.int().argmax(-1, keepdim=True).clamp_min(1)
         low, high = steps.gather(-1, first - 1), steps.gather(-1, first)
     step, slopes = 0.5 * (low + high), scaled * _orders(scaled.device)  # of x d/dx

@@ -1,6 +1,7 @@
 """The tidal field of a fixed point-mass perturber."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -38,9 +39,13 @@ class PointMassTidalField:
 
     def origin_to_perturber(self, position: Tensor) -> Tensor:
         """R (D,), of the dimension, type and device of positions (..., D)."""
-        dim = position.shape[-1]
-        padded = (*self.position, 0.0)[:dim]
-        return torch.tensor(padded, dtype=position.dtype, device=position.device)
+        padded = (*self.position, 0.0)[: position.shape[-1]]
+        return _on_device(padded, position.dtype, position.device)
+
+
+@lru_cache(maxsize=16)
+def _on_device(numbers: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.tensor(numbers, dtype=dtype, device=device)
 
 
 def field_from_config(config: Config) -> PointMassTidalField | None:

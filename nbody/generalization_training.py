@@ -9,7 +9,6 @@ full pass over the trajectory with the final weights found no failing sample.
 import random
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
 from typing import Any, cast
 
 import torch
@@ -17,44 +16,15 @@ from torch import Tensor, nn
 
 from nbody.config import Config
 from nbody.history_buffer import HistoryBuffer
-from nbody.model_adapter import ModelAdapter, gate_dt, gate_threshold
+from nbody.loops import Loops
+from nbody.model_adapter import ModelAdapter
 from nbody.particle import ParticleTorch
-from nbody.sample_loss import Samples, check_weights, descend, energy_losses, losses_of
+from nbody.sample_loss import Samples, check_weights, energy_losses
 from nbody.trajectory import Trajectory
+from nbody.verdict import Verdict, is_done, judge
 from nbody.watcher import NoWatcher, Watcher
 
-CHECK_EVERY = 10  # iterations between looks at the gate, where the loss itself does not need it
-JUDGED_AT_ONCE, JUDGED_PAIRS = 8192, 2**19  # samples, and pairs of particles, in memory at once
 Pairs = Sequence[tuple[ParticleTorch, float]]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the gate says of some samples."""
-
-    dt: Tensor  # (T,)
-    energy_error: Tensor  # (T,)
-    passed: Tensor  # (T,) bool
-
-    @property
-    def all_pass(self) -> bool:
-        return bool(self.passed.all())
-
-
-@torch.no_grad()
-def judge(model: nn.Module, samples: Samples, config: Config) -> Verdict:
-    """Put every sample through the gate with the present weights.
-
-    Many samples go through in parts, so that their activations and pairs need not all be in memory.
-    """
-    rows = samples.states.parts(JUDGED_PAIRS, JUDGED_AT_ONCE)
-    if len(rows) > 1:
-        parts = [judge(model, samples.take(part), config) for part in rows]
-        columns = ([getattr(part, field.name) for part in parts] for field in fields(Verdict))
-        return Verdict(*(torch.cat(column) for column in columns))
-    dt = gate_dt(model, samples.features)
-    error = samples.states.step(dt, config.n_steps).energy_error
-    return Verdict(dt, error, error < gate_threshold(samples.states, config))
 
 
 def sample_minibatch(trajectory: Pairs, batch_size: int) -> Pairs:
@@ -114,12 +84,16 @@ def generalize_on_trajectory(
     history_buffer: HistoryBuffer | None = None,
     *,
     watcher: Watcher | None = None,
+    loops: Loops | None = None,
 ) -> tuple[bool, int, dict[str, Any]]:
     """Train until every sample passes, at most `replay_steps` iterations.
 
     With the losses that also push dt up (`oracle`, `band`) a network whose steps all pass because
     they are tiny is not done: training goes on until the steps are also long enough, and
     `converged` still says only whether every sample passes in the end.
+
+    Args:
+        loops: of a run, which keeps them from epoch to epoch.
 
     Returns:
         (converged, iterations, final_metrics): `mean_rel_dE max_rel_dE final_pass_rate` over the
@@ -133,27 +107,27 @@ def generalize_on_trajectory(
         warnings.warn("Part 2 has nothing to train on: the trajectory is empty", stacklevel=2)
         nothing = {"mean_rel_dE": 0.0, "max_rel_dE": 0.0, "final_pass_rate": 1.0}
         return True, 0, {**nothing, "skipped": True}
+    loops = Loops() if loops is None else loops
     whole = Trajectory.of(trajectory, adapter, history_buffer)
     if len(whole) < config.min_replay_size:
         samples = Samples(whole.states, whole.features, None)
         verdict = judge(model, samples, config)
         return verdict.all_pass, 0, {**_final_metrics(verdict), "skipped": True}
     samples = Samples.of(whole.states, whole.features, config)
-    minibatches = _minibatches(len(samples), config.replay_batch_size, whole.dt.device)
+    size = min(config.replay_batch_size, len(samples))
+    minibatches = _minibatches(len(samples), size, whole.dt.device)
+    learner = loops.learner(model, samples, optimizer, config, size)
     iterations = 0
     while iterations < config.replay_steps:
-        batch = samples.take(next(minibatches))
-        if config.loss == "band_failing" or iterations % CHECK_EVERY == 0:
-            verdict = judge(model, batch, config)
-            if _is_done(batch, verdict, config) and _whole_is_done(model, samples, config):
+        learner.load(samples, next(minibatches))
+        if iterations % learner.check_every == 0:
+            learner.check()
+            if learner.done() and bool(is_done(samples, judge(model, samples, config), config)):
                 break
-            if config.loss == "band_failing":
-                batch = batch.take(~verdict.passed)
-        if len(batch):
-            model.train()
-            descend(losses_of(model, batch, config).mean(), optimizer)
+        learner.learn()
         iterations += 1
         watcher.tick()
+    learner.check()
     check_weights(model)
     final = judge(model, samples, config)
     return final.all_pass, iterations, _final_metrics(final)
@@ -164,26 +138,9 @@ def _minibatches(samples: int, size: int, device: torch.device) -> Iterator[Tens
 
     The tail of a pass that fills no minibatch is left out of it.
     """
-    size = min(size, samples)
     while True:
-        shuffled = torch.randperm(samples).to(device)
+        shuffled = torch.randperm(samples, device=device)
         yield from (shuffled[k : k + size] for k in range(0, samples - size + 1, size))
-
-
-def _whole_is_done(model: nn.Module, samples: Samples, config: Config) -> bool:
-    return _is_done(samples, judge(model, samples, config), config)
-
-
-def _is_done(samples: Samples, verdict: Verdict, config: Config) -> bool:
-    """Whether there is nothing left to train for on these samples."""
-    if not verdict.all_pass:
-        return False
-    if config.loss == "oracle" and samples.dt_star is not None:
-        efficiency = (verdict.dt / samples.dt_star).clamp_max(1.0).mean()
-        return bool(efficiency >= config.min_efficiency)
-    if config.loss == "band":
-        return bool((verdict.energy_error >= config.E_lower).all())
-    return True
 
 
 def _final_metrics(verdict: Verdict) -> dict[str, Any]:

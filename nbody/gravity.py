@@ -3,7 +3,10 @@
 Legend: ... any leading axes (systems), N particles, D dimensions. G = 1 unless given.
 """
 
-from typing import NamedTuple
+import warnings
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -56,7 +59,8 @@ def pairwise(
     """
     mass = mass.expand(position.shape[:-1])
     if position.shape[-2] > WHOLE:
-        acceleration, potential = blocked_pairwise(position, mass, softening)
+        many = _pairwise_of_many(position.device)
+        acceleration, potential = many(position, mass, softening)
     else:
         acceleration, potential = _whole_pairwise(position, mass, softening)
     if G != 1.0:
@@ -65,6 +69,28 @@ def pairwise(
         acceleration = acceleration + field.acceleration(position, G)
         potential = potential + (mass * field.potential(position, G)).sum(-1)
     return Pairs(acceleration, potential)
+
+
+@lru_cache(maxsize=16)
+def _pairwise_of_many(device: torch.device) -> Callable[[Tensor, Tensor, float], Any]:
+    """The pass for more than 512 particles: on a GPU one kernel, once it has proved itself."""
+    if device.type != "cuda":
+        return blocked_pairwise
+    try:
+        from nbody.fused_gravity import fused_pairwise  # noqa: PLC0415 - needs Triton
+
+        trial = torch.linspace(0, 1, 3 * 65, dtype=torch.float64, device=device).sin()
+        position, mass = trial.view(65, 3), trial[:65] + 1
+        for found, expected in zip(
+            fused_pairwise(position, mass, 0.01),
+            blocked_pairwise(position, mass, 0.01),
+            strict=True,
+        ):
+            torch.testing.assert_close(found, expected)
+    except Exception as error:  # noqa: BLE001 - whatever a compiler or a driver may raise
+        warnings.warn(f"large systems go without the fused kernel: {error}", stacklevel=3)
+        return blocked_pairwise
+    return fused_pairwise
 
 
 def _whole_pairwise(position: Tensor, mass: Tensor, softening: float) -> tuple[Tensor, Tensor]:

@@ -15,6 +15,7 @@ from nbody.features import delta_features, features_of_states
 from nbody.input_width import WITH_TIME_SCALE
 from nbody.particle import ParticleTorch
 from nbody.states import States
+from nbody.vectors import beside
 
 SERIES = ("position", "velocity", "acceleration", "mass", "energy")
 THRESHOLD = 2e-4  # of features asked for without a gate
@@ -71,9 +72,8 @@ class HistoryBuffer:
         for name, values in state.items():
             past = self._past[name]
             moved = torch.cat((past[:, 1:], values.unsqueeze(1)), dim=1)
-            picked = mask.reshape(-1, *(1,) * (past.dim() - 1))
-            self._past[name] = torch.where(picked, moved, past)
-        self._count = torch.where(mask, (self._count + 1).clamp_max(self.history_len), self._count)
+            past.copy_(torch.where(beside(mask, past), moved, past))
+        self._count.add_(mask).clamp_max_(self.history_len)
 
     def features_for(self, particle: ParticleTorch) -> Tensor:
         """[past states…, current state] as (F_total,) for one system, (B, F_total) for a batch."""
@@ -113,12 +113,14 @@ class HistoryBuffer:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that `load_state_dict` needs, as tensors."""
-        return {"past": dict(self._past), "count": self._count}
+        past = {name: values.clone() for name, values in self._past.items()}
+        return {"past": past, "count": None if self._count is None else self._count.clone()}
 
     def load_state_dict(self, state: dict[str, Any], device: torch.device | str = "cpu") -> None:
         """Continue on a device where `state_dict` was taken."""
-        self._past = {name: values.to(device) for name, values in state["past"].items()}
-        self._count = None if state["count"] is None else state["count"].to(device)
+        count = state["count"]
+        self._past = {name: v.to(device, copy=True) for name, v in state["past"].items()}
+        self._count = None if count is None else count.to(device, copy=True)
 
     def _assemble(
         self, series: dict[str, Tensor], known: Tensor, states: States, threshold: Tensor | float

@@ -1,11 +1,13 @@
 """Config + state → features → dt: the one place that knows what a network is shown."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor, nn
 
 from nbody.config import Config
+from nbody.config_sections import FeatureType
 from nbody.device import apply_torch_settings, compiled, resolve_device, resolve_dtype
 from nbody.features import (
     ACCELERATIONS,
@@ -130,16 +132,28 @@ class ModelAdapter:
     def _normalized(self, features: Tensor) -> Tensor:
         if self.scales is None:
             return features
-        kind, scales = self.config.feature_type, self.scales
-        divisor = torch.ones(WIDTHS[kind], dtype=features.dtype, device=features.device)
-        if kind == "delta_mag":
-            divisor[0:3], divisor[3:6] = scales.length, scales.speed
-            divisor[6:9], divisor[9] = scales.acceleration, scales.time
-        else:
-            divisor[list(LENGTHS[kind])] = scales.length
-            divisor[list(SPEEDS[kind])] = scales.speed
-            divisor[list(ACCELERATIONS[kind])] = scales.acceleration
+        divisor = _divisor(self.config.feature_type, self.scales, features.dtype, features.device)
         return features / divisor.repeat(features.shape[-1] // len(divisor))
+
+
+@lru_cache(maxsize=16)
+def _divisor(
+    kind: FeatureType, scales: NormScales, dtype: torch.dtype, device: torch.device
+) -> Tensor:
+    """What the columns of one state's features are divided by."""
+    columns = [1.0] * WIDTHS[kind]
+    if kind == "delta_mag":
+        columns = [scales.length] * 3 + [scales.speed] * 3 + [scales.acceleration] * 3
+        columns.append(scales.time)
+    else:
+        for places, scale in (
+            (LENGTHS[kind], scales.length),
+            (SPEEDS[kind], scales.speed),
+            (ACCELERATIONS[kind], scales.acceleration),
+        ):
+            for place in places:
+                columns[place] = scale
+    return torch.tensor(columns, dtype=dtype, device=device)
 
 
 def gate_threshold(states: States, config: Config) -> Threshold:

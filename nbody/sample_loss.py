@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from nbody.config import Config
 from nbody.errors import TrainingDiverged
 from nbody.losses import band_loss, pinball_loss, shrink_loss
-from nbody.model_adapter import dt_from_features, gate_threshold
+from nbody.model_adapter import DT_FLOOR, dt_from_features, gate_threshold
 from nbody.oracle import first_crossing
 from nbody.states import States
 
@@ -56,6 +56,18 @@ class Samples:
         dt_star = None if self.dt_star is None else self.dt_star.index_select(0, rows)
         return Samples(self.states, self.features.index_select(0, rows), dt_star, rows)
 
+    def copy_(self, samples: "Samples", rows: Tensor, with_states: bool = True) -> None:
+        """Overwrite these samples, in place, with the `rows` (T,) of others.
+
+        Args:
+            with_states: whether the states are wanted, too.
+        """
+        torch.index_select(samples.features, 0, rows, out=self.features)
+        if self.dt_star is not None and samples.dt_star is not None:
+            torch.index_select(samples.dt_star, 0, rows, out=self.dt_star)
+        if with_states:
+            self.states.copy_(samples.states.take(rows))
+
 
 def losses_of(model: nn.Module, samples: Samples, config: Config) -> Tensor:
     """Loss (T,) of each sample, differentiable, in the model's present mode."""
@@ -72,14 +84,10 @@ def energy_losses(states: States, dt: Tensor, config: Config) -> Tensor:
     that only says "smaller".
     """
     with torch.no_grad():
-        error = states.step(dt, config.n_steps).energy_error
-        finite = error.isfinite()
-    losses = shrink_loss(dt)
-    if finite.any():
-        measured = states.take(finite).step(dt[finite], config.n_steps).energy_error
-        banded = band_loss(measured, config.E_lower, config.E_upper)
-        losses = losses.masked_scatter(finite, banded)
-    return losses
+        finite = states.step(dt, config.n_steps).energy_error.isfinite()
+    measured = states.step(torch.where(finite, dt, DT_FLOOR), config.n_steps).energy_error
+    banded = band_loss(measured, config.E_lower, config.E_upper)
+    return torch.where(finite, banded, shrink_loss(dt))
 
 
 def descend(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:

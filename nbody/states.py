@@ -14,6 +14,7 @@ from nbody.external_field import PointMassTidalField
 from nbody.gravity import kinetic_energy, pairwise
 from nbody.kick_drift_kick import Step, kick_drift_kick
 from nbody.particle import ParticleTorch
+from nbody.vectors import beside
 
 
 @dataclass(frozen=True)
@@ -90,12 +91,30 @@ class States:
         }
         return replace(self, **tensors)
 
+    def clone(self) -> "States":
+        """Copies that share no memory with these states."""
+        return self._map(torch.clone)
+
+    def copy_(self, other: "States") -> None:
+        """Overwrite these states, in place, with as many others of one size."""
+        for mine, theirs in zip(self._tensors(), other._tensors(), strict=True):
+            mine.copy_(theirs)
+
+    def advance_(self, step: Step, where: Tensor) -> None:
+        """Move the states that a mask (T,) picks, in place, to the end of a step of all."""
+        for name in ("position", "velocity", "acceleration", "energy"):
+            before, after = getattr(self, name), getattr(step, name)
+            before.copy_(torch.where(beside(where, before), after, before))
+
     def particle(self) -> ParticleTorch:
         """The states as a batch of particles."""
         particle = ParticleTorch(self.mass, self.position, self.velocity, softening=self.softening)
         particle.acceleration, particle.external_field = self.acceleration, self.field
         particle.energy_threshold = self.threshold
         return particle
+
+    def _tensors(self) -> list[Tensor]:
+        return [v for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)]
 
     def _map(self, change: Any) -> "States":
         tensors = {

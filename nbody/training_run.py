@@ -15,6 +15,7 @@ from nbody.checkpoint import load_checkpoint, particle_from_plain, plain, save_c
 from nbody.config import Config
 from nbody.history_buffer import HistoryBuffer
 from nbody.initial_conditions import initial_particle
+from nbody.loops import Loops
 from nbody.model import build_model
 from nbody.model_adapter import ModelAdapter, NormScales
 from nbody.particle import ParticleTorch
@@ -48,6 +49,7 @@ class TrainingRun:
         self.history_buffer = adapter.history_buffer if history_buffer is None else history_buffer
         self.initial, self.particle = particle, particle
         self.seed, self.data_folder = seed, data_folder
+        self.loops = Loops()
         self.next_epoch = 0
 
     @classmethod

@@ -14,6 +14,7 @@ from nbody.config import Config
 from nbody.gravity import relative_energy_error
 from nbody.history_buffer import HistoryBuffer
 from nbody.kick_drift_kick import Step
+from nbody.loops import Loops
 from nbody.losses import band_loss
 from nbody.model_adapter import ModelAdapter, dt_from_features
 from nbody.particle import ParticleTorch
@@ -102,10 +103,14 @@ def collect_trajectory(
     history_buffer: HistoryBuffer | None = None,
     *,
     watcher: Watcher | None = None,
+    loops: Loops | None = None,
 ) -> tuple[Trajectory, dict[str, Any]]:
     """Collect `steps_per_epoch` accepted steps of every orbit; the first `history_len` warm up.
 
     The particle is not changed; where it ends is `epoch_metrics["final_particle"]`.
+
+    Args:
+        loops: of a run, which keeps them from epoch to epoch.
 
     Returns:
         (trajectory, epoch_metrics): up to B · (S - history_len) samples, step by step; counts,
@@ -116,7 +121,8 @@ def collect_trajectory(
     """
     history = adapter.history_buffer if history_buffer is None else history_buffer
     steps = config.steps_per_epoch
-    collection = Collection(model, particle, optimizer, config, adapter, history, steps)
+    loops = Loops() if loops is None else loops
+    collection = loops.collection(model, particle, optimizer, config, adapter, history, steps)
     collection.run(watcher or NoWatcher())
     check_weights(model)
     warmup = min(config.history_len if adapter.history_enabled else 0, steps)

@@ -15,6 +15,7 @@ from torch import nn
 from nbody.config import Config
 from nbody.generalization_training import generalize_on_trajectory
 from nbody.history_buffer import HistoryBuffer
+from nbody.loops import Loops
 from nbody.metrics import EpochMetrics, from_epoch_result
 from nbody.model_adapter import ModelAdapter
 from nbody.particle import ParticleTorch
@@ -41,8 +42,12 @@ def train_epoch_two_phase(
     history_buffer: HistoryBuffer | None = None,
     *,
     watcher: Watcher | None = None,
+    loops: Loops | None = None,
 ) -> dict[str, Any]:
     """Run one epoch from `particle`, which is not changed.
+
+    Args:
+        loops: of a run, which keeps them from epoch to epoch.
 
     Returns:
         `trajectory_metrics`, `generalization_metrics`, `converged`, `part2_iterations`,
@@ -55,11 +60,11 @@ def train_epoch_two_phase(
     started = time.perf_counter()
     watcher.phase("collect")
     trajectory, part1 = collect_trajectory(
-        model, particle, optimizer, config, adapter, history_buffer, watcher=watcher
+        model, particle, optimizer, config, adapter, history_buffer, watcher=watcher, loops=loops
     )
     watcher.phase("generalize")
     converged, iterations, part2 = generalize_on_trajectory(
-        model, trajectory, optimizer, config, adapter, history_buffer, watcher=watcher
+        model, trajectory, optimizer, config, adapter, history_buffer, watcher=watcher, loops=loops
     )
     final_particle = part1.pop("final_particle")
     return {
@@ -148,6 +153,7 @@ def _results(run: TrainingRun, watcher: Watcher | None) -> Iterator[tuple[int, d
             run.adapter,
             run.history_buffer,
             watcher=watcher,
+            loops=run.loops,
         )
         run.end_epoch(result["final_particle"])
         yield epoch, result

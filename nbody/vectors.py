@@ -24,3 +24,8 @@ def at_least_1d(tensor: Tensor) -> Tensor:
 def at_least_2d(tensor: Tensor) -> Tensor:
     """The tensor, or its one row as (1, F)."""
     return tensor.unsqueeze(0) if tensor.dim() == 1 else tensor
+
+
+def beside(mask: Tensor, values: Tensor) -> Tensor:
+    """A mask (T,) shaped to broadcast with values (T, ...)."""
+    return mask.reshape(-1, *(1,) * (values.dim() - 1))

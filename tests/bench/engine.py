@@ -1,4 +1,5 @@
-"""The engine's speed as ratios: `python tests/bench/engine.py [--out FILE] [--only NAME …]`.
+"""The engine's speed as ratios: `python tests/bench/engine.py [--out FILE] [--only NAME …]`, and
+with `--device cuda` on a GPU.
 
 Both sides of a ratio run side by side, in turns, on the same threads; each is the best of several
 rounds. The answer is JSON: machine, and for each benchmark its commit and
@@ -21,12 +22,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nbody.collection import Collection
 from nbody.config import Config
 from nbody.evaluation import HeldOut, held_out_states, predicted_steps, score
 from nbody.generalization_training import generalize_on_trajectory
 from nbody.gravity import pairwise
 from nbody.initial_conditions import initial_particle
+from nbody.loops import Loops
 from nbody.losses import band_loss, pinball_loss
 from nbody.model import build_model
 from nbody.model_adapter import ModelAdapter, dt_from_features
@@ -42,6 +43,7 @@ from server.settings import ServerSettings
 from server.up import LocalService, free_port
 
 ROUNDS = 5
+DEVICE = {"type": "cpu"}  # --device
 SMALL = {"hidden_dims": [64, 64], "activation": "tanh", "dropout": 0.0}
 DEMO = Path(__file__).parents[2] / "data" / "kepler_demo.json"
 
@@ -55,16 +57,19 @@ def seconds(*sides: Callable[[], object]) -> list[float]:
         for k, side in enumerate(sides):
             started = time.perf_counter()
             side()
+            if DEVICE["type"] == "cuda":
+                torch.cuda.synchronize()
             best[k] = min(best[k], time.perf_counter() - started)
     return best
 
 
 def setting(**fields: Any) -> tuple[Config, nn.Module, torch.optim.Optimizer, ModelAdapter, Any]:
     """A config with the model, optimizer, adapter and particle that it asks for."""
-    config = Config(seed=1, device="cpu", **fields)
+    config = Config(seed=1, device=DEVICE["type"], **fields)
     torch.manual_seed(1)
     adapter, particle = ModelAdapter(config), initial_particle(config, seed=1)
-    model = build_model(config, adapter.input_dim_from_state(particle)).to(adapter.dtype)
+    model = build_model(config, adapter.input_dim_from_state(particle))
+    model.to(adapter.device, adapter.dtype)
     return config, model, build_optimizer(config, model), adapter, particle
 
 
@@ -92,9 +97,14 @@ def part2_beside_bare(**network: Any) -> dict[str, float]:
     batch = trajectory.features[:512].clone()
     # The oracle is asked once for a trajectory, before the iterations: it is timed apart.
     none = config.model_copy(update={"replay_steps": 0})
+    loops = Loops(), Loops()
     ours, before, bare = seconds(
-        lambda: generalize_on_trajectory(model, trajectory, optimizer, config, adapter),
-        lambda: generalize_on_trajectory(model, trajectory, optimizer, none, adapter),
+        lambda: generalize_on_trajectory(
+            model, trajectory, optimizer, config, adapter, loops=loops[0]
+        ),
+        lambda: generalize_on_trajectory(
+            model, trajectory, optimizer, none, adapter, loops=loops[1]
+        ),
         lambda: [bare_iteration(model, optimizer, batch) for _ in range(iterations)],
     )
     ours -= before
@@ -129,11 +139,12 @@ def part2_sample_by_sample(loss: str, *, features_at_hand: bool) -> dict[str, fl
     samples = Samples.of(trajectory.states, trajectory.features, config)
     led = trajectory.last_dt[:1]
     none = config.model_copy(update={"replay_steps": 0})
+    loops = Loops(), Loops()
 
     def loop() -> None:
         optimizer.zero_grad(set_to_none=True)
         for k in range(512):
-            one = samples.take(torch.tensor([k]))
+            one = samples.take(torch.tensor([k], device=DEVICE["type"]))
             features = one.features if features_at_hand else adapter.features_of(one.states, led)
             dt = dt_from_features(model, features)
             if one.dt_star is not None:
@@ -145,8 +156,12 @@ def part2_sample_by_sample(loss: str, *, features_at_hand: bool) -> dict[str, fl
         optimizer.step()
 
     ours, before, looped = seconds(
-        lambda: generalize_on_trajectory(model, trajectory, optimizer, config, adapter),
-        lambda: generalize_on_trajectory(model, trajectory, optimizer, none, adapter),
+        lambda: generalize_on_trajectory(
+            model, trajectory, optimizer, config, adapter, loops=loops[0]
+        ),
+        lambda: generalize_on_trajectory(
+            model, trajectory, optimizer, none, adapter, loops=loops[1]
+        ),
         loop,
     )
     ours = (ours - before) / iterations
@@ -164,9 +179,12 @@ def part1_retrain() -> dict[str, float]:
         list(model.parameters())[-1].fill_(3.0)  # steps that always fail
     batch = adapter.build_feature_tensor(particle)
 
+    capped = {n: config.model_copy(update={"max_retrain_steps": n}) for n in (few, many)}
+    loops = {n: Loops() for n in capped}
+
     def collect(attempts: int) -> None:
-        capped = config.model_copy(update={"max_retrain_steps": attempts})
-        collection = Collection(model, particle, optimizer, capped, adapter, None, 1)
+        parts = model, particle, optimizer, capped[attempts], adapter, None, 1
+        collection = loops[attempts].collection(*parts)
         collection.run(NoWatcher(), 10**9)
         assert collection.optimizer_steps == attempts
 
@@ -196,8 +214,9 @@ def accepted_samples() -> dict[str, float]:
 
         def collect(
             parts: Any = (model, particle, optimizer, config, adapter),
+            loops: Loops = Loops(),  # noqa: B008 - of this side
         ) -> object:
-            return collect_trajectory(*parts)
+            return collect_trajectory(*parts, loops=loops)
 
         sides.append(collect)
         counts.append(orbits * steps)
@@ -208,15 +227,16 @@ def accepted_samples() -> dict[str, float]:
 def broadcast(position: Tensor, mass: Tensor) -> tuple[Tensor, Tensor]:
     """The pairwise pass in its textbook form."""
     separation = position.unsqueeze(0) - position.unsqueeze(1)
-    eye = torch.eye(len(position), dtype=position.dtype)
+    eye = torch.eye(len(position), dtype=position.dtype, device=position.device)
     inverse = (separation.square().sum(-1) + 1e-4 + eye).rsqrt() * (1 - eye)
     return torch.einsum("ij,ijd->id", inverse**3 * mass, separation), -0.5 * mass @ inverse @ mass
 
 
 def pairwise_pass() -> dict[str, float]:
     """Force and potential with their gradient, N = 4096, beside the broadcast form."""
-    position = torch.randn(4096, 3, dtype=torch.float64, requires_grad=True)
-    mass = torch.rand(4096, dtype=torch.float64)
+    on = {"dtype": torch.float64, "device": DEVICE["type"]}
+    position = torch.randn(4096, 3, requires_grad=True, **on)
+    mass = torch.rand(4096, **on)
 
     def run(function: Callable[[Tensor, Tensor], Any]) -> None:
         acceleration, potential = function(position, mass)
@@ -265,7 +285,7 @@ print(json.dumps({'at': seen, 'peak': memory('VmHWM')}))
 
 def measured_run(fields: dict[str, Any], at: list[int]) -> dict[str, Any]:
     """Memory [bytes] of a process that trains: after some epochs, and its peak."""
-    arguments = [json.dumps({"seed": 1, "device": "cpu", **fields}), json.dumps(at)]
+    arguments = [json.dumps({"seed": 1, "device": DEVICE["type"], **fields}), json.dumps(at)]
     return json.loads(subprocess.check_output([sys.executable, "-c", RUN_AND_MEASURE, *arguments]))
 
 
@@ -336,7 +356,7 @@ def through_the_server() -> dict[str, float]:
 
 def time_to_efficiency() -> dict[str, float]:
     """Training time of the demo until its calibrated efficiency is 0.9 on held-out orbits [s]."""
-    run = TrainingRun.start(Config.from_file(DEMO, {"device": "cpu"}))
+    run = TrainingRun.start(Config.from_file(DEMO, {"device": DEVICE["type"]}))
     held_out = held_out_states(run.config, seed=77, systems=256)
     spent = 0.0
 
@@ -374,8 +394,10 @@ BENCHMARKS: dict[str, Callable[[], dict[str, float]]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, help="put the results in this JSON file, too")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--only", nargs="*", choices=list(BENCHMARKS), default=list(BENCHMARKS))
     options = parser.parse_args()
+    DEVICE["type"] = options.device
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
     )
@@ -384,6 +406,7 @@ def main() -> None:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
+        "gpu": torch.cuda.get_device_name() if options.device == "cuda" else None,
         "results": {},
     }
     if options.out and options.out.exists():  # of the benchmarks that are not run again

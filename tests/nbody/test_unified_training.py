@@ -475,7 +475,7 @@ def test_memory_stays_flat_over_two_thousand_epochs() -> None:
     finally:
         tracemalloc.stop()
     early, late = meter.bytes
-    assert late - early < 64 * 1024
+    assert late - early < 128 * 1024  # 75 bytes an epoch
     assert meter.tensors[1] - meter.tensors[0] <= 4
 
 

@@ -407,13 +407,13 @@ def test_every_answer_has_a_request_id_of_its_own(shared_server: OrreryServer) -
 
 
 def test_the_estimate_knows_what_the_engine_holds_at_once() -> None:
-    from nbody import edges, generalization_training, gravity, oracle
+    from nbody import edges, gravity, oracle, verdict
     from server import estimate as sizes
 
     ours = (sizes.LISTED_UP_TO, sizes.BLOCKED_BEYOND, sizes.ORACLE_TRIALS, sizes.ORACLE_ELEMENTS)
     engine = (edges.LISTED, gravity.WHOLE, oracle.TRIALS, oracle.MAX_ELEMENTS)
     assert ours == engine
     assert (sizes.JUDGED_AT_ONCE, sizes.JUDGED_PAIRS) == (
-        generalization_training.JUDGED_AT_ONCE,
-        generalization_training.JUDGED_PAIRS,
+        verdict.JUDGED_AT_ONCE,
+        verdict.JUDGED_PAIRS,
     )

@@ -1,0 +1,78 @@
+"""An optimizer step that the device itself leaves out where there is nothing to learn.
+
+Legend: T samples.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nbody.errors import TrainingDiverged
+
+
+def can_be_masked(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether the optimizer's own kernel can leave a step out: fused Adam and AdamW."""
+    return isinstance(optimizer, torch.optim.Adam) and all(
+        group.get("fused") for group in optimizer.param_groups
+    )
+
+
+class MaskedDescent:
+    """Steps on the mean loss of those samples that a mask picks, without a word to the host.
+
+    A fused optimizer skips a step whose `found_inf` is 1, as it does for `torch.amp.GradScaler`.
+    Here it is 1 where the mask is empty, and from the first loss on that is not finite.
+
+    Attributes:
+        taken: () steps that were not skipped since `begin`.
+        diverged: () bool, whether a loss was not finite; the weights are those before it.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self.optimizer = optimizer
+        self._weights: list[Tensor] = [
+            weight for group in optimizer.param_groups for weight in group["params"]
+        ]
+        device = self._weights[0].device
+        self.taken = torch.zeros((), dtype=torch.long, device=device)
+        self.diverged = torch.zeros((), dtype=torch.bool, device=device)
+        # A graph keeps the numbers that it was captured with: what changes must be a tensor.
+        self._rates = [torch.zeros((), device=device) for _ in optimizer.param_groups]
+
+    def begin(self) -> None:
+        """Take over the learning rates as they are now; count from zero."""
+        for rate, group in zip(self._rates, self.optimizer.param_groups, strict=True):
+            rate.fill_(group["lr"])
+        self.taken.zero_()
+        self.diverged.zero_()
+
+    def __call__(self, losses: Tensor, mask: Tensor) -> None:
+        """One step on losses (T,) where mask (T,) is true."""
+        count = mask.sum()
+        loss = torch.where(mask, losses, 0.0).sum() / count.clamp_min(1)
+        gradients = torch.autograd.grad(loss, self._weights, allow_unused=True)
+        self.diverged.logical_or_(~loss.isfinite())
+        skipped = (count == 0) | self.diverged
+        self._step(gradients, skipped)
+        self.taken.add_(~skipped)
+
+    def check(self) -> None:
+        """Look, and raise TrainingDiverged where a loss was not finite."""
+        if self.diverged:
+            raise TrainingDiverged("the loss")
+
+    def _step(self, gradients: tuple[Tensor | None, ...], skipped: Tensor) -> None:
+        optimizer: Any = self.optimizer  # the two attributes are those of torch.amp
+        for weight, gradient in zip(self._weights, gradients, strict=True):
+            weight.grad = gradient
+        rates = [group["lr"] for group in optimizer.param_groups]
+        optimizer.grad_scale, optimizer.found_inf = None, skipped.float()
+        try:
+            for group, rate in zip(optimizer.param_groups, self._rates, strict=True):
+                group["lr"] = rate
+            optimizer.step()
+        finally:
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate
+            del optimizer.grad_scale, optimizer.found_inf

@@ -1,0 +1,325 @@
+"""The loops that stay on the device: the same training, and never a question to the device."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from nbody.config import Config
+from nbody.device_collection import DeviceCollection
+from nbody.errors import StepImpossible, TrainingDiverged
+from nbody.learner import DeviceLearner
+from nbody.loops import Loops
+from nbody.masked_descent import MaskedDescent, can_be_masked
+from nbody.model_adapter import gate_dt
+from nbody.sample_loss import Samples, descend
+from nbody.states import States
+from nbody.training_run import TrainingRun, build_optimizer
+from nbody.unified_training import epochs
+
+CASES: dict[str, dict[str, Any]] = {
+    "oracle": {},
+    "band": {"loss": "band"},
+    "band_failing": {"loss": "band_failing", "replay_steps": 10},
+    "dimensionless": {"feature_type": "dimensionless"},
+    "normalized": {"feature_type": "rich", "dt_head": "softplus", "normalize_inputs": True},
+    "history": {"feature_type": "dimensionless", "history_len": 2},
+    "delta_mag": {"feature_type": "delta_mag", "history_len": 2, "dt_head": "softplus"},
+    "capped": {"max_retrain_steps": 2, "energy_threshold": 1e-7},
+    "one period": {"stop_at_period": True, "steps_per_epoch": 60},
+    "several steps at once": {"n_steps": 2},
+    "a field": {"external_field_mass": 0.1, "external_field_position": [5.0, 0.0]},
+    "moves on": {"reset_particle_each_epoch": False},
+    "lifetimes": {"reset_particle_each_epoch": False, "lifetime": 2.0},
+    "adamw": {"optimizer": "adamw"},
+    "three bodies": {"initial_conditions": "figure_eight"},
+}
+
+aten = torch.ops.aten
+WAITING = {
+    aten._local_scalar_dense.default,  # item(), bool(), float()
+    aten.nonzero.default,
+    aten.masked_select.default,
+    aten.is_nonzero.default,
+    aten.equal.default,
+    aten._unique2.default,
+    aten.repeat_interleave.Tensor,
+    aten.lift_fresh.default,  # torch.tensor(numbers): a copy from the host
+}
+INDEXING = {aten.index.Tensor, aten.index_put.default, aten.index_put_.default}
+
+
+class HostWaits(AssertionError):
+    """The host would have waited here."""
+
+
+class NoSynchronisation(TorchDispatchMode):
+    """Raises HostWaits at the first operation whose result the host would have to wait for."""
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        waits = func in WAITING
+        if func in INDEXING:
+            waits = any(i is not None and i.dtype in {torch.bool, torch.uint8} for i in args[1])
+        if waits:
+            raise HostWaits(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+def config_of(**fields: Any) -> Config:
+    return Config(
+        **{
+            "num_orbits": 1,
+            "steps_per_epoch": 5,
+            "epochs": 4,
+            "replay_steps": 12,
+            "replay_batch_size": 3,
+            "hidden_dims": [8],
+            "dropout": 0.0,
+            "lr": 2.0**-5,  # the same number in float32
+            "lr_schedule": "constant",
+            "device": "cpu",
+            "seed": 5,
+            **fields,
+        }
+    )
+
+
+def run_of(on_device: bool, **fields: Any) -> TrainingRun:
+    run = TrainingRun.start(config_of(**fields))
+    run.loops = Loops(on_device=on_device)
+    with torch.no_grad():  # a bold beginner: its steps fail, and are trained on
+        last = [weight for weight in run.model.parameters() if weight.dim() == 1][-1]
+        last.add_(4.0 if run.config.dt_head == "log" else 0.0)
+    return run
+
+
+def rows(run: TrainingRun) -> Iterator[dict[str, Any]]:
+    for metrics in epochs(run):
+        yield metrics.model_dump(exclude={"epoch_time"})
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_orbit_is_trained_on_as_it_is_without_masks(case: str) -> None:
+    plain, masked = (list(rows(run_of(on_device, **CASES[case]))) for on_device in (False, True))
+    for expected, found in zip(plain, masked, strict=True):
+        # Part 2 of this loss looks at the gate every tenth time only.
+        skipped = {"iterations"} if case == "band_failing" else set()
+        assert found.keys() == expected.keys()
+        for name in expected.keys() - skipped:
+            assert found[name] == pytest.approx(expected[name], rel=1e-6), name
+
+
+def test_training_is_long_enough_to_tell_the_loops_apart() -> None:
+    found = list(rows(run_of(True)))
+    assert sum(row["max_retrain_iterations"] for row in found) > 3
+    assert {row["iterations"] for row in found} != {0}
+
+
+@pytest.mark.parametrize("loss", ["oracle", "band", "band_failing"])
+def test_of_many_orbits_every_sample_that_is_recorded_passed_the_gate(loss: str) -> None:
+    run = run_of(True, num_orbits=32, loss=loss, steps_per_epoch=7)
+    config, particle = run.config, run.begin_epoch()
+    collection = run.loops.collection(
+        run.model, particle, run.optimizer, config, run.adapter, None, config.steps_per_epoch
+    )
+    collection.run(watcher=Ticks())
+    record = collection.record
+    trajectory = record.trajectory(collection.states, warmup=0)
+    assert len(trajectory) == 32 * 7
+    step = trajectory.states.step(trajectory.dt)
+    assert (step.energy_error < config.energy_threshold).all()
+    # Each sample is where the step before it ended.
+    for name in ("position", "velocity"):
+        series = getattr(trajectory.states, name).unflatten(0, (7, 32))
+        ends = getattr(step, name).unflatten(0, (7, 32))
+        torch.testing.assert_close(series[1:], ends[:-1])
+    features = run.adapter.features_of(trajectory.states, trajectory.last_dt)
+    torch.testing.assert_close(features, trajectory.features)
+    assert collection.optimizer_steps > 0
+    assert record.rejections.sum() >= collection.optimizer_steps
+
+
+def test_the_loops_are_made_once_for_a_run() -> None:
+    run = run_of(True, num_orbits=3, resample_each_epoch=True)
+    made: set[tuple[int, int]] = set()
+    kept: list[object] = []
+    for _ in epochs(run):
+        loops = run.loops._collection, run.loops._learner
+        kept.extend(loops)
+        made.add((id(loops[0]), id(loops[1])))
+    assert len(made) == 1
+    assert isinstance(kept[0], DeviceCollection)
+    assert isinstance(kept[1], DeviceLearner)
+
+
+def test_a_caller_with_another_batch_gets_loops_of_its_own() -> None:
+    run = run_of(True, num_orbits=3)
+    first = collection_of(run)
+    wider = TrainingRun.start(config_of(num_orbits=4))
+    again = run.loops.collection(
+        run.model, wider.initial, run.optimizer, run.config, run.adapter, None, 5
+    )
+    assert again is not first
+    assert len(again.states) == 4
+
+
+class Ticks:
+    def phase(self, phase: str) -> None: ...
+
+    def tick(self) -> None: ...
+
+
+def collection_of(run: TrainingRun) -> DeviceCollection:
+    found = run.loops.collection(
+        run.model,
+        run.begin_epoch(),
+        run.optimizer,
+        run.config,
+        run.adapter,
+        run.history_buffer,
+        run.config.steps_per_epoch,
+    )
+    assert isinstance(found, DeviceCollection)
+    return found
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_no_iteration_makes_the_host_wait(case: str) -> None:
+    run = run_of(True, **CASES[case])
+    collection = collection_of(run)
+    collection.descent.begin()
+    collection.attempt()  # the first calls make what is made once
+    collection.advance()
+    with NoSynchronisation():
+        collection.attempt()
+        collection.advance()
+    collection.run(Ticks())
+    trajectory = collection.record.trajectory(collection.states, warmup=0)
+    samples = Samples.of(trajectory.states, trajectory.features, run.config)
+    learner = run.loops.learner(run.model, samples, run.optimizer, run.config, 3)
+    assert isinstance(learner, DeviceLearner)
+    learner.learn()
+    learner.done()
+    with NoSynchronisation():
+        learner.load(samples, torch.arange(3))
+        learner._judging()
+        learner.learn()
+
+
+def test_the_watch_sees_the_loop_that_does_wait() -> None:
+    run = run_of(False)
+    collection = run.loops.collection(
+        run.model, run.begin_epoch(), run.optimizer, run.config, run.adapter, None, 3
+    )
+    with pytest.raises(HostWaits), NoSynchronisation():
+        collection.run(Ticks())
+
+
+def test_a_state_that_no_step_passes_ends_the_run() -> None:
+    collection = collection_of(run_of(True, loss="band"))
+    collection.threshold.zero_()  # no error is under it
+    with pytest.raises(StepImpossible):
+        collection.run(Ticks(), max_retrain_warn=5)
+
+
+def test_a_state_that_is_rejected_again_and_again_is_told() -> None:
+    run = run_of(True, energy_threshold=1e-9, E_lower=1e-12, E_upper=1e-10, lr=2.0**-12)
+    with pytest.warns(UserWarning, match="rejected more than 5 times"):
+        collection_of(run).run(Ticks(), max_retrain_warn=5)
+
+
+class TestDescent:
+    def parts(self) -> tuple[TrainingRun, torch.Tensor]:
+        run = TrainingRun.start(config_of(num_orbits=6))
+        return run, run.adapter.features_of(States.of(run.initial), torch.zeros(()))
+
+    def test_a_step_under_a_mask_is_a_step_on_what_it_picks(self) -> None:
+        found: list[list[torch.Tensor]] = []
+        for masked in (False, True):
+            run, features = self.parts()
+            mask = torch.tensor([True, False, True, True, False, False])
+            descent = MaskedDescent(run.optimizer)
+            descent.begin()
+            for _ in range(5):
+                losses = run.model(features)[:, 0].square()
+                if masked:
+                    descent(losses, mask)
+                else:
+                    descend(losses[mask].mean(), run.optimizer)
+            found.append([weight.detach() for weight in run.model.parameters()])
+            if masked:
+                assert int(descent.taken) == 5
+        for expected, weight in zip(*found, strict=True):
+            torch.testing.assert_close(weight, expected)
+
+    def test_an_empty_mask_leaves_weights_moments_and_the_count_of_steps(self) -> None:
+        run, features = self.parts()
+        descent = MaskedDescent(run.optimizer)
+        descent.begin()
+        everyone = torch.ones(6, dtype=torch.bool)
+        descent(run.model(features)[:, 0], everyone)
+        before = [t.clone() for t in self.tensors(run)]
+        descent(run.model(features)[:, 0], ~everyone)
+        for old, new in zip(before, self.tensors(run), strict=True):
+            assert torch.equal(old, new)
+        assert int(descent.taken) == 1
+        assert run.optimizer.param_groups[0]["lr"] == run.config.lr
+
+    def test_from_a_loss_that_is_not_finite_on_no_step_is_taken(self) -> None:
+        run, features = self.parts()
+        descent = MaskedDescent(run.optimizer)
+        descent.begin()
+        everyone = torch.ones(6, dtype=torch.bool)
+        before = [t.clone() for t in self.tensors(run)]
+        descent(run.model(features)[:, 0] * torch.inf, everyone)
+        descent(run.model(features)[:, 0], everyone)
+        for old, new in zip(before, run.model.parameters(), strict=False):
+            assert torch.equal(old, new)
+        with pytest.raises(TrainingDiverged):
+            descent.check()
+
+    def test_the_learning_rate_is_the_epochs_own(self) -> None:
+        run, features = self.parts()
+        descent = MaskedDescent(run.optimizer)
+        run.optimizer.param_groups[0]["lr"] = 0.0
+        descent.begin()
+        before = [weight.detach().clone() for weight in run.model.parameters()]
+        descent(run.model(features)[:, 0], torch.ones(6, dtype=torch.bool))
+        for old, new in zip(before, run.model.parameters(), strict=True):
+            assert torch.equal(old, new)
+
+    def tensors(self, run: TrainingRun) -> Iterator[torch.Tensor]:
+        yield from run.model.parameters()
+        for state in run.optimizer.state.values():
+            yield from state.values()
+
+
+def test_only_fused_adam_can_leave_a_step_out() -> None:
+    run = TrainingRun.start(config_of())
+    assert can_be_masked(run.optimizer)
+    assert can_be_masked(build_optimizer(config_of(optimizer="adamw"), run.model))
+    assert not can_be_masked(build_optimizer(config_of(optimizer="sgd"), run.model))
+    assert not can_be_masked(torch.optim.Adam(run.model.parameters()))
+
+
+def test_a_run_with_another_optimizer_takes_the_other_loop() -> None:
+    run = run_of(True, optimizer="sgd", lr=1e-3)
+    assert len(list(rows(run))) == 4
+    assert run.loops._collection is None
+
+
+def test_training_under_masks_makes_as_good_a_stepper() -> None:
+    steps: list[torch.Tensor] = []
+    for on_device in (False, True):
+        run = run_of(
+            on_device, num_orbits=16, epochs=12, steps_per_epoch=4, resample_each_epoch=True
+        )
+        last = list(rows(run))[-1]
+        features = run.adapter.features_of(States.of(run.initial), torch.zeros(()))
+        steps.append(gate_dt(run.model, features))
+        assert last["final_pass_rate"] > 0.7
+    assert 0.5 < float((steps[1] / steps[0]).log().mean().exp()) < 2

@@ -1,0 +1,49 @@
+"""The GPU's kernel for many particles, run by Triton's interpreter where there is no GPU."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("triton") is None, reason="Triton is not installed"
+)
+# Triton chooses between compiler and interpreter when a kernel is defined: a process of its own.
+COMPARISON = """
+import itertools, torch
+from nbody.blocked_gravity import blocked_pairwise
+from nbody.fused_gravity import fused_pairwise
+
+torch.manual_seed(1)
+for systems, n, dim, softening in itertools.product((1, 3), (5, 70), (2, 3), (0.0, 0.1)):
+    x = torch.randn(systems, n, dim, dtype=torch.float64, requires_grad=True)
+    m = torch.rand(systems, n, dtype=torch.float64, requires_grad=True)
+    weights, shares = torch.randn_like(x), torch.rand(systems, dtype=torch.float64)
+    found = []
+    for function in (fused_pairwise, blocked_pairwise):
+        acceleration, potential = function(x, m, softening)
+        total = (acceleration * weights).sum() + (potential * shares).sum()
+        found.append((acceleration, potential, *torch.autograd.grad(total, (x, m))))
+    for fused, blocked in zip(*found):
+        torch.testing.assert_close(fused, blocked, rtol=1e-9, atol=1e-9)
+x = torch.zeros(4, 2, dtype=torch.float64)  # all in one place: finite, as in the other passes
+acceleration, potential = fused_pairwise(x, torch.ones(4, dtype=torch.float64), 0.0)
+assert acceleration.abs().max() == 0 and potential.isfinite()
+single = torch.randn(9, 3)
+assert fused_pairwise(single, torch.ones(9), 0.1)[0].dtype == torch.float32
+print("agrees")
+"""
+
+
+def test_the_kernel_gives_forces_and_gradients_of_the_blocked_pass() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", COMPARISON],
+        env={**os.environ, "TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert ran.stdout == "agrees\n", ran.stderr
