@@ -5,8 +5,6 @@ model_state_dict optimizer_state_dict loss info logs config config_summary histo
 dtype extra`.
 """
 
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nbody.config import Config
+from nbody.durable_file import write_durably
 from nbody.errors import CheckpointUnreadable
 from nbody.particle import ParticleTorch
 
@@ -63,7 +62,12 @@ def save_checkpoint(
             "feature_type": config.feature_type,
             "dtype": config.dtype,
         }
-    return _write_durably(Path(path), content)
+
+    def write(file: Path) -> None:
+        with file.open("wb") as stream:  # named by path, the file would hold its temporary name
+            torch.save(content, stream)
+
+    return write_durably(Path(path), write)
 
 
 def load_checkpoint(
@@ -162,25 +166,3 @@ def _weights(content: dict[str, Any]) -> dict[str, Tensor]:
 def _json_only(fields: dict[str, Any]) -> dict[str, Any]:
     kinds = bool | int | float | str | None
     return {key: value for key, value in fields.items() if isinstance(value, kinds)}
-
-
-def _write_durably(path: Path, content: dict[str, Any]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False
-    ) as file:
-        try:
-            torch.save(content, file)
-            file.flush()
-            os.fsync(file.fileno())
-            Path(file.name).chmod(0o644)
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-    return path

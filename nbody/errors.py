@@ -3,6 +3,7 @@
 NBodyError
 ├── InvalidInitialConditions   the system to integrate cannot be made or makes no sense
 ├── DeviceUnavailable          the GPU that a config names is not there
+├── SimulationImpossible       a rule without what it needs, or too long a run
 ├── StepImpossible             no step, however small, satisfies the energy gate
 ├── TrainingDiverged           a loss or a weight is no longer finite
 └── CheckpointUnreadable       a file is not a checkpoint, or is damaged
@@ -28,6 +29,10 @@ class DeviceUnavailable(NBodyError):
             f"device {device!r} is not there: this host has {count} usable GPU(s); use device "
             "'auto' or 'cpu', or a worker with a GPU"
         )
+
+
+class SimulationImpossible(NBodyError, ValueError):
+    """The stepping rule needs what is not there, or the run has more states than can be kept."""
 
 
 class StepImpossible(NBodyError):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from nbody.config import Config
-from nbody.errors import StepImpossible
+from nbody.errors import SimulationImpossible, StepImpossible
 from nbody.features import free_fall_time
 from nbody.gated_step import gated_step
 from nbody.gravity import angular_momentum, momentum
@@ -22,8 +22,10 @@ from nbody.states import States
 from nbody.stepper import Stepper
 from nbody.time_symmetry import symmetric_step, time_even_step
 from nbody.vectors import at_least_1d, lengths
+from nbody.watcher import NoWatcher, Watcher
 
 DEFAULT_STEPS = 10_000
+MOST_NUMBERS = 2**26  # coordinates of all recorded states: positions of half a gigabyte
 StepRule = Callable[[ParticleTorch], Tensor]
 
 
@@ -69,7 +71,13 @@ class Simulation:
         np.savez_compressed(path, **{name: getattr(self, name).cpu().numpy() for name in names})
 
 
-def simulate(config: Config, particle: ParticleTorch, stepper: Stepper | None = None) -> Simulation:
+def simulate(
+    config: Config,
+    particle: ParticleTorch,
+    stepper: Stepper | None = None,
+    *,
+    watcher: Watcher | None = None,
+) -> Simulation:
     """Integrate `particle`, which is not changed, with the rule `config.integrator_mode`.
 
     Ends at `duration` or after `steps` steps, whichever comes first; without either, after
@@ -78,9 +86,11 @@ def simulate(config: Config, particle: ParticleTorch, stepper: Stepper | None = 
 
     Args:
         stepper: the trained network of the modes `ml` and `history`.
+        watcher: ticked with every step.
 
     Raises:
-        ValueError: the mode needs a step or a stepper that is not there.
+        SimulationImpossible: the mode needs a step or a stepper that is not there; or the run has
+            more states than can be kept.
         StepImpossible: the step or the energy is not finite.
     """
     rule, history = _rule(config, stepper)
@@ -90,6 +100,8 @@ def simulate(config: Config, particle: ParticleTorch, stepper: Stepper | None = 
     recorded = [state.clone_detached()]
     steps: list[Tensor] = []
     forces = 1
+    watcher = watcher or NoWatcher()
+    most = max(2, MOST_NUMBERS // state.position.numel())
     limit = config.steps or (DEFAULT_STEPS if duration is None else 10**9)
     while len(steps) < limit and not _is_over(state, duration):
         dt = rule(state)
@@ -109,6 +121,11 @@ def simulate(config: Config, particle: ParticleTorch, stepper: Stepper | None = 
         state.current_time = state.current_time + dt
         recorded.append(state.clone_detached())
         steps.append(dt)
+        if len(recorded) > most:
+            raise SimulationImpossible(
+                f"no more than {most} states are kept; end earlier (steps, duration, Nperiod)"
+            )
+        watcher.tick()
     return _measured(recorded, steps, forces + len(steps))
 
 
@@ -116,7 +133,7 @@ def _rule(config: Config, stepper: Stepper | None) -> tuple[StepRule, HistoryBuf
     mode = config.integrator_mode
     if mode == "fixed":
         if config.dt is None:
-            raise ValueError("integrator_mode 'fixed' needs dt")
+            raise SimulationImpossible("integrator_mode 'fixed' needs dt")
         fixed = config.dt
         return (lambda state: torch.full_like(state.current_time, fixed)), None
     if mode == "analytic" or (stepper is None and mode in {"gated", "reversible"}):
@@ -124,16 +141,18 @@ def _rule(config: Config, stepper: Stepper | None) -> tuple[StepRule, HistoryBuf
             lambda state: config.eta * free_fall_time(state.position, state.mass, state.softening)
         ), None
     if stepper is None:
-        raise ValueError(f"integrator_mode {mode!r} needs a trained stepper")
+        raise SimulationImpossible(f"integrator_mode {mode!r} needs a trained stepper")
     if mode == "history" and not stepper.adapter.history_enabled:
-        raise ValueError("integrator_mode 'history' needs a stepper trained with history")
+        raise SimulationImpossible("integrator_mode 'history' needs a stepper trained with history")
     scale = config.dt_scale
     if not stepper.adapter.history_enabled:
         if mode == "reversible":
             return (lambda state: scale * _time_even(stepper, state)), None
         return (lambda state: scale * stepper.of_particle(state)), None
     if mode == "reversible":
-        raise ValueError("integrator_mode 'reversible' needs a stepper trained without history")
+        raise SimulationImpossible(
+            "integrator_mode 'reversible' needs a stepper trained without history"
+        )
     history = HistoryBuffer(stepper.config.history_len, stepper.config.feature_type)
     return (lambda state: scale * stepper.of_particle(state, history)), history
 

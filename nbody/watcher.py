@@ -2,7 +2,7 @@
 
 from typing import Literal, Protocol, runtime_checkable
 
-Phase = Literal["starting", "collect", "generalize", "checkpoint", "evaluate"]
+Phase = Literal["starting", "collect", "generalize", "checkpoint", "evaluate", "simulate"]
 
 
 @runtime_checkable

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
-from server import job_rows
+from server import job_rows, trained
 from server.errors import IllegalMove, LeaseLost, ReportConflict
 from server.ids import new_id
 from server.job_rows import JobRow, change, job_folder, record_event
@@ -29,11 +29,18 @@ RESUME_POINTS = 4  # offered to a new attempt
 
 
 def claim(
-    connection: Connection, worker_id: str, claim_id: str, *, now: float, most_running: int = 0
+    connection: Connection,
+    worker_id: str,
+    claim_id: str,
+    *,
+    now: float,
+    kinds: Sequence[str] = ("train",),
+    most_running: int = 0,
 ) -> tuple[JobRow, Row[Any]] | None:
     """Take the next queued job under a new lease; the same claim_id gets the same job again.
 
     Args:
+        kinds: of jobs that the worker can do.
         most_running: jobs of an owner that may run at a time; 0 means no limit.
 
     Returns:
@@ -45,7 +52,7 @@ def claim(
     if attempt is not None:
         job = job_rows.get(connection, attempt.job_id)
         return (job, attempt) if job.lease_id == attempt.lease_id else None
-    waiting = select(jobs.c.id).where(jobs.c.status == JobStatus.QUEUED)
+    waiting = select(jobs.c.id).where(jobs.c.status == JobStatus.QUEUED, jobs.c.kind.in_(kinds))
     if most_running:
         busy = (
             select(jobs.c.owner_id)
@@ -217,6 +224,7 @@ def _end_attempt(
             values["failure"] = outcome.detail or "no detail was reported"
         if after is JobStatus.SUCCEEDED:
             values["result"] = outcome.result
+            trained.simulate_next(connection, job, now=now)
             connection.execute(
                 delete(checkpoints).where(checkpoints.c.job_id == job.id, checkpoints.c.rolling)
             )

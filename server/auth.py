@@ -23,6 +23,9 @@ PUBLIC_PATHS = frozenset({"/healthz", "/readyz"})
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 EVERYONE: frozenset[Role] = frozenset({"admin", "user", "worker", "viewer"})
 PEOPLE: frozenset[Role] = frozenset({"admin", "user", "viewer"})
+READABLE = frozenset(  # by people
+    ("artifacts", "checkpoints", "compare", "jobs", "queue", "schemas", "sweeps", "workers")
+)
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,9 @@ def allowed_roles(method: str, path: str) -> frozenset[Role]:
         return EVERYONE
     if resource in {"workers", "leases"} and method == "POST":
         return frozenset({"worker"})
-    if resource in {"jobs", "checkpoints", "schemas", "workers"} and method in SAFE_METHODS:
+    if resource in READABLE and method in SAFE_METHODS:
         return PEOPLE
-    if resource in {"queue", "compare"} and method in SAFE_METHODS:
-        return PEOPLE
-    if resource == "jobs" and method in {"POST", "PATCH", "DELETE"}:
+    if resource in {"jobs", "sweeps"} and method in {"POST", "PATCH", "DELETE"}:
         return frozenset({"admin", "user"})
     return frozenset({"admin"})
 

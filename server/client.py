@@ -179,6 +179,14 @@ class Client:
                 return
             after = page["last_epoch"]
 
+    def result(self, job_id: str) -> Json:
+        """What a job that succeeded found."""
+        return self._call("GET", f"/v1/jobs/{_quoted(job_id)}/result").json()
+
+    def artifacts(self, job_id: str, **parameters: Any) -> Json:
+        """A page of the files that a simulation or an evaluation wrote."""
+        return self._call("GET", f"/v1/jobs/{_quoted(job_id)}/artifacts", params=parameters).json()
+
     def events(self, job_id: str, **parameters: Any) -> Json:
         """A page of events."""
         return self._call("GET", f"/v1/jobs/{_quoted(job_id)}/events", params=parameters).json()
@@ -220,9 +228,10 @@ class Client:
         """One checkpoint."""
         return self._call("GET", f"/v1/checkpoints/{_quoted(checkpoint_id)}").json()
 
-    def download(self, checkpoint_id: str, target: Path) -> Path:
-        """Save a checkpoint's file; appears under its name only when it is whole."""
-        path = f"/v1/checkpoints/{_quoted(checkpoint_id)}/content"
+    def download(self, file_id: str, target: Path) -> Path:
+        """Save a checkpoint or an artifact; appears under its name only when it is whole."""
+        kind = "artifacts" if file_id.startswith("file_") else "checkpoints"
+        path = f"/v1/{kind}/{_quoted(file_id)}/content"
         partial = target.with_name(f".{target.name}.part")
         try:
             with self._http.stream("GET", path) as answer, partial.open("wb") as file:

@@ -155,9 +155,35 @@ def checkpoints_table(checkpoints: list[Json]) -> Table:
     return table
 
 
+def artifacts_table(artifacts: list[Json]) -> Table:
+    """Files of a simulation or an evaluation, one a line."""
+    table = Table("id", "name", "bytes", Column("path", overflow="fold"), box=None)
+    for artifact in artifacts:
+        table.add_row(artifact["id"], artifact["name"], f"{artifact['bytes']:,}", artifact["path"])
+    return table
+
+
 def whole_job(job: Json) -> RenderableType:
     """A job, and how good its stepper is where that is known."""
-    return Group(job_table(job), *([scores_table(job["result"])] if job["result"] else []))
+    return Group(job_table(job), *([result_table(job)] if job["result"] else []))
+
+
+def result_table(job: Json) -> Table:
+    """What a job found, as its kind shows it."""
+    result = job["result"]
+    if job["kind"] == "train":
+        return scores_table(result)
+    if job["kind"] == "simulate":
+        table = Table("simulation", "", box=None)
+        for name, value in result.items():
+            table.add_row(name.replace("_", " "), number(value, ".6g"))
+        return table
+    table = Table("on held-out systems", "calibrated η", "at V", "as it is η", "V")
+    for name, score in result["scores"].items():
+        shown = ("calibrated_efficiency", ".3f"), ("calibrated_violation_rate", ".2%")
+        shown += ("efficiency", ".3f"), ("violation_rate", ".2%")
+        table.add_row(name, *(number(score[key], form) for key, form in shown))
+    return table
 
 
 def scores_table(result: Json) -> Table:

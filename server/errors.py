@@ -149,11 +149,17 @@ class InvalidRequest(ServerError):
         super().__init__(f"{first.pointer or 'request'}: {first.detail}{more}", fields)
 
     @classmethod
-    def of(cls, lines: Sequence[Any]) -> "InvalidRequest":
-        """The problem that pydantic's error lines tell. Input is never echoed."""
+    def of(cls, lines: Sequence[Any], within: str = "") -> "InvalidRequest":
+        """The problem that pydantic's error lines tell. Input is never echoed.
+
+        Args:
+            within: pointer to what was checked, where it is a part of the request.
+        """
         return cls(
             *(
-                FieldProblem(pointer(line["loc"]), line["msg"].removeprefix("Value error, "))
+                FieldProblem(
+                    within + pointer(line["loc"]), line["msg"].removeprefix("Value error, ")
+                )
                 for line in lines[:MAX_FIELD_PROBLEMS]
             )
         )

@@ -66,6 +66,16 @@ VIEW = schemas.JobView(
     latest_checkpoint=CHECKPOINT,
     result=None,
 )
+ARTIFACT = schemas.ArtifactView(
+    id="file_01kjg3b2000000000000000000",
+    job_id=JOB,
+    attempt=1,
+    name="simulation.npz",
+    path=f"{FOLDER}/simulation.npz",
+    bytes=81_920,
+    sha256=SHA,
+    created_at=AT,
+)
 EVENT = schemas.EventView(
     id=7, job_id=JOB, at=AT, type="checkpoint", data={"epoch": 10, "path": CHECKPOINT.path}
 )
@@ -117,6 +127,7 @@ MODELS: dict[str, BaseModel] = {
         resume_from=[schemas.ResumePoint(epoch=10, path=CHECKPOINT.path, sha256=SHA)],
         runtime_left_s=None,
     ),
+    "ArtifactView": ARTIFACT,
     "CancelRequest": schemas.CancelRequest(),
     "CheckpointView": CHECKPOINT,
     "ClaimRequest": schemas.ClaimRequest(claim_id="slot-0-41", wait_s=2),
@@ -136,6 +147,7 @@ MODELS: dict[str, BaseModel] = {
     "Page_AttemptView_": _page(ATTEMPT),
     "RetryRequest": schemas.RetryRequest(from_checkpoint=CHECKPOINT.id, config={"epochs": 100}),
     "Outcome": schemas.Outcome(status="succeeded", stop_reason=StopReason.COMPLETED),
+    "Page_ArtifactView_": _page(ARTIFACT),
     "Page_CheckpointView_": _page(CHECKPOINT),
     "Page_EventView_": _page(EVENT),
     "Page_JobSummary_": _page(SUMMARY),
@@ -143,6 +155,11 @@ MODELS: dict[str, BaseModel] = {
     "Page_WorkerView_": _page(WORKER),
     "Report": schemas.Report(first_epoch=0, phase=Phase.COLLECT, epochs=[METRICS]),
     "ReportAnswer": schemas.ReportAnswer(accepted_through=12, command=None),
+    "ResultView": schemas.ResultView(
+        job_id=JOB,
+        kind="simulate",
+        data={"steps": 214, "force_evaluations": 215, "max_energy_error": 6.0e-3},
+    ),
     "TokenRequest": schemas.TokenRequest(name="dashboard", role="viewer"),
     "TokenView": TOKEN,
     "ValidationReport": schemas.ValidationReport(

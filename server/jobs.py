@@ -62,11 +62,13 @@ def submit(
     request_hash: str = "",
     retry_of: str | None = None,
     from_checkpoint: str | None = None,
+    parent: str | None = None,
 ) -> tuple[str, bool]:
     """Queue a job. Returns its id, and whether it is new rather than an idempotent repeat.
 
     Args:
         most_queued: jobs of an owner that may wait; 0 means no limit.
+        parent: the job or the sweep that makes this one.
 
     Raises:
         Conflict: the key was used with another body. LimitReached
@@ -84,6 +86,7 @@ def submit(
             return row.job_id, False
     check_queue(connection, owner_id, most_queued)
     config = submission.config
+    noted = config.warnings() if submission.kind == "train" else []
     job_id = new_id("job")
     connection.execute(
         insert(jobs).values(
@@ -96,20 +99,22 @@ def submit(
             queue_rank=-submission.priority,
             retry_of=retry_of,
             from_checkpoint=from_checkpoint,
+            simulate=submission.simulate,
+            parent=parent,
             max_runtime_s=submission.max_runtime_s,
             max_attempts=submission.max_attempts,
             failures=0,
             attempt=0,
             config=config.model_dump(mode="json"),
             labels=submission.metadata,
-            warnings=config.warnings(),
-            epochs_total=config.epochs,
+            warnings=noted,
+            epochs_total=config.epochs if submission.kind == "train" else 0,
             epochs_done=0,
             log_bytes=0,
             created_at=now,
         )
     )
-    data = {"warnings": config.warnings(), "retry_of": retry_of, "from_checkpoint": from_checkpoint}
+    data = {"warnings": noted, "retry_of": retry_of, "from_checkpoint": from_checkpoint}
     record_event(connection, job_id, now, "submitted", data)
     if idempotency_key is not None:
         connection.execute(
@@ -155,6 +160,8 @@ def retry(
         submission = JobSubmission.model_validate(
             {
                 "name": request.name or job.name,
+                "kind": job.kind,
+                "simulate": job.simulate,
                 "config": {**job.config, **request.config},
                 "priority": -job.queue_rank,
                 "max_runtime_s": job.max_runtime_s,
@@ -164,7 +171,14 @@ def retry(
         )
     except ValidationError as error:
         raise InvalidRequest.of(error.errors()) from None
-    if request.from_checkpoint is not None:
+    start = request.from_checkpoint
+    if job.kind != "train":
+        if start is not None:
+            raise InvalidRequest(
+                FieldProblem("/from_checkpoint", f"is of training, not {job.kind}")
+            )
+        start = job.from_checkpoint
+    elif start is not None:
         _check_start(connection, job, request, submission.config)
     job_id, is_new = submit(
         connection,
@@ -175,7 +189,8 @@ def retry(
         idempotency_key=idempotency_key,
         request_hash=request_hash,
         retry_of=job.id,
-        from_checkpoint=request.from_checkpoint,
+        from_checkpoint=start,
+        parent=job.parent,
     )
     if is_new:
         record_event(connection, job.id, now, "retried", {"as": job_id})

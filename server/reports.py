@@ -1,4 +1,4 @@
-"""What a running attempt reports: where it began, epochs, checkpoints, log bytes.
+"""What a running attempt reports: where it began, epochs, checkpoints, other files, log bytes.
 
 Reports may come twice, late, or from a worker that lost its job: equal content changes nothing,
 other content is a conflict, and every write is fenced by the lease in its own transaction.
@@ -6,17 +6,18 @@ other content is a conflict, and every write is fenced by the lease in its own t
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, Table, and_, delete, func, insert, select, update
 
 from nbody.metrics import EpochMetrics
 from server.attempts import holder, output_folder
 from server.errors import ReportConflict
 from server.ids import new_id
 from server.job_rows import JobRow, change, record_event
-from server.schemas import CheckpointReport, LogBytes, Report
-from server.tables import METRIC_COLUMNS, attempts, checkpoints, epochs, log_chunks
+from server.schemas import ArtifactReport, CheckpointReport, LogBytes, Report
+from server.tables import METRIC_COLUMNS, artifacts, attempts, checkpoints, epochs, log_chunks
 
 MAX_LOG_BYTES = 64 * 2**20  # of one job; later output is dropped, with a note in the log
+FILE_IDS = {"checkpoints": "ckpt", "artifacts": "file"}  # prefixes, by table
 LOG_FULL = b"\n[log limit reached: later output is not kept]\n"
 
 
@@ -43,11 +44,13 @@ def record(connection: Connection, lease_id: str, report: Report, *, now: float)
         changes["epochs_done"] = max(job.epochs_done, done)
     for checkpoint in report.checkpoints:
         _record_checkpoint(connection, job, checkpoint, now)
+    for artifact in report.artifacts:
+        _record_file(connection, job, artifacts, artifact, now)
     if report.log is not None:
         changes["log_bytes"] = _record_log(connection, job, attempt, report.log)
     if report.phase is not None and report.phase != job.phase:
         changes["phase"] = report.phase
-    if changes or report.checkpoints:
+    if changes or report.checkpoints or report.artifacts:
         change(connection, job.id, **changes)
     return connection.execute(
         select(func.max(epochs.c.epoch)).where(
@@ -67,14 +70,11 @@ def _begin_at(
     connection.execute(
         update(attempts).where(attempts.c.id == attempt.id).values(first_epoch=first_epoch)
     )
-    for table in (epochs, checkpoints):
-        connection.execute(
-            delete(table).where(
-                table.c.job_id == job.id,
-                table.c.epoch >= first_epoch,
-                table.c.attempt < job.attempt,
-            )
-        )
+    for table in (epochs, checkpoints, artifacts):
+        superseded = delete(table).where(table.c.job_id == job.id, table.c.attempt < job.attempt)
+        if table is not artifacts:
+            superseded = superseded.where(table.c.epoch >= first_epoch)
+        connection.execute(superseded)
     change(connection, job.id, epochs_done=first_epoch)
     if first_epoch:
         record_event(connection, job.id, now, "resumed", {"epoch": first_epoch})
@@ -102,31 +102,8 @@ def _record_epochs(connection: Connection, job: JobRow, reported: list[EpochMetr
 def _record_checkpoint(
     connection: Connection, job: JobRow, reported: CheckpointReport, now: float
 ) -> None:
-    folder = output_folder(job)
-    if not reported.path.startswith(f"{folder}/") or ".." in reported.path.split("/"):
-        raise ReportConflict(f"A checkpoint must lie in the attempt's own folder, {folder}.")
-    known = (
-        connection.execute(
-            select(*(checkpoints.c[name] for name in CheckpointReport.model_fields)).where(
-                checkpoints.c.job_id == job.id, checkpoints.c.path == reported.path
-            )
-        )
-        .mappings()
-        .first()
-    )
-    if known is not None:
-        if dict(known) != reported.model_dump():
-            raise ReportConflict(f"{reported.path} was reported before as another file.")
+    if not _record_file(connection, job, checkpoints, reported, now):
         return
-    connection.execute(
-        insert(checkpoints).values(
-            id=new_id("ckpt"),
-            job_id=job.id,
-            attempt=job.attempt,
-            created_at=now,
-            **reported.model_dump(),
-        )
-    )
     if reported.rolling:
         newest = (
             select(checkpoints.c.id)
@@ -144,6 +121,43 @@ def _record_checkpoint(
     else:
         data = {"epoch": reported.epoch, "path": reported.path}
         record_event(connection, job.id, now, "checkpoint", data)
+
+
+def _record_file(
+    connection: Connection,
+    job: JobRow,
+    table: Table,
+    reported: CheckpointReport | ArtifactReport,
+    now: float,
+) -> bool:
+    """Note a file of the attempt; returns whether it is new.
+
+    Raises:
+        ReportConflict: it lies elsewhere, or was another file before.
+    """
+    folder = output_folder(job)
+    if not reported.path.startswith(f"{folder}/") or ".." in reported.path.split("/"):
+        raise ReportConflict(f"A file must lie in the attempt's own folder, {folder}.")
+    given = reported.model_dump()
+    known = connection.execute(
+        select(*(table.c[name] for name in given)).where(
+            table.c.job_id == job.id, table.c.path == reported.path
+        )
+    ).mappings()
+    if (row := known.first()) is not None:
+        if dict(row) != given:
+            raise ReportConflict(f"{reported.path} was reported before as another file.")
+        return False
+    connection.execute(
+        insert(table).values(
+            id=new_id(FILE_IDS[table.name]),
+            job_id=job.id,
+            attempt=job.attempt,
+            created_at=now,
+            **given,
+        )
+    )
+    return True
 
 
 def _record_log(connection: Connection, job: JobRow, attempt: Row[Any], log: LogBytes) -> int:

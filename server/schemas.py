@@ -31,6 +31,7 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileSize = Annotated[int, Field(ge=0, le=2**50)]
 EpochNumber = Annotated[int, Field(ge=0, le=10**9)]
 Role = Literal["admin", "user", "worker", "viewer"]
+JobKind = Literal["train", "simulate", "evaluate"]
 
 
 class Message(BaseModel):
@@ -69,14 +70,35 @@ def _check_new(config: Config) -> Config:
 # --- jobs ---------------------------------------------------------------------------------------
 
 
+class StepperChoice(Message):
+    """A trained stepper: a checkpoint of a job."""
+
+    job: Annotated[str, Field(pattern=r"^job_[0-9a-z]{26}$")]
+    epoch: EpochNumber | None = Field(default=None, description="Default: the last checkpoint.")
+
+
 class JobSubmission(Message):
-    """A training job, as a user submits it."""
+    """A job, as a user submits it."""
 
     name: Text | None = Field(
         default=None, description="For people; default: the config's save_name."
     )
-    kind: Literal["train"] = Field(default="train", description="What to do.")
-    config: Annotated[Config, AfterValidator(_check_new)]
+    kind: JobKind = Field(
+        default="train",
+        description="`train` a stepper; `simulate` a system with one, or with a classical rule; "
+        "`evaluate` one on held-out systems beside every criterion in use.",
+    )
+    config: Annotated[Config, AfterValidator(_check_new)] = Field(
+        description="With a `stepper`, fields that are not given are those of its training."
+    )
+    stepper: StepperChoice | None = Field(
+        default=None, description="What to simulate with, or to evaluate."
+    )
+    simulate: Annotated[dict[str, JsonValue], Field(max_length=100)] | None = Field(
+        default=None,
+        description="Of `train`: once it succeeded, simulate with the trained stepper, with these "
+        "fields replaced; a job of its own.",
+    )
     priority: int = Field(default=0, strict=True, ge=-100, le=100, description="Higher runs first.")
     max_runtime_s: (
         Annotated[float, Field(strict=True, gt=0, le=1e9, allow_inf_nan=False)] | None
@@ -137,6 +159,9 @@ class JobSummary(View):
     progress: Progress
     metadata: dict[str, str]
     retry_of: str | None = Field(description="The job that this one was made from.")
+    parent: str | None = Field(
+        default=None, description="The training job or the sweep that made this one."
+    )
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
@@ -150,13 +175,42 @@ class JobView(JobSummary):
     failure: Failure | None
     max_runtime_s: float | None
     max_attempts: int
+    from_checkpoint: str | None = Field(
+        default=None, description="Where it begins; or what it simulates with, or evaluates."
+    )
+    simulate: dict[str, JsonValue] | None = Field(
+        default=None, description="How to simulate with the stepper, once it is trained."
+    )
     queue_position: int | None = Field(description="0 is next; only while queued.")
     eta_s: float | None = Field(description="Estimate from measured epoch times [s].")
     latest_metrics: EpochMetrics | None
     latest_checkpoint: CheckpointView | None
     result: dict[str, JsonValue] | None = Field(
-        description="Scores on held-out systems, once succeeded."
+        description="Scores on held-out systems, or what a simulation kept; once succeeded."
     )
+
+
+class ResultView(View):
+    """What a job that succeeded found."""
+
+    object: Literal["result"] = "result"
+    job_id: str
+    kind: JobKind
+    data: dict[str, JsonValue]
+
+
+class ArtifactView(View):
+    """A file that a simulation or an evaluation made; whole and durable."""
+
+    object: Literal["artifact"] = "artifact"
+    id: str
+    job_id: str
+    attempt: int
+    name: str
+    path: str = Field(description="Relative to the data folder.")
+    bytes: int
+    sha256: str
+    created_at: datetime
 
 
 class ValidationReport(View):
@@ -350,6 +404,9 @@ class ClaimRequest(Message):
     """Asks for a job. The same claim_id gets the same answer."""
 
     claim_id: Identifier
+    kinds: Annotated[list[JobKind], Field(min_length=1, max_length=3)] = Field(
+        default=["train"], description="What this worker can do."
+    )
     wait_s: Annotated[float, Field(ge=0, le=25, allow_inf_nan=False)] = 0.0
 
 
@@ -365,13 +422,15 @@ class Assignment(View):
     """A job, handed to a worker under a lease."""
 
     job: str
+    kind: JobKind = "train"
     attempt: int
     lease_id: str
     lease_ttl_s: float
     config: Config
     output_folder: str = Field(description="Relative to the data folder.")
     resume_from: list[ResumePoint] = Field(
-        description="Newest first; the first one that is whole counts. Empty: from the start."
+        description="Newest first; the first one that is whole counts. Empty: from the start. "
+        "Of `simulate` and `evaluate`: the stepper."
     )
     must_resume: bool = Field(
         default=False, description="Fail, not start from scratch, where no checkpoint loads."
@@ -387,6 +446,16 @@ class CheckpointReport(Message):
     bytes: FileSize
     sha256: Sha256
     rolling: bool = Field(default=False, description="Only to resume from; will be deleted.")
+
+
+class ArtifactReport(Message):
+    """A file of a simulation or an evaluation that is durable."""
+
+    path: Annotated[
+        str, Field(max_length=300, pattern=r"^[A-Za-z0-9._/-]+/[A-Za-z0-9_-]+\.(npz|json|png)$")
+    ]
+    bytes: FileSize
+    sha256: Sha256
 
 
 class LogBytes(Message):
@@ -408,6 +477,7 @@ class Report(Message):
     phase: Phase | None = None
     epochs: list[EpochMetrics] = Field(default_factory=list, max_length=MAX_EPOCHS_IN_REPORT)
     checkpoints: list[CheckpointReport] = Field(default_factory=list, max_length=100)
+    artifacts: list[ArtifactReport] = Field(default_factory=list, max_length=100)
     log: LogBytes | None = None
 
 

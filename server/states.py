@@ -53,6 +53,7 @@ class Phase(StrEnum):
     GENERALIZE = "generalize"
     CHECKPOINT = "checkpoint"
     EVALUATE = "evaluate"
+    SIMULATE = "simulate"
 
 
 S, T = JobStatus, Trigger

@@ -44,7 +44,9 @@ class Job(SQLModel, table=True):
     owner_id: str
     queue_rank: int = 0  # minus the priority, so that one index gives the order of the queue
     retry_of: str | None = None  # the job that this one was made from
-    from_checkpoint: str | None = None  # of that job, where this one begins
+    from_checkpoint: str | None = None  # where this one begins, or what it simulates or scores
+    simulate: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))  # once trained
+    parent: str | None = None  # the job or the sweep that made this one
     max_runtime_s: float | None = None
     max_attempts: int
     failures: int = 0
@@ -107,6 +109,21 @@ class Checkpoint(SQLModel, table=True):
     created_at: float
 
 
+class Artifact(SQLModel, table=True):
+    """A file that a job made besides checkpoints, durable before its row."""
+
+    __tablename__: ClassVar[Any] = "artifacts"
+    __table_args__ = (UniqueConstraint("job_id", "path"),)
+
+    id: str = Field(primary_key=True)
+    job_id: str = Field(sa_column=Column(ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False))
+    attempt: int
+    path: str
+    bytes: int
+    sha256: str
+    created_at: float
+
+
 class Event(SQLModel, table=True):
     """Something that happened to a job; written in the transaction that made it happen."""
 
@@ -145,6 +162,40 @@ class Worker(SQLModel, table=True):
     gpus: list[dict[str, Any]] = Field(sa_column=Column(JSON, nullable=False))
     versions: dict[str, str] = Field(sa_column=Column(JSON, nullable=False))
     registered_at: float
+
+
+class Sweep(SQLModel, table=True):
+    """A search for the best fields of a config. `request` is what its user asked for."""
+
+    __tablename__: ClassVar[Any] = "sweeps"
+    __table_args__ = (Index("sweeps_by_status", "status"),)
+
+    id: str = Field(primary_key=True)
+    version: int = 1
+    name: str | None = None
+    status: str
+    failure: str | None = None
+    owner_id: str
+    request: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    created_at: float
+    finished_at: float | None = None
+
+
+class Trial(SQLModel, table=True):
+    """One job of a sweep, and what became of it. `attributes` is the pruner's own memory."""
+
+    __tablename__: ClassVar[Any] = "trials"
+    __table_args__ = (Index("trials_by_job", "job_id", unique=True),)
+
+    sweep_id: str = Field(
+        sa_column=Column(ForeignKey("sweeps.id", ondelete="CASCADE"), primary_key=True)
+    )
+    number: int = Field(primary_key=True)
+    job_id: str
+    state: str
+    params: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    value: float | None = None
+    attributes: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
 
 
 class IdempotencyKey(SQLModel, table=True):
@@ -189,6 +240,9 @@ METRIC_COLUMNS = tuple(EpochMetrics.model_fields)
 jobs = SQLModel.metadata.tables["jobs"]
 attempts = SQLModel.metadata.tables["attempts"]
 checkpoints = SQLModel.metadata.tables["checkpoints"]
+artifacts = SQLModel.metadata.tables["artifacts"]
+sweeps = SQLModel.metadata.tables["sweeps"]
+trials = SQLModel.metadata.tables["trials"]
 events = SQLModel.metadata.tables["events"]
 log_chunks = SQLModel.metadata.tables["log_chunks"]
 workers = SQLModel.metadata.tables["workers"]

@@ -10,6 +10,7 @@ from nbody.config import Config
 from nbody.metrics import METRIC_NAMES, EpochMetrics
 from server.errors import FieldProblem, InvalidRequest, NotFound
 from server.schemas import (
+    ArtifactView,
     AttemptView,
     CheckpointView,
     Comparison,
@@ -21,12 +22,14 @@ from server.schemas import (
     MetricsPage,
     Page,
     Progress,
+    ResultView,
     TokenView,
     WorkerView,
 )
 from server.states import JobStatus
 from server.tables import (
     METRIC_COLUMNS,
+    artifacts,
     attempts,
     checkpoints,
     epochs,
@@ -104,6 +107,8 @@ def job_view(connection: Connection, row: Row[Any]) -> JobView:
         failure=Failure(code=row.stop_reason, detail=row.failure) if failed else None,
         max_runtime_s=row.max_runtime_s,
         max_attempts=row.max_attempts,
+        from_checkpoint=row.from_checkpoint,
+        simulate=row.simulate,
         queue_position=_queue_position(connection, row),
         eta_s=_eta(connection, row),
         latest_metrics=None if latest is None else EpochMetrics.model_validate(_metrics(latest)),
@@ -366,6 +371,61 @@ def find_checkpoint(
     return checkpoint_view(row)
 
 
+def job_result(connection: Connection, job_id: str) -> ResultView:
+    """What a job found.
+
+    Raises:
+        NotFound: it found nothing, or has not ended yet.
+    """
+    row = connection.execute(
+        select(jobs.c.kind, jobs.c.status, jobs.c.result).where(jobs.c.id == job_id)
+    ).one()
+    if row.result is None:
+        raise NotFound(f"result of job {job_id}, which is {row.status},")
+    return ResultView(job_id=job_id, kind=row.kind, data=row.result)
+
+
+def list_artifacts(
+    connection: Connection, job_id: str, *, after: str | None, limit: int
+) -> Page[ArtifactView]:
+    """A job's files besides checkpoints, in the order in which they were made."""
+    query = (
+        select(artifacts)
+        .where(artifacts.c.job_id == job_id, artifacts.c.id > (after or ""))
+        .order_by(artifacts.c.id)
+        .limit(limit + 1)
+    )
+    return page([artifact_view(row) for row in connection.execute(query)], limit)
+
+
+def find_artifact(connection: Connection, artifact_id: str, owner_id: str | None) -> ArtifactView:
+    """A file of a job that this owner may see.
+
+    Raises:
+        NotFound
+    """
+    row = connection.execute(
+        select(artifacts, jobs.c.owner_id).join(jobs).where(artifacts.c.id == artifact_id)
+    ).first()
+    if row is None or (owner_id is not None and row.owner_id != owner_id):
+        raise NotFound(f"artifact {artifact_id}")
+    return artifact_view(row)
+
+
+def artifact_view(row: Row[Any]) -> ArtifactView:
+    """An artifact's row as the API shows it."""
+    return ArtifactView(
+        id=row.id,
+        job_id=row.job_id,
+        attempt=row.attempt,
+        name=row.path.rpartition("/")[2],
+        path=row.path,
+        bytes=row.bytes,
+        sha256=row.sha256,
+        created_at=instant(row.created_at),
+    )
+
+
 def checkpoint_view(row: Row[Any]) -> CheckpointView:
     """A checkpoint's row as the API shows it."""
     return CheckpointView(
@@ -439,14 +499,21 @@ def _summary_fields(row: Row[Any]) -> dict[str, Any]:
         "progress": Progress(
             epochs_done=row.epochs_done,
             epochs_total=row.epochs_total,
-            fraction=row.epochs_done / row.epochs_total,
+            fraction=_fraction(row),
         ),
         "metadata": row.labels,
         "retry_of": row.retry_of,
+        "parent": row.parent,
         "created_at": instant(row.created_at),
         "started_at": instant_or_none(row.started_at),
         "finished_at": instant_or_none(row.finished_at),
     }
+
+
+def _fraction(row: Row[Any]) -> float:
+    if not row.epochs_total:  # a simulation or an evaluation: done or not
+        return float(row.status == JobStatus.SUCCEEDED)
+    return row.epochs_done / row.epochs_total
 
 
 def _metrics(row: Row[Any]) -> dict[str, Any]:
@@ -465,7 +532,7 @@ def _queue_position(connection: Connection, row: Row[Any]) -> int | None:
 
 
 def _eta(connection: Connection, row: Row[Any]) -> float | None:
-    if row.status != JobStatus.RUNNING:
+    if row.status != JobStatus.RUNNING or not row.epochs_total:
         return None
     recent = (
         select(epochs.c.epoch_time)

@@ -7,13 +7,14 @@ Unreachable       no answer, or 5xx: try again later
 """
 
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import httpx
 
 from server.schemas import (
     Assignment,
     ClaimRequest,
+    JobKind,
     Outcome,
     Report,
     ReportAnswer,
@@ -21,6 +22,7 @@ from server.schemas import (
     WorkerTerms,
 )
 
+KINDS: tuple[JobKind, ...] = get_args(JobKind)
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 20.0
 
@@ -78,7 +80,7 @@ class Client:
 
     def claim(self, worker_id: str, claim_id: str, wait_s: float) -> Assignment | None:
         """Ask for a job, waiting up to wait_s for one."""
-        body = ClaimRequest(claim_id=claim_id, wait_s=wait_s).model_dump_json()
+        body = ClaimRequest(claim_id=claim_id, kinds=list(KINDS), wait_s=wait_s).model_dump_json()
         path = f"/v1/workers/{worker_id}/claim"
         answer = self._post(path, body, timeout=wait_s + ANSWER_TIMEOUT_S)
         return None if answer.status_code == 204 else Assignment.model_validate_json(answer.content)

@@ -6,6 +6,7 @@ from typing import Any
 from nbody.metrics import EpochMetrics
 from server.schemas import (
     MAX_LOG_BYTES_IN_REPORT,
+    ArtifactReport,
     CheckpointReport,
     LogBytes,
     Outcome,
@@ -73,6 +74,9 @@ class Reporter:
             elif record["kind"] == "checkpoint":
                 checkpoint = CheckpointReport.model_validate(record["data"])
                 fields.setdefault("checkpoints", []).append(checkpoint)
+            elif record["kind"] == "artifact":
+                artifact = ArtifactReport.model_validate(record["data"])
+                fields.setdefault("artifacts", []).append(artifact)
         if log:
             fields["log"] = LogBytes.model_construct(offset=self._log.offset, data=log)
         progress = self._progress.read()

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
-Kind = Literal["begin", "epoch", "checkpoint", "outcome"]
+Kind = Literal["begin", "epoch", "checkpoint", "artifact", "outcome"]
 
 
 class Record(TypedDict):

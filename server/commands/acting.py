@@ -23,6 +23,13 @@ from server.commands.reading import follow
 from server.states import TERMINAL
 
 app = typer.Typer()
+Watch = Annotated[bool, typer.Option("--watch", help="Follow it to its end.")]
+Name = Annotated[str | None, typer.Option(help="Name of the job.")]
+Epoch = Annotated[int | None, typer.Option(help="Of the checkpoint; default: the last.")]
+Replaced = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Replace a field of the training's config."),
+]
 Wait = Annotated[bool, typer.Option("--wait", help="Until its process is gone.")]
 
 
@@ -34,8 +41,14 @@ def submit(
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a field.")
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the job.")] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Follow it to its end.")] = False,
+    name: Name = None,
+    then_simulate: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE", help="Once trained, simulate with it, with this field replaced."
+        ),
+    ] = None,
+    watch: Watch = False,
     as_json: AsJson = False,
 ) -> None:
     """Submit a training job."""
@@ -44,14 +57,55 @@ def submit(
         fields = read_config_file(config)
     fields |= dict(map(parse_override, assignments or []))
     Config.model_validate(fields)
-    job = client.submit(fields, **({"name": name} if name else {}))
+    options: dict[str, Any] = {"name": name} if name else {}
+    if then_simulate:
+        options["simulate"] = dict(map(parse_override, then_simulate))
+    job = client.submit(fields, **options)
     for text in [*(str(warning.message) for warning in caught), *job["warnings"]]:
         errors.print(f"warning: {escape(text)}", highlight=False)
-    if watch:
-        if not as_json:
-            errors.print(job["id"], highlight=False)
-        follow(client, job["id"], as_json=as_json)
-    print_json(job) if as_json else print_text(job["id"])
+    _show_new(client, job, watch=watch, as_json=as_json)
+
+
+@app.command()
+@connected
+def simulate(
+    client: Client,
+    job_id: Annotated[
+        str | None, typer.Argument(metavar="[JOB]", help="Whose trained stepper to use.")
+    ] = None,
+    epoch: Epoch = None,
+    config: Annotated[
+        Path | None, typer.Option(help="JSON or TOML file with fields of the simulation.")
+    ] = None,
+    assignments: Replaced = None,
+    name: Name = None,
+    watch: Watch = False,
+    as_json: AsJson = False,
+) -> None:
+    """Simulate on a worker, with a trained stepper or, without JOB, with a classical rule."""
+    fields = read_config_file(config) if config else {}
+    fields |= dict(map(parse_override, assignments or []))
+    options = _stepper(job_id, epoch) | ({"name": name} if name else {})
+    job = client.submit(fields, kind="simulate", **options)
+    _show_new(client, job, watch=watch, as_json=as_json)
+
+
+@app.command()
+@connected
+def evaluate_job(
+    client: Client,
+    job_id: JobArgument,
+    epoch: Epoch = None,
+    assignments: Replaced = None,
+    name: Name = None,
+    watch: Watch = False,
+    as_json: AsJson = False,
+) -> None:
+    """Score a job's stepper on a worker, on held-out systems beside every criterion in use."""
+    options = _stepper(job_id, epoch) | ({"name": name} if name else {})
+    fields = dict(map(parse_override, assignments or []))
+    job = client.submit(fields, kind="evaluate", **options)
+    _show_new(client, job, watch=watch, as_json=as_json)
 
 
 @app.command()
@@ -137,6 +191,23 @@ def delete(
     gone = client.delete(job_id, files=files)
     left = "; some of its files are left" if files and not gone["files"] else ""
     return Shown(gone, f"{gone['id']}: deleted{left}")
+
+
+def _stepper(job_id: str | None, epoch: int | None) -> dict[str, Any]:
+    if job_id is None:
+        if epoch is not None:
+            raise ValueError("--epoch is of a job's checkpoint: name the JOB, too")
+        return {}
+    return {"stepper": {"job": job_id} | ({} if epoch is None else {"epoch": epoch})}
+
+
+def _show_new(client: Client, job: dict[str, Any], *, watch: bool, as_json: bool) -> None:
+    """Say a new job's id, and follow it where that is asked for."""
+    if watch:
+        if not as_json:
+            errors.print(job["id"], highlight=False)
+        follow(client, job["id"], as_json=as_json)
+    print_json(job) if as_json else print_text(job["id"])
 
 
 def _label(assignment: str) -> tuple[str, str]:

@@ -126,11 +126,38 @@ def checkpoints(
         page = client.checkpoints(job_id, after=page["last_id"])
         found += page["data"]
     if download is not None:
-        download.mkdir(parents=True, exist_ok=True)
-        for checkpoint in found:
-            target = download / Path(checkpoint["path"]).name
-            errors.print(str(client.download(checkpoint["id"], target)), highlight=False)
+        _download(client, {download / Path(file["path"]).name: file["id"] for file in found})
     return Shown(found, display.checkpoints_table(found))
+
+
+@app.command()
+@connected
+def result(client: Client, job_id: JobArgument) -> Shown:
+    """Print what a job that succeeded found."""
+    found = client.result(job_id)
+    return Shown(found, display.result_table({"kind": found["kind"], "result": found["data"]}))
+
+
+@app.command()
+@connected
+def artifacts(
+    client: Client,
+    job_id: JobArgument,
+    download: Annotated[
+        Path | None, typer.Option(help="Save the files in this folder.", metavar="FOLDER")
+    ] = None,
+) -> Shown:
+    """List the files of a simulation or an evaluation, or download them."""
+    found = client.artifacts(job_id)["data"]
+    if download is not None:
+        _download(client, {download / file["name"]: file["id"] for file in found})
+    return Shown(found, display.artifacts_table(found))
+
+
+def _download(client: Client, files: dict[Path, str]) -> None:
+    for target, file_id in files.items():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        errors.print(str(client.download(file_id, target)), highlight=False)
 
 
 def follow(client: Client, job_id: str, *, as_json: bool) -> NoReturn:

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Header, Query, Response
 from pydantic import AfterValidator, AwareDatetime
 from sqlalchemy import Connection
 
-from server import jobs, views
+from server import jobs, trained, views
 from server.artifacts import remove_folder
 from server.auth import Principal
 from server.changes import Changes
@@ -41,6 +41,7 @@ from server.schemas import (
     JobView,
     MetricsPage,
     Page,
+    ResultView,
     RetryRequest,
     ValidationReport,
 )
@@ -71,18 +72,20 @@ async def submit_job(
     caller: Caller,
     idempotency_key: IdempotencyKeyHeader = None,
 ) -> JobView:
-    """Submit a training job. It is durable when this answers."""
+    """Submit a job: train, simulate or evaluate. It is durable when this answers."""
     digest = hashlib.sha256(submission.model_dump_json().encode()).hexdigest()
 
     def work(connection: Connection) -> tuple[JobView, bool]:
+        whole, checkpoint = trained.resolved(connection, submission, caller.owner_filter)
         job_id, is_new = jobs.submit(
             connection,
-            submission,
+            whole,
             owner_id=caller.token_id,
             most_queued=service.settings.max_queued_jobs,
             now=time.time(),
             idempotency_key=idempotency_key,
             request_hash=digest,
+            from_checkpoint=checkpoint,
         )
         return views.job_view(connection, views.find_job(connection, job_id, None)), is_new
 
@@ -92,12 +95,17 @@ async def submit_job(
 
 
 @router.post("/validate")
-async def validate_job(submission: JobSubmission) -> ValidationReport:
+async def validate_job(
+    submission: JobSubmission, service: TheService, caller: Caller
+) -> ValidationReport:
     """What would run: defaults filled in, warnings, size. Nothing is stored."""
-    size = estimate(submission.config)
+    whole, _ = await service.read(
+        lambda connection: trained.resolved(connection, submission, caller.owner_filter)
+    )
+    size = estimate(whole.config)
     return ValidationReport(
-        config=submission.config,
-        warnings=submission.config.warnings(),
+        config=whole.config,
+        warnings=whole.config.warnings() if whole.kind == "train" else [],
         parameter_count=size.parameters,
         estimated_memory_bytes=size.memory_bytes,
     )
@@ -277,6 +285,12 @@ async def job_attempts(
     return await _read(
         service, caller, job_id, partial(views.attempts_page, after=after, limit=limit)
     )
+
+
+@router.get("/{job_id}/result")
+async def job_result(job_id: JobId, service: TheService, caller: Caller) -> ResultView:
+    """What a job that succeeded found: scores, or what a simulation kept and what it cost."""
+    return await _read(service, caller, job_id, views.job_result)
 
 
 @router.get("/{job_id}/metrics")

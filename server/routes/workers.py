@@ -82,6 +82,7 @@ async def claim_job(
             worker_id,
             request.claim_id,
             now=time.time(),
+            kinds=request.kinds,
             most_running=service.settings.max_running_jobs,
         )
         if claimed is None:
@@ -91,6 +92,7 @@ async def claim_job(
         points = attempts.resume_points(connection, job)
         return Assignment(
             job=job.id,
+            kind=job.kind,
             attempt=attempt.number,
             lease_id=attempt.lease_id,
             lease_ttl_s=service.settings.lease_ttl_s,

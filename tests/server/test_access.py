@@ -45,6 +45,10 @@ MAY_CALL: dict[tuple[str, str], set[str]] = {
     ("get", "/v1/jobs/{job_id}/checkpoints"): PEOPLE,
     ("get", "/v1/checkpoints/{checkpoint_id}"): PEOPLE,
     ("get", "/v1/checkpoints/{checkpoint_id}/content"): PEOPLE,
+    ("get", "/v1/jobs/{job_id}/result"): PEOPLE,
+    ("get", "/v1/jobs/{job_id}/artifacts"): PEOPLE,
+    ("get", "/v1/artifacts/{artifact_id}"): PEOPLE,
+    ("get", "/v1/artifacts/{artifact_id}/content"): PEOPLE,
     ("get", "/v1/workers"): PEOPLE,
     ("post", "/v1/workers"): {"worker"},
     ("post", "/v1/workers/{worker_id}/claim"): {"worker"},
@@ -62,8 +66,8 @@ def _walk(server: OrreryServer) -> Iterator[tuple[str, str, str]]:
     document = server.admin.get("/openapi.json").json()
     for template, operations in document["paths"].items():
         path = template
-        for kind in ("job", "checkpoint", "worker", "lease", "token"):
-            prefix = "ckpt" if kind == "checkpoint" else kind
+        for kind in ("job", "checkpoint", "artifact", "worker", "lease", "token", "sweep"):
+            prefix = {"checkpoint": "ckpt", "artifact": "file"}.get(kind, kind)
             path = path.replace(f"{{{kind}_id}}", f"{prefix}_{'0' * 26}")
         assert "{" not in path, f"give {template} an id here"
         for method in operations:

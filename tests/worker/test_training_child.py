@@ -18,8 +18,10 @@ from nbody.errors import (
 from nbody.metrics import METRIC_NAMES
 from server.schemas import Assignment, ResumePoint
 from server.states import StopReason
+from worker.child_watcher import ChildWatcher, StopRequested
 from worker.spool import Progress, SpoolReader, SpoolWriter
-from worker.training_child import ChildWatcher, StopRequested, _train, outcome_of
+from worker.training import train_job
+from worker.training_child import outcome_of
 
 TINY: dict[str, Any] = {
     "num_orbits": 4,
@@ -51,7 +53,7 @@ def train(data: Path, given: Assignment, *, stop: bool = False) -> tuple[dict[st
     spool, watcher = SpoolWriter(path), ChildWatcher(Progress(data / "progress"))
     if stop:
         watcher.ask_to_stop()
-    outcome = _train(given, data, spool, watcher)
+    outcome = train_job(given, data, spool, watcher)
     spool.close()
     return outcome, SpoolReader(path).peek(1000)
 

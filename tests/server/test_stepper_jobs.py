@@ -1,0 +1,205 @@
+"""Jobs that use a trained stepper: simulations, evaluations, and those that follow a training."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.server.conftest import OrreryServer, assert_problem, checkpoint, epoch_metrics
+
+
+def trained(server: OrreryServer, epochs: tuple[int, ...] = (0, 2), **fields: object) -> dict:
+    """A training job that succeeded, and has checkpoints of some epochs."""
+    job, assignment = server.start(**fields)
+    lease = assignment["lease_id"]
+    server.report(lease, epochs=[epoch_metrics(epoch) for epoch in range(3)])
+    server.report(lease, checkpoints=[checkpoint(assignment, epoch) for epoch in epochs])
+    assert server.finish(lease).status_code == 200
+    return server.job(job["id"])
+
+
+def claim(server: OrreryServer) -> dict | None:
+    worker = server.register()
+    body = {"claim_id": "now", "kinds": ["train", "simulate", "evaluate"]}
+    answer = server.worker.post(f"/v1/workers/{worker}/claim", json=body)
+    return answer.json() if answer.status_code == 200 else None
+
+
+def test_a_simulation_has_the_fields_of_the_training_and_its_last_checkpoint(
+    server: OrreryServer,
+) -> None:
+    source = trained(server, config={"energy_threshold": 1e-5})
+    job = server.admin.post(
+        "/v1/jobs",
+        json={"kind": "simulate", "config": {"duration": 3.0}, "stepper": {"job": source["id"]}},
+    ).json()
+    assert job["kind"] == "simulate"
+    assert job["config"]["energy_threshold"] == 1e-5
+    assert job["config"]["duration"] == 3.0
+    assert job["config"]["integrator_mode"] == "ml"
+    assert job["progress"] == {"epochs_done": 0, "epochs_total": 0, "fraction": 0.0}
+    assignment = claim(server)
+    assert assignment is not None
+    assert assignment["kind"] == "simulate"
+    assert [point["epoch"] for point in assignment["resume_from"]] == [2]
+    assert job["from_checkpoint"] == source["latest_checkpoint"]["id"]
+
+
+def test_a_stepper_of_a_certain_epoch_can_be_chosen(server: OrreryServer) -> None:
+    source = trained(server)
+    stepper = {"job": source["id"], "epoch": 0}
+    body = {"kind": "evaluate", "config": {"num_orbits": 9}, "stepper": stepper}
+    job = server.admin.post("/v1/jobs", json=body).json()
+    assert job["config"]["num_orbits"] == 9
+    assert job["config"]["hidden_dims"] == source["config"]["hidden_dims"]
+    assignment = claim(server)
+    assert assignment is not None
+    assert [point["epoch"] for point in assignment["resume_from"]] == [0]
+
+
+def test_a_classical_simulation_needs_no_stepper(server: OrreryServer) -> None:
+    job = server.submit(kind="simulate", config={"integrator_mode": "analytic"})
+    assert job["from_checkpoint"] is None
+    assignment = claim(server)
+    assert assignment is not None
+    assert assignment["resume_from"] == []
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer"),
+    [
+        ({"kind": "evaluate", "config": {}}, "/stepper"),
+        ({"kind": "simulate", "config": {"integrator_mode": "ml"}}, "/stepper"),
+        ({"kind": "train", "config": {}, "stepper": {"job": f"job_{'0' * 26}"}}, "/stepper"),
+        ({"kind": "evaluate", "config": {}, "stepper": {"job": f"job_{'0' * 26}"}}, "/stepper/job"),
+        ({"kind": "train", "config": {}, "simulate": {"duraton": 1}}, "/simulate/duraton"),
+        ({"config": {}, "simulate": {"duration": -1}}, "/simulate/duration"),
+        ({"config": {}, "simulate": {"integrator_mode": "fixed"}}, "/simulate/dt"),
+        (
+            {"kind": "simulate", "config": {"integrator_mode": "analytic"}, "simulate": {}},
+            "/simulate",
+        ),
+        ({"kind": "bake", "config": {}}, "/kind"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_says_where(
+    shared_server: OrreryServer, body: dict, pointer: str
+) -> None:
+    for path in ("/v1/jobs", "/v1/jobs/validate"):
+        problem = assert_problem(shared_server.admin.post(path, json=body), 422, "invalid_request")
+        assert problem["errors"][0]["pointer"] == pointer
+
+
+def test_a_job_without_checkpoints_and_one_of_another_user_have_no_stepper(
+    server: OrreryServer,
+) -> None:
+    whole, bare = trained(server), server.submit()
+    for client, job, epoch in (
+        (server.admin, bare, None),
+        (server.admin, whole, 1),
+        (server.new_client("user"), whole, None),
+    ):
+        stepper = {"job": job["id"], "epoch": epoch}
+        body = {"kind": "evaluate", "config": {}, "stepper": stepper}
+        assert_problem(client.post("/v1/jobs", json=body), 422, "invalid_request")
+
+
+def test_a_worker_that_does_not_say_so_gets_no_simulation(server: OrreryServer) -> None:
+    server.submit(kind="simulate", config={"integrator_mode": "analytic"})
+    assert server.claim() is None
+    later = server.submit()
+    assignment = server.claim()
+    assert assignment is not None
+    assert assignment["job"] == later["id"]
+
+
+def test_a_training_is_followed_by_the_simulation_that_it_asked_for(server: OrreryServer) -> None:
+    source = trained(server, simulate={"duration": 2.0}, metadata={"paper": "draft"})
+    follower = server.admin.get("/v1/queue").json()["data"][0]
+    assert follower["kind"] == "simulate"
+    assert follower["parent"] == source["id"]
+    assert follower["metadata"] == {"paper": "draft"}
+    whole = server.job(follower["id"])
+    assert whole["config"]["duration"] == 2.0
+    assert whole["from_checkpoint"] == source["latest_checkpoint"]["id"]
+    assert "simulates" in server.event_types(source["id"])
+
+
+def test_a_training_that_failed_or_left_no_checkpoint_is_followed_by_none(
+    server: OrreryServer,
+) -> None:
+    job, assignment = server.start(simulate={})
+    server.finish(assignment["lease_id"], "failed", "diverged")
+    assert server.job(job["id"])["status"] == "failed"
+    job, assignment = server.start(simulate={})
+    server.finish(assignment["lease_id"])
+    assert server.admin.get("/v1/queue").json()["data"] == []
+
+
+def test_results_and_files_are_listed_and_downloaded(server: OrreryServer) -> None:
+    job = server.submit(kind="simulate", config={"integrator_mode": "analytic"})
+    path = f"/v1/jobs/{job['id']}"
+    assert_problem(server.admin.get(f"{path}/result"), 404, "not_found")
+    assignment = claim(server)
+    assert assignment is not None
+    folder = assignment["output_folder"]
+    file = Path(server.settings.data) / folder / "simulation.npz"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"0123456789")
+    artifact = {"path": f"{folder}/simulation.npz", "bytes": 10, "sha256": "a" * 64}
+    lease = assignment["lease_id"]
+    for _ in range(2):  # a repeat changes nothing
+        assert server.report(lease, first_epoch=0, artifacts=[artifact]).status_code == 200
+    assert_problem(server.report(lease, artifacts=[artifact | {"bytes": 11}]), 409)
+    stray = artifact | {"path": "elsewhere/simulation.npz"}
+    assert_problem(server.report(lease, artifacts=[stray]), 409)
+    server.finish(lease, result={"steps": 7})
+    assert server.admin.get(f"{path}/result").json()["data"] == {"steps": 7}
+    assert server.job(job["id"])["progress"]["fraction"] == 1.0
+    listed = server.admin.get(f"{path}/artifacts").json()
+    assert [found["name"] for found in listed["data"]] == ["simulation.npz"]
+    found = listed["data"][0]
+    assert server.admin.get(f"/v1/artifacts/{found['id']}").json() == found
+    content = f"/v1/artifacts/{found['id']}/content"
+    assert server.admin.get(content).content == b"0123456789"
+    part = server.admin.get(content, headers={"Range": "bytes=2-4"})
+    assert (part.status_code, part.content) == (206, b"234")
+    other = server.new_client("user")
+    for hidden in (f"{path}/result", f"{path}/artifacts", content, content[:-8]):
+        assert_problem(other.get(hidden), 404, "not_found")
+
+
+def test_files_of_an_attempt_that_was_lost_are_listed_no_more(server: OrreryServer) -> None:
+    job = server.submit(kind="simulate", config={"integrator_mode": "analytic"})
+    for _ in range(2):
+        assignment = claim(server)
+        assert assignment is not None
+        path = f"{assignment['output_folder']}/simulation.npz"
+        artifact = {"path": path, "bytes": 1, "sha256": "a" * 64}
+        server.report(assignment["lease_id"], first_epoch=0, artifacts=[artifact])
+        server.lose_leases()
+    listed = server.admin.get(f"/v1/jobs/{job['id']}/artifacts").json()["data"]
+    assert [found["attempt"] for found in listed] == [2]
+
+
+def test_a_simulation_is_retried_with_its_stepper(server: OrreryServer) -> None:
+    source = trained(server)
+    body = {"kind": "simulate", "config": {}, "stepper": {"job": source["id"]}}
+    job = server.admin.post("/v1/jobs", json=body).json()
+    server.admin.post(f"/v1/jobs/{job['id']}/cancel")
+    retry = {"config": {"dt_scale": 0.5}}
+    again = server.admin.post(f"/v1/jobs/{job['id']}/retry", json=retry).json()
+    assert again["kind"] == "simulate"
+    assert again["from_checkpoint"] == job["from_checkpoint"]
+    assert again["config"]["dt_scale"] == 0.5
+    wrong = {"from_checkpoint": job["from_checkpoint"]}
+    answer = server.admin.post(f"/v1/jobs/{job['id']}/retry", json=wrong)
+    assert_problem(answer, 422, "invalid_request")
+
+
+def test_a_training_that_a_simulation_waits_for_is_not_deleted(server: OrreryServer) -> None:
+    source = trained(server)
+    body = {"kind": "simulate", "config": {}, "stepper": {"job": source["id"]}}
+    job = server.admin.post("/v1/jobs", json=body).json()
+    assert_problem(server.admin.delete(f"/v1/jobs/{source['id']}"), 409, "conflict")
+    server.admin.post(f"/v1/jobs/{job['id']}/cancel")
+    assert server.admin.delete(f"/v1/jobs/{source['id']}").status_code == 200
