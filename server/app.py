@@ -15,7 +15,7 @@ from server import __version__
 from server.access import AccessControl
 from server.errors import InvalidRequest, MalformedBody, NotFound, ServerError
 from server.openapi import describe
-from server.routes import files, jobs, leases, overview, stream, system, tokens, workers
+from server.routes import files, jobs, leases, overview, stream, sweeps, system, tokens, workers
 from server.service import Service
 from server.settings import ServerSettings
 
@@ -51,7 +51,7 @@ def create_app(settings: ServerSettings) -> AccessControl:
     )
     app.state.service = service
     app.openapi = partial(describe, app)
-    for routes in (system, jobs, stream, overview, files, workers, leases, tokens):
+    for routes in (system, jobs, stream, overview, files, sweeps, workers, leases, tokens):
         app.include_router(routes.router)
     app.add_exception_handler(ServerError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)

@@ -20,7 +20,7 @@ from nbody.errors import NBodyError
 from server import __version__, display
 from server import backup as copies
 from server.client import Client, ClientError
-from server.commands import acting, reading, tokens
+from server.commands import acting, reading, sweeps, tokens
 from server.commands.connection import (
     EXIT_FAILED,
     EXIT_NO_ANSWER,
@@ -180,6 +180,7 @@ def restore(
 # After the commands above, so that `--help` lists what runs here before what asks a server.
 for commands in (acting, reading):
     app.add_typer(commands.app)
+app.add_typer(sweeps.app, name="sweep")
 app.add_typer(tokens.app, name="token")
 
 

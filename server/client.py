@@ -246,6 +246,35 @@ class Client:
         finally:
             partial.unlink(missing_ok=True)
 
+    def create_sweep(self, space: Json, config: Json | None = None, **options: Any) -> Json:
+        """Begin a sweep; options are the other fields of its request."""
+        body = {"space": space, "config": config or {}, **options}
+        return self._call("POST", "/v1/sweeps", json=body).json()
+
+    def sweeps(self, **filters: Any) -> Json:
+        """A page of sweeps, newest first."""
+        return self._call("GET", "/v1/sweeps", params=filters).json()
+
+    def sweep(self, sweep_id: str) -> Json:
+        """A sweep, with its best trial so far."""
+        return self._call("GET", f"/v1/sweeps/{_quoted(sweep_id)}").json()
+
+    def trials(self, sweep_id: str, **parameters: Any) -> Json:
+        """A page of a sweep's trials."""
+        return self._call("GET", f"/v1/sweeps/{_quoted(sweep_id)}/trials", params=parameters).json()
+
+    def importance(self, sweep_id: str) -> Json:
+        """How much each field of a sweep matters."""
+        return self._call("GET", f"/v1/sweeps/{_quoted(sweep_id)}/importance").json()
+
+    def cancel_sweep(self, sweep_id: str) -> Json:
+        """End a sweep and cancel its jobs."""
+        return self._call("POST", f"/v1/sweeps/{_quoted(sweep_id)}/cancel").json()
+
+    def delete_sweep(self, sweep_id: str) -> Json:
+        """Delete a sweep that is over; its jobs stay."""
+        return self._call("DELETE", f"/v1/sweeps/{_quoted(sweep_id)}").json()
+
     def workers(self) -> Json:
         """Every worker."""
         return self._call("GET", "/v1/workers").json()

@@ -1,5 +1,6 @@
 """How the command line shows things to people."""
 
+import json
 from datetime import datetime
 from typing import Any
 
@@ -57,16 +58,23 @@ def jobs_table(jobs: list[Json]) -> Table:
     """Jobs, one a line."""
     table = Table("id", "name", "status", "epochs", "attempt", "created", box=None)
     for job in jobs:
-        progress = job["progress"]
         table.add_row(
             job["id"],
             job["name"] or "-",
             status_text(job["status"]),
-            f"{progress['epochs_done']}/{progress['epochs_total']}",
+            _epochs(job),
             str(job["attempt"]),
             _local_time(job["created_at"]),
         )
     return table
+
+
+def _epochs(job: Json) -> str:
+    """How far a training is; of other jobs, their kind."""
+    progress = job["progress"]
+    if job["kind"] != "train":
+        return job["kind"]
+    return f"{progress['epochs_done']}/{progress['epochs_total']}"
 
 
 def tokens_table(tokens: list[Json]) -> Table:
@@ -109,7 +117,7 @@ def comparison_table(comparison: Json) -> Table:
 def job_table(job: Json) -> Table:
     """A job, one field a line."""
     table = Table("field", Column("value", overflow="fold"), box=None, show_header=False)
-    progress, failure, last = job["progress"], job["failure"], job["latest_checkpoint"]
+    failure, last = job["failure"], job["latest_checkpoint"]
     rows = {
         "id": job["id"],
         "name": job["name"] or "-",
@@ -118,7 +126,7 @@ def job_table(job: Json) -> Table:
         **{f"label {key}": text for key, text in job["metadata"].items()},
         "phase": job["phase"],
         "queue position": job["queue_position"],
-        "epochs": f"{progress['epochs_done']}/{progress['epochs_total']}",
+        "epochs": _epochs(job),
         "attempt": job["attempt"],
         "time left": job["eta_s"] and duration(job["eta_s"]),
         "failure": failure and f"{failure['code']}: {failure['detail']}",
@@ -199,6 +207,49 @@ def scores_table(result: Json) -> Table:
         efficiency, violation = scores["calibrated_efficiency"], scores["calibrated_violation_rate"]
         row(f"{name}, calibrated to V <= 0.1 %", efficiency, violation)
     return table
+
+
+def sweeps_table(sweeps: list[Json]) -> Table:
+    """Sweeps, one a line."""
+    table = Table("id", "name", "status", "trials", "objective", "created", box=None)
+    for sweep in sweeps:
+        done = sum(sweep["trials"].values()) - sweep["trials"].get("running", 0)
+        table.add_row(
+            sweep["id"],
+            sweep["name"] or "–",
+            sweep["status"],
+            f"{done}/{sweep['n_trials']}",
+            f"{sweep['direction']} {sweep['objective']}",
+            _local_time(sweep["created_at"]),
+        )
+    return table
+
+
+def trials_table(trials: list[Json]) -> Table:
+    """Trials, one a line."""
+    table = Table("trial", "job", "state", "value", Column("fields", overflow="fold"), box=None)
+    for trial in trials:
+        fields = " ".join(f"{key}={_plain(value)}" for key, value in trial["params"].items())
+        value = number(trial["value"], ".6g")
+        table.add_row(str(trial["id"]), trial["job_id"] or "–", trial["state"], value, fields)
+    return table
+
+
+def whole_sweep(sweep: Json) -> RenderableType:
+    """A sweep, its best trial, and which fields matter."""
+    shown: list[RenderableType] = [sweeps_table([sweep])]
+    if sweep["failure"]:
+        shown.append(sweep["failure"])
+    if sweep["best"]:
+        shown += ["best:", trials_table([sweep["best"]])]
+    if sweep["importance"]:
+        shares = (f"{name} {share:.0%}" for name, share in sweep["importance"].items())
+        shown.append(f"what matters: {', '.join(shares)}")
+    return Group(*shown)
+
+
+def _plain(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else json.dumps(value)
 
 
 def epoch_line(row: Json) -> str:

@@ -10,6 +10,15 @@ from nbody.metrics import METRIC_NAMES, EpochMetrics
 from server import schemas
 from server.errors import FieldProblem, InvalidRequest
 from server.states import JobStatus, Phase, StopReason
+from server.sweep_schemas import (
+    Importance,
+    SweepRequest,
+    SweepStatus,
+    SweepSummary,
+    SweepView,
+    TrialState,
+    TrialView,
+)
 
 AT = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 JOB = "job_01kjg3b2000000000000000000"
@@ -101,6 +110,37 @@ WORKER = schemas.WorkerView(
     last_seen_at=AT,
     jobs=[JOB],
 )
+SWEEP_REQUEST = SweepRequest.model_validate(
+    {
+        "name": "widths",
+        "config": {"epochs": 20, "steps_per_epoch": 16},
+        "space": {
+            "lr": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True},
+            "hidden_dims": {"type": "choice", "values": [[64, 64], [128, 128]]},
+        },
+        "n_trials": 20,
+        "parallelism": 2,
+    }
+)
+TRIAL = TrialView(
+    id=7,
+    job_id=JOB,
+    state=TrialState.COMPLETE,
+    params={"lr": 3.2e-3, "hidden_dims": [128, 128]},
+    value=0.981,
+)
+SWEEP = SweepSummary(
+    id="sweep_01kjg3b2000000000000000000",
+    name="widths",
+    status=SweepStatus.RUNNING,
+    failure=None,
+    objective=SWEEP_REQUEST.objective,
+    direction=SWEEP_REQUEST.direction,
+    n_trials=20,
+    trials={TrialState.COMPLETE: 8, TrialState.RUNNING: 2},
+    created_at=AT,
+    finished_at=None,
+)
 TOKEN = schemas.TokenView(
     id="token_01kjg3b2000000000000000000",
     name="dashboard",
@@ -165,6 +205,12 @@ MODELS: dict[str, BaseModel] = {
     "ValidationReport": schemas.ValidationReport(
         config=CONFIG, warnings=[], parameter_count=1_405_002, estimated_memory_bytes=420_000_000
     ),
+    "DeletedSweep": schemas.DeletedSweep(id=SWEEP.id),
+    "Importance": Importance(sweep_id=SWEEP.id, data={"lr": 0.8, "hidden_dims": 0.2}),
+    "Page_SweepSummary_": _page(SWEEP),
+    "Page_TrialView_": _page(TRIAL),
+    "SweepRequest": SWEEP_REQUEST,
+    "SweepView": SweepView(**SWEEP.model_dump(), request=SWEEP_REQUEST, best=TRIAL),
     "Version": schemas.Version(version="0.1.0"),
     "WorkerRegistration": schemas.WorkerRegistration(name="gpu-host", host="gpu-host", gpus=[GPU]),
     "WorkerTerms": schemas.WorkerTerms(

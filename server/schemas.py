@@ -261,6 +261,14 @@ class Deleted(View):
     files: bool = Field(description="Whether its files are gone, too.")
 
 
+class DeletedSweep(View):
+    """What is gone; the jobs of the sweep are not."""
+
+    object: Literal["sweep"] = "sweep"
+    id: str
+    deleted: Literal[True] = True
+
+
 class AttemptView(View):
     """One worker's try at a job."""
 

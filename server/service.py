@@ -1,7 +1,6 @@
 """The running service: database, tokens, leases, and who waits for what. Made once per process."""
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -16,10 +15,11 @@ from server.database import Database, check_integrity
 from server.leases import Leases
 from server.migrate import migrate
 from server.settings import ServerSettings
+from server.sweep_driver import SweepDriver
 from server.telemetry import Telemetry
 
 Result = TypeVar("Result")
-SWEEP_INTERVAL_S = 0.5
+LOOK_INTERVAL_S = 0.5
 
 logger = logging.getLogger(__name__)
 
@@ -49,11 +49,12 @@ class Service:
         self.changes = Changes()
         self.telemetry = Telemetry()
         self.last_seen: dict[str, float] = {}
-        self._sweeper: asyncio.Task[None] | None = None
+        self.sweeps = SweepDriver(self.database, self.changes)
+        self._tasks: list[asyncio.Task[None]] = []
         self._loading_tokens = asyncio.Lock()
 
     async def start(self) -> None:
-        """Migrate, check and open the database; load tokens and leases; start the sweeper."""
+        """Migrate, check and open the database; load tokens and leases; start the tasks."""
         prepare(self.settings)
         migrate(self.settings.database_path)
         self.database.open()
@@ -69,14 +70,16 @@ class Service:
             return attempts.held_leases(connection)
 
         self.leases.restore(await self.database.write(load))
-        self._sweeper = asyncio.create_task(self._sweep(), name="lease-sweeper")
+        self._tasks = [
+            asyncio.create_task(self._watch_leases(), name="leases"),
+            asyncio.create_task(self.sweeps.run(), name="sweeps"),
+        ]
 
     async def stop(self) -> None:
         """Finish what was acknowledged and close."""
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._sweeper
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.to_thread(self.database.close)
 
     async def write(self, work: Callable[[Connection], Result], *topics: str) -> Result:
@@ -113,10 +116,10 @@ class Service:
         async with self._loading_tokens:
             await self.read(self.tokens.load)
 
-    async def _sweep(self) -> None:
+    async def _watch_leases(self) -> None:
         while True:
-            await asyncio.sleep(min(SWEEP_INTERVAL_S, self.settings.lease_ttl_s / 4))
+            await asyncio.sleep(min(LOOK_INTERVAL_S, self.settings.lease_ttl_s / 4))
             try:
                 await self.expire_leases()
             except Exception:
-                logger.exception("a sweep of the leases failed; the next one tries again")
+                logger.exception("a look at the leases failed; the next one tries again")

@@ -191,7 +191,7 @@ class Trial(SQLModel, table=True):
         sa_column=Column(ForeignKey("sweeps.id", ondelete="CASCADE"), primary_key=True)
     )
     number: int = Field(primary_key=True)
-    job_id: str
+    job_id: str | None = None  # None where the params made no valid config
     state: str
     params: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     value: float | None = None

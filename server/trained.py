@@ -17,6 +17,9 @@ from server.tables import checkpoints, jobs
 
 CLASSICAL = frozenset({"fixed", "analytic", "gated", "reversible"})  # rules that need no stepper
 
+# How epochs start: no matter to a single run, and refused where the system is another one.
+OF_TRAINING_ALONE = {"resample_each_epoch": False, "lifetime": None}
+
 
 def resolved(
     connection: Connection, submission: JobSubmission, owner_id: str | None
@@ -83,7 +86,7 @@ def _check_training(submission: JobSubmission) -> None:
 
 def _over(base: dict[str, Any], given: dict[str, Any], kind: str, pointer: str) -> Config:
     """A config with fields replaced. Who simulates with a stepper means to step with it."""
-    fields = {**base, **given}
+    fields = {**base, **OF_TRAINING_ALONE, **given}
     if kind == "simulate" and "integrator_mode" not in given:
         fields["integrator_mode"] = "history" if fields["history_len"] else "ml"
     try:

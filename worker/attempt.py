@@ -21,6 +21,7 @@ from worker.workplace import EXIT_DISK_FULL, Workplace, processes, train
 
 SHUTDOWN_GRACE_S = 8.0  # for the process to end its epoch, when the agent itself must end
 RUNTIME_GRACE_S = 8.0
+START_ALLOWANCE_S = 60.0  # for libraries to load, on a host with other work to do
 LOOK_INTERVAL_S = 0.05  # at the spool, for news
 NEWS_INTERVAL_S = 0.25  # between reports, while there is news
 
@@ -125,10 +126,15 @@ class Attempt:
             self._end(StopReason.WORKER_LOST, SHUTDOWN_GRACE_S)
         elif left is not None and now - self._started_at > left:
             self._end(StopReason.MAX_RUNTIME, RUNTIME_GRACE_S)
-        elif now - self._progress_at > self._terms.stall_timeout_s:
+        elif now - self._progress_at > self._patience():
             self._end(StopReason.STALLED, 0.0)
         if self._kill_at is not None and now >= self._kill_at:
             self._kill_group()
+
+    def _patience(self) -> float:
+        """How long the process may go without progress [s]; longer before it has begun."""
+        stall = self._terms.stall_timeout_s
+        return stall if self._last_progress else max(stall, START_ALLOWANCE_S)
 
     def _end(self, reason: StopReason, grace_s: float) -> None:
         """Ask the process to leave; the first reason stands, the shortest grace counts."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nbody.comparison import compare
+from nbody.device import resolve_device
 from nbody.durable_file import write_durably
 from nbody.errors import CheckpointUnreadable
 from nbody.initial_conditions import initial_particle
@@ -79,4 +80,5 @@ def _stepper(assignment: Assignment, data: Path) -> Stepper:
     if not path.is_file() or sha256(path) != point.sha256:
         raise CheckpointUnreadable(point.path, "it is gone or damaged; choose another one")
     print(f"stepper {point.path}", flush=True)
-    return load_stepper(path, assignment.config.device)
+    config = assignment.config
+    return load_stepper(path, resolve_device(config), compiled=config.compile)

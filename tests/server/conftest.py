@@ -315,7 +315,7 @@ def server(_running_server: OrreryServer) -> OrreryServer:
     """A server without jobs and workers; its leases expire by `clock`."""
 
     def empty(connection: Connection) -> None:
-        for table in ("jobs", "workers"):
+        for table in ("sweeps", "jobs", "workers"):
             connection.execute(text(f"DELETE FROM {table}"))
 
     _running_server.write(empty)

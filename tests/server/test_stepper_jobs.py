@@ -27,11 +27,10 @@ def claim(server: OrreryServer) -> dict | None:
 def test_a_simulation_has_the_fields_of_the_training_and_its_last_checkpoint(
     server: OrreryServer,
 ) -> None:
-    source = trained(server, config={"energy_threshold": 1e-5})
-    job = server.admin.post(
-        "/v1/jobs",
-        json={"kind": "simulate", "config": {"duration": 3.0}, "stepper": {"job": source["id"]}},
-    ).json()
+    source = trained(server, config={"energy_threshold": 1e-5, "resample_each_epoch": True})
+    config = {"duration": 3.0, "initial_conditions": "kepler"}
+    body = {"kind": "simulate", "config": config, "stepper": {"job": source["id"]}}
+    job = server.admin.post("/v1/jobs", json=body).json()
     assert job["kind"] == "simulate"
     assert job["config"]["energy_threshold"] == 1e-5
     assert job["config"]["duration"] == 3.0

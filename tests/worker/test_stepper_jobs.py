@@ -19,7 +19,7 @@ from worker.spool import Progress, SpoolReader, SpoolWriter
 from worker.stepper_jobs import evaluate_job, simulate_job
 from worker.training_child import outcome_of
 
-TINY: dict[str, Any] = {"num_orbits": 2, "hidden_dims": [4], "seed": 5, "device": "cpu"}
+TINY: dict[str, Any] = {"num_orbits": 2, "hidden_dims": [4], "seed": 5}
 
 
 def stepper_in(data: Path) -> ResumePoint:

@@ -47,7 +47,7 @@ def upgrade() -> None:
             primary_key=True,
         ),
         sa.Column("number", sa.Integer(), primary_key=True),
-        sa.Column("job_id", sa.String(), nullable=False),
+        sa.Column("job_id", sa.String(), nullable=True),
         sa.Column("state", sa.String(), nullable=False),
         sa.Column("params", sa.JSON(), nullable=False),
         sa.Column("value", sa.Float(), nullable=True),

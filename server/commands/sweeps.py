@@ -1,0 +1,88 @@
+"""`orrery sweep`: search the fields of a config for those that serve an objective best."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nbody.config import parse_override, read_config_file
+from server import display
+from server.client import Client
+from server.commands.connection import HELP, Shown, connected
+
+app = typer.Typer(
+    help="Search the fields of a config for the best.", no_args_is_help=True, context_settings=HELP
+)
+SweepArgument = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep's id.")]
+
+
+@app.command()
+@connected
+def create(
+    client: Client,
+    request: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="JSON: space, objective, n_trials, …; see README."),
+    ],
+    config: Annotated[
+        Path | None, typer.Option(help="JSON or TOML file with the fields that trials share.")
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Replace such a field."),
+    ] = None,
+    trials: Annotated[int | None, typer.Option(min=1, help="Instead of n_trials.")] = None,
+    parallelism: Annotated[int | None, typer.Option(min=1, help="Jobs at a time.")] = None,
+) -> Shown:
+    """Begin a sweep and print its id."""
+    body: dict[str, Any] = json.loads(request.read_text(encoding="utf-8"))
+    fields: dict[str, Any] = read_config_file(config) if config else {}
+    fields |= body.pop("config", {}) | dict(map(parse_override, assignments or []))
+    given = {"n_trials": trials, "parallelism": parallelism}
+    body |= {key: value for key, value in given.items() if value is not None}
+    sweep = client.create_sweep(body.pop("space", {}), fields, **body)
+    return Shown(sweep, sweep["id"])
+
+
+@app.command("list")
+@connected
+def show_all(client: Client, limit: Annotated[int, typer.Option(min=1, max=1000)] = 20) -> Shown:
+    """List sweeps, newest first."""
+    page = client.sweeps(limit=limit)
+    return Shown(page, display.sweeps_table(page["data"]))
+
+
+@app.command()
+@connected
+def show(client: Client, sweep_id: SweepArgument) -> Shown:
+    """Show a sweep: how far it is, its best trial, and which fields matter."""
+    sweep = client.sweep(sweep_id)
+    sweep["importance"] = client.importance(sweep_id)["data"]
+    return Shown(sweep, display.whole_sweep(sweep))
+
+
+@app.command()
+@connected
+def trials(
+    client: Client, sweep_id: SweepArgument, limit: Annotated[int, typer.Option(min=1)] = 1000
+) -> Shown:
+    """List a sweep's trials: their jobs, fields and values."""
+    page = client.trials(sweep_id, limit=limit)
+    return Shown(page, display.trials_table(page["data"]))
+
+
+@app.command()
+@connected
+def cancel(client: Client, sweep_id: SweepArgument) -> Shown:
+    """End a sweep and cancel its jobs."""
+    sweep = client.cancel_sweep(sweep_id)
+    return Shown(sweep, f"{sweep['id']}: {sweep['status']}")
+
+
+@app.command()
+@connected
+def delete(client: Client, sweep_id: SweepArgument) -> Shown:
+    """Delete a sweep that is over; its jobs stay."""
+    gone = client.delete_sweep(sweep_id)
+    return Shown(gone, f"{gone['id']}: deleted")

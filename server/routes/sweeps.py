@@ -1,0 +1,136 @@
+"""Sweeps: searches for the best fields of a config, whose trials are ordinary jobs."""
+
+import asyncio
+import time
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+from sqlalchemy import Connection, Row
+
+from server import sweep_views, sweeps
+from server.changes import Changes
+from server.routes.parameters import AfterId, AfterNumber, Caller, Limit, SweepId, TheService
+from server.schemas import DeletedSweep, Page
+from server.sweep_schemas import (
+    Importance,
+    SweepRequest,
+    SweepStatus,
+    SweepSummary,
+    SweepView,
+    TrialView,
+)
+
+router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"])
+
+
+@router.post("", status_code=201)
+async def create_sweep(
+    request: SweepRequest, response: Response, service: TheService, caller: Caller
+) -> SweepView:
+    """Begin a sweep. Its trials are jobs of kind train, with the sweep as `parent`."""
+
+    def work(connection: Connection) -> SweepView:
+        sweep_id = sweeps.create(
+            connection,
+            request,
+            owner_id=caller.token_id,
+            now=time.time(),
+            most_queued=service.settings.max_queued_jobs,
+        )
+        return sweep_views.sweep_view(connection, sweeps.find(connection, sweep_id, None))
+
+    view = await service.write(work, Changes.QUEUE)
+    response.headers["Location"] = f"/v1/sweeps/{view.id}"
+    return view
+
+
+@router.get("")
+async def list_sweeps(
+    service: TheService,
+    caller: Caller,
+    status: Annotated[list[SweepStatus] | None, Query(description="Only these states.")] = None,
+    after: AfterId = None,
+    limit: Limit = 20,
+) -> Page[SweepSummary]:
+    """Sweeps, newest first."""
+    return await service.read(
+        lambda connection: sweep_views.list_sweeps(
+            connection, caller.owner_filter, status=status or [], after=after, limit=limit
+        )
+    )
+
+
+@router.get("/{sweep_id}")
+async def show_sweep(sweep_id: SweepId, service: TheService, caller: Caller) -> SweepView:
+    """A sweep: what was asked for, how far it is, the best trial so far."""
+    return await service.read(
+        lambda connection: sweep_views.sweep_view(
+            connection, sweeps.find(connection, sweep_id, caller.owner_filter)
+        )
+    )
+
+
+@router.get("/{sweep_id}/trials")
+async def sweep_trials(
+    sweep_id: SweepId,
+    service: TheService,
+    caller: Caller,
+    after: AfterNumber = None,
+    limit: Limit = 100,
+) -> Page[TrialView]:
+    """A sweep's trials in order: their jobs, fields and values."""
+
+    def work(connection: Connection) -> Page[TrialView]:
+        sweeps.find(connection, sweep_id, caller.owner_filter)
+        return sweep_views.list_trials(connection, sweep_id, after=after, limit=limit)
+
+    return await service.read(work)
+
+
+@router.get("/{sweep_id}/importance")
+async def sweep_importance(sweep_id: SweepId, service: TheService, caller: Caller) -> Importance:
+    """How much each field matters to the objective; empty until four trials are complete."""
+
+    def work(connection: Connection) -> tuple[SweepRequest, list[Any]]:
+        row = sweeps.find(connection, sweep_id, caller.owner_filter)
+        return SweepRequest.model_validate(row.request), sweep_views.values(connection, sweep_id)
+
+    request, rows = await service.read(work)
+    shares = await asyncio.to_thread(_importance, request, rows)
+    return Importance(sweep_id=sweep_id, data=shares)
+
+
+@router.post("/{sweep_id}/cancel", status_code=202)
+async def cancel_sweep(sweep_id: SweepId, service: TheService, caller: Caller) -> SweepView:
+    """End a sweep and cancel its jobs. Can be repeated."""
+
+    def work(connection: Connection) -> tuple[SweepView, list[str]]:
+        row = sweeps.find(connection, sweep_id, caller.owner_filter)
+        touched = sweeps.cancel(connection, row, now=time.time())
+        return sweep_views.sweep_view(connection, sweeps.find(connection, sweep_id, None)), touched
+
+    view, touched = await service.write(work, Changes.QUEUE)
+    for job_id in touched:
+        service.changes.notify(job_id)
+    return view
+
+
+@router.delete("/{sweep_id}")
+async def delete_sweep(sweep_id: SweepId, service: TheService, caller: Caller) -> DeletedSweep:
+    """Delete a sweep that is over; its jobs stay."""
+
+    def work(connection: Connection) -> None:
+        sweeps.remove(connection, sweeps.find(connection, sweep_id, caller.owner_filter))
+
+    await service.write(work)
+    return DeletedSweep(id=sweep_id)
+
+
+def _importance(request: SweepRequest, rows: list[Row[Any]]) -> dict[str, float]:
+    from server import search  # noqa: PLC0415 - Optuna is loaded where it is asked
+
+    trials = [
+        search.Trial(row.number, search.TrialState(row.state), row.params, row.value)
+        for row in rows
+    ]
+    return search.importance(request, trials)
