@@ -28,6 +28,7 @@ from server.errors import (
 from server.ids import new_id
 from server.json_position import pointer_of
 from server.limits import WriteRate
+from server.log_format import REQUEST_ID
 from server.settings import ServerSettings, is_loopback
 from server.telemetry import Telemetry
 
@@ -62,6 +63,7 @@ class AccessControl:
                 await self._app(scope, receive, send)
             return
         request_id = new_id("req")
+        REQUEST_ID.set(request_id)
         scope.setdefault("state", {})["request_id"] = request_id
         started = time.perf_counter()
         status = 0
@@ -91,8 +93,15 @@ class AccessControl:
             duration = time.perf_counter() - started
             method, path = scope["method"], scope["path"]
             self._telemetry.count_request(method, status, duration)
+            milliseconds = round(1000 * duration, 1)
+            about = {"method": method, "path": path, "status": status}
             logger.info(
-                "%s %s %d %.1f ms %s", method, ascii(path), status, 1000 * duration, request_id
+                "%s %s %d %.1f ms",
+                method,
+                ascii(path),
+                status,
+                milliseconds,
+                extra={**about, "milliseconds": milliseconds},
             )
 
     def _check_site(self, headers: dict[str, str]) -> None:

@@ -15,6 +15,7 @@ from server import __version__
 from server.access import AccessControl
 from server.errors import InvalidRequest, MalformedBody, NotFound, ServerError
 from server.openapi import describe
+from server.quick_polls import QuickPolls
 from server.routes import files, jobs, leases, overview, stream, sweeps, system, tokens, workers
 from server.service import Service
 from server.settings import ServerSettings
@@ -57,7 +58,8 @@ def create_app(settings: ServerSettings) -> AccessControl:
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http)
     app.add_exception_handler(Exception, _answer_unexpected)
-    return AccessControl(app, settings, service.tokens, service.telemetry)
+    quick = QuickPolls(app, service.database)
+    return AccessControl(quick, settings, service.tokens, service.telemetry)
 
 
 def _problem_response(request: Request, error: ServerError) -> JSONResponse:

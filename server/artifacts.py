@@ -30,6 +30,14 @@ def file_size(path: Path) -> int:
         return 0
 
 
+def remove_file(data_folder: Path, relative: str) -> None:
+    """Delete a file of a row that is gone; nothing outside the data folder."""
+    root = data_folder.resolve()
+    path = (root / relative).resolve()
+    if path.is_relative_to(root) and path.is_file():
+        path.unlink(missing_ok=True)
+
+
 def remove_folder(data_folder: Path, relative: str) -> bool:
     """Delete a job's folder with all that is in it; nothing outside the data folder.
 

@@ -24,6 +24,7 @@ from server.states import (
     next_status,
 )
 from server.tables import attempts, checkpoints, jobs
+from server.webhooks import announce
 
 RESUME_POINTS = 4  # offered to a new attempt
 
@@ -125,21 +126,6 @@ def runtime_left(connection: Connection, job: JobRow, *, now: float) -> float | 
 def output_folder(job: JobRow) -> str:
     """Where an attempt writes, relative to the data folder."""
     return f"{job_folder(job)}/attempt-{job.attempt}"
-
-
-def holder(connection: Connection, lease_id: str) -> tuple[JobRow, Row[Any]]:
-    """The job and the attempt that a lease holds.
-
-    Raises:
-        LeaseLost: it holds nothing any more, or never did.
-    """
-    attempt = connection.execute(select(attempts).where(attempts.c.lease_id == lease_id)).first()
-    if attempt is None:
-        raise LeaseLost
-    job = job_rows.get(connection, attempt.job_id)
-    if job.lease_id != lease_id:
-        raise LeaseLost
-    return job, attempt
 
 
 def finish(connection: Connection, lease_id: str, outcome: Outcome, *, now: float) -> JobStatus:
@@ -246,4 +232,6 @@ def _end_attempt(
         "retries": after is JobStatus.QUEUED and status in LEASED and lost,
     }
     record_event(connection, job.id, now, after, data)
+    if after in TERMINAL:
+        announce(connection, job, after, now=now)
     return after

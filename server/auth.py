@@ -52,6 +52,8 @@ def allowed_roles(method: str, path: str) -> frozenset[Role]:
         return frozenset({"admin", "viewer"})
     if path in {"/version", "/openapi.json"} and method in SAFE_METHODS:
         return EVERYONE
+    if path.endswith("/drain"):
+        return frozenset({"admin"})
     if resource in {"workers", "leases"} and method == "POST":
         return frozenset({"worker"})
     if resource in READABLE and method in SAFE_METHODS:

@@ -4,7 +4,6 @@ Exit codes: 0 done (for a job: succeeded), 1 failed, 2 wrong usage, 3 cancelled,
 refused.
 """
 
-import logging
 import os
 import sys
 from pathlib import Path
@@ -33,6 +32,7 @@ from server.commands.connection import (
 )
 from server.database import DatabaseDamaged
 from server.http_protocol import uvicorn_config
+from server.log_format import configure
 from server.service import prepare
 from server.settings import ServerSettings
 from server.up import LocalService, ServiceFailed, check_port, free_port, on_termination
@@ -127,10 +127,8 @@ def serve(
     auth: Annotated[bool | None, typer.Option(help="Ask for tokens.")] = None,
 ) -> None:
     """Run the server alone. What is not given comes from ORRERY_… variables."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("server.access").setLevel(logging.WARNING)
     settings = _settings(host=host, port=port, data=data, auth=auth)
+    configure(settings.log_format)
     if settings.port:
         check_port(settings.host, settings.port)
     prepare(settings)

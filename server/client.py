@@ -279,6 +279,15 @@ class Client:
         """Every worker."""
         return self._call("GET", "/v1/workers").json()
 
+    def drain(self, worker_id: str, *, draining: bool = True) -> Json:
+        """Give a worker no more jobs, or jobs again."""
+        path = f"/v1/workers/{_quoted(worker_id)}/drain"
+        return self._call("POST", path, json={"draining": draining}).json()
+
+    def audit(self, **filters: Any) -> Json:
+        """What people did, the latest first."""
+        return self._call("GET", "/v1/audit", params=filters).json()
+
     def tokens(self) -> Json:
         """Every token, without secrets."""
         return self._call("GET", "/v1/tokens").json()

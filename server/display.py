@@ -77,6 +77,32 @@ def _epochs(job: Json) -> str:
     return f"{progress['epochs_done']}/{progress['epochs_total']}"
 
 
+def workers_table(workers: list[Json]) -> Table:
+    """Workers, one a line."""
+    table = Table("id", "name", "host", "slots", "gpus", "last seen", "jobs", box=None)
+    for worker in workers:
+        seen = worker["last_seen_at"]
+        table.add_row(
+            worker["id"],
+            f"{worker['name']}{' (draining)' if worker['draining'] else ''}",
+            worker["host"],
+            str(worker["slots"]),
+            ", ".join(gpu["name"] for gpu in worker["gpus"]) or "–",
+            "–" if seen is None else _local_time(seen),
+            " ".join(worker["jobs"]) or "–",
+        )
+    return table
+
+
+def audit_table(entries: list[Json]) -> Table:
+    """What people did, one deed a line."""
+    table = Table("at", "token", "action", "on", box=None)
+    for entry in entries:
+        at = _local_time(entry["at"])
+        table.add_row(at, entry["token_id"], entry["action"], entry["target"])
+    return table
+
+
 def tokens_table(tokens: list[Json]) -> Table:
     """Tokens, one a line."""
     table = Table("id", "name", "role", "created", "expires", "revoked", box=None)

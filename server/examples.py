@@ -85,6 +85,9 @@ ARTIFACT = schemas.ArtifactView(
     sha256=SHA,
     created_at=AT,
 )
+AUDIT_ENTRY = schemas.AuditEntry(
+    id=41, at=AT, token_id="token_01kjg3b2000000000000000000", action="job.cancel", target=JOB
+)
 EVENT = schemas.EventView(
     id=7, job_id=JOB, at=AT, type="checkpoint", data={"epoch": 10, "path": CHECKPOINT.path}
 )
@@ -171,6 +174,7 @@ MODELS: dict[str, BaseModel] = {
     "CancelRequest": schemas.CancelRequest(),
     "CheckpointView": CHECKPOINT,
     "ClaimRequest": schemas.ClaimRequest(claim_id="slot-0-41", wait_s=2),
+    "DrainRequest": schemas.DrainRequest(),
     "FinishAnswer": schemas.FinishAnswer(status=JobStatus.SUCCEEDED),
     "Health": schemas.Health(),
     "JobView": VIEW,
@@ -188,6 +192,7 @@ MODELS: dict[str, BaseModel] = {
     "RetryRequest": schemas.RetryRequest(from_checkpoint=CHECKPOINT.id, config={"epochs": 100}),
     "Outcome": schemas.Outcome(status="succeeded", stop_reason=StopReason.COMPLETED),
     "Page_ArtifactView_": _page(ARTIFACT),
+    "Page_AuditEntry_": _page(AUDIT_ENTRY),
     "Page_CheckpointView_": _page(CHECKPOINT),
     "Page_EventView_": _page(EVENT),
     "Page_JobSummary_": _page(SUMMARY),
@@ -213,6 +218,7 @@ MODELS: dict[str, BaseModel] = {
     "SweepView": SweepView(**SWEEP.model_dump(), request=SWEEP_REQUEST, best=TRIAL),
     "Version": schemas.Version(version="0.1.0"),
     "WorkerRegistration": schemas.WorkerRegistration(name="gpu-host", host="gpu-host", gpus=[GPU]),
+    "WorkerView": WORKER,
     "WorkerTerms": schemas.WorkerTerms(
         id=WORKER.id, heartbeat_interval_s=1, lease_ttl_s=30, stall_timeout_s=600
     ),

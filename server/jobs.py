@@ -17,6 +17,7 @@ from server.limits import check_queue
 from server.schemas import JobChange, JobSubmission, RetryRequest
 from server.states import TERMINAL, JobStatus, StopReason, Trigger, next_status
 from server.tables import checkpoints, idempotency_keys, jobs
+from server.webhooks import announce
 
 # Fields that take effect in a run that goes on from a checkpoint; the others are in the checkpoint.
 CHANGEABLE_ON_THE_WAY = frozenset(
@@ -101,6 +102,7 @@ def submit(
             from_checkpoint=from_checkpoint,
             simulate=submission.simulate,
             parent=parent,
+            webhook=submission.webhook,
             max_runtime_s=submission.max_runtime_s,
             max_attempts=submission.max_attempts,
             failures=0,
@@ -167,6 +169,7 @@ def retry(
                 "max_runtime_s": job.max_runtime_s,
                 "max_attempts": job.max_attempts,
                 "metadata": job.labels,
+                "webhook": job.webhook,
             }
         )
     except ValidationError as error:
@@ -240,6 +243,8 @@ def cancel(connection: Connection, job: JobRow, grace_s: float, *, now: float) -
         ended = {"stop_reason": StopReason.USER, "finished_at": now}
     change(connection, job.id, status=after, cancel_grace_s=grace_s, **ended)
     record_event(connection, job.id, now, after, {})
+    if after in TERMINAL:
+        announce(connection, job, after, now=now)
     return after
 
 

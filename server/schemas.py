@@ -17,6 +17,7 @@ from pydantic import (
 from nbody.config import Config, field_error
 from nbody.metrics import EpochMetrics
 from server.states import JobStatus, Phase, StopReason
+from server.urls import check_url
 
 Item = TypeVar("Item")
 
@@ -113,6 +114,10 @@ class JobSubmission(Message):
     metadata: dict[Identifier, Text] = Field(
         default_factory=dict, max_length=32, description="Labels of your own."
     )
+    webhook: Annotated[str, Field(max_length=2000), AfterValidator(check_url)] | None = Field(
+        default=None,
+        description="URL that is called when the job is over, signed as Standard Webhooks asks.",
+    )
 
 
 class Progress(View):
@@ -175,6 +180,10 @@ class JobView(JobSummary):
     failure: Failure | None
     max_runtime_s: float | None
     max_attempts: int
+    webhook: str | None = None
+    files_deleted_at: datetime | None = Field(
+        default=None, description="When the server's retention took its files."
+    )
     from_checkpoint: str | None = Field(
         default=None, description="Where it begins; or what it simulates with, or evaluates."
     )
@@ -363,6 +372,17 @@ class NewToken(TokenView):
     secret: str
 
 
+class AuditEntry(View):
+    """What a person did."""
+
+    object: Literal["audit_entry"] = "audit_entry"
+    id: int
+    at: datetime
+    token_id: str = Field(description="Whose token it was done with.")
+    action: str
+    target: str = Field(description="Id of the job, sweep, token or worker.")
+
+
 # --- the worker protocol ------------------------------------------------------------------------
 
 
@@ -397,6 +417,13 @@ class WorkerView(View):
     registered_at: datetime
     last_seen_at: datetime | None = Field(description="Since this server started.")
     jobs: list[str] = Field(description="Jobs that it holds.")
+    draining: bool = Field(default=False, description="It gets no more jobs.")
+
+
+class DrainRequest(Message):
+    """Whether a worker is to get no more jobs; those that it has go on."""
+
+    draining: bool = Field(default=True, strict=True)
 
 
 class WorkerTerms(View):

@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 
 from server import attempts, auth
 from server.changes import Changes
+from server.chores import Chores
 from server.database import Database, check_integrity
 from server.leases import Leases
 from server.migrate import migrate
@@ -50,6 +51,7 @@ class Service:
         self.telemetry = Telemetry()
         self.last_seen: dict[str, float] = {}
         self.sweeps = SweepDriver(self.database, self.changes)
+        self.chores = Chores(settings, self.database, self.changes)
         self._tasks: list[asyncio.Task[None]] = []
         self._loading_tokens = asyncio.Lock()
 
@@ -73,6 +75,8 @@ class Service:
         self._tasks = [
             asyncio.create_task(self._watch_leases(), name="leases"),
             asyncio.create_task(self.sweeps.run(), name="sweeps"),
+            asyncio.create_task(self.chores.keep_tidy(), name="retention"),
+            asyncio.create_task(self.chores.keep_calling(), name="webhooks"),
         ]
 
     async def stop(self) -> None:
@@ -99,7 +103,7 @@ class Service:
         for lease_id in self.leases.expired():
             job_id = await self.write(partial(self._lose, lease_id), Changes.QUEUE)
             if job_id is not None:
-                logger.warning("lease of job %s expired", job_id)
+                logger.warning("lease of job %s expired", job_id, extra={"job_id": job_id})
                 self.changes.notify(job_id)
                 lost.append(job_id)
         return lost

@@ -2,7 +2,7 @@
 
 import ipaddress
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -65,6 +65,26 @@ class ServerSettings(BaseSettings):
         default=0, description="Jobs of one token that run at a time; more wait. 0: no limit."
     )
 
+    keep_every: Annotated[int, Field(ge=0, le=10**6)] = Field(
+        default=0,
+        description="Of jobs that are over keep the first checkpoint, the last, the best and those "
+        "of every so many epochs; 0: all.",
+    )
+    keep_days: Annotated[float, Field(ge=0, le=1e5)] = Field(
+        default=0.0, description="Delete files of jobs that have been over for so long; 0: never."
+    )
+    disk_quota_bytes: Annotated[int, Field(ge=0, le=2**60)] = Field(
+        default=0,
+        description="Delete files of the oldest jobs that are over while all together are larger; "
+        "0: never.",
+    )
+    webhook_private: bool = Field(
+        default=False, description="Call webhooks on addresses that are not public, too."
+    )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="Of the log: lines for people, or JSON objects."
+    )
+
     @model_validator(mode="after")
     def _open_to_the_network_needs_tokens(self) -> Self:
         if not self.auth and not is_loopback(self.host):
@@ -89,6 +109,11 @@ class ServerSettings(BaseSettings):
     def admin_token_path(self) -> Path:
         """The admin token's file."""
         return self.admin_token_file or self.state_folder / "admin.token"
+
+    @property
+    def webhook_key_path(self) -> Path:
+        """The file with the key that webhooks are signed with."""
+        return self.state_folder / "webhook.secret"
 
     @property
     def worker_token_path(self) -> Path:

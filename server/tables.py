@@ -2,7 +2,7 @@
 
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, Column, ForeignKey, Index, LargeBinary, UniqueConstraint
+from sqlalchemy import JSON, Column, ForeignKey, Index, LargeBinary, UniqueConstraint, false
 from sqlmodel import Field, SQLModel
 
 from nbody.metrics import EpochMetrics
@@ -31,6 +31,7 @@ class Job(SQLModel, table=True):
         Index("jobs_by_owner", "owner_id", "id"),
         Index("jobs_by_name", "name", "id"),
         Index("jobs_by_checkpoint", "from_checkpoint"),
+        Index("jobs_by_end", "finished_at"),
     )
 
     id: str = Field(primary_key=True)
@@ -47,6 +48,9 @@ class Job(SQLModel, table=True):
     from_checkpoint: str | None = None  # where this one begins, or what it simulates or scores
     simulate: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))  # once trained
     parent: str | None = None  # the job or the sweep that made this one
+    webhook: str | None = None  # called when the job is over
+    files_gone_at: float | None = None  # when retention took its files
+    thinned_every: int | None = None  # by which rule retention thinned its checkpoints
     max_runtime_s: float | None = None
     max_attempts: int
     failures: int = 0
@@ -162,6 +166,38 @@ class Worker(SQLModel, table=True):
     gpus: list[dict[str, Any]] = Field(sa_column=Column(JSON, nullable=False))
     versions: dict[str, str] = Field(sa_column=Column(JSON, nullable=False))
     registered_at: float
+    draining: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+
+
+class Delivery(SQLModel, table=True):
+    """A call of a webhook that is to be made; gone once it was answered."""
+
+    __tablename__: ClassVar[Any] = "deliveries"
+    __table_args__ = (Index("deliveries_due", "next_at"),)
+
+    id: str = Field(primary_key=True)
+    job_id: str = Field(sa_column=Column(ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False))
+    url: str
+    type: str
+    at: float
+    tries: int = 0
+    next_at: float | None = None  # None once it is given up
+
+
+class Audit(SQLModel, table=True):
+    """What a person did; stays when its target is gone."""
+
+    __tablename__: ClassVar[Any] = "audit"
+    __table_args__ = (
+        Index("audit_by_token", "token_id", "id"),
+        Index("audit_by_target", "target", "id"),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    at: float
+    token_id: str
+    action: str
+    target: str
 
 
 class Sweep(SQLModel, table=True):
@@ -241,6 +277,8 @@ jobs = SQLModel.metadata.tables["jobs"]
 attempts = SQLModel.metadata.tables["attempts"]
 checkpoints = SQLModel.metadata.tables["checkpoints"]
 artifacts = SQLModel.metadata.tables["artifacts"]
+audit = SQLModel.metadata.tables["audit"]
+deliveries = SQLModel.metadata.tables["deliveries"]
 sweeps = SQLModel.metadata.tables["sweeps"]
 trials = SQLModel.metadata.tables["trials"]
 events = SQLModel.metadata.tables["events"]

@@ -63,6 +63,7 @@ def simulate_next(connection: Connection, job: JobRow, *, now: float) -> None:
         max_runtime_s=job.max_runtime_s,
         max_attempts=job.max_attempts,
         metadata=job.labels,
+        webhook=job.webhook,
     )
     child, _ = submit(
         connection,

@@ -107,6 +107,8 @@ def job_view(connection: Connection, row: Row[Any]) -> JobView:
         failure=Failure(code=row.stop_reason, detail=row.failure) if failed else None,
         max_runtime_s=row.max_runtime_s,
         max_attempts=row.max_attempts,
+        webhook=row.webhook,
+        files_deleted_at=instant_or_none(row.files_gone_at),
         from_checkpoint=row.from_checkpoint,
         simulate=row.simulate,
         queue_position=_queue_position(connection, row),
@@ -223,7 +225,9 @@ def _metric_rows(job_id: str, keys: list[str] | None) -> Select[Any]:
 
 
 def _named(connection: Connection, query: Select[Any]) -> list[dict[str, Any]]:
-    return [dict(row) for row in connection.execute(query).mappings()]
+    found = connection.execute(query)
+    names = tuple(found.keys())
+    return [dict(zip(names, row, strict=True)) for row in found]
 
 
 def events_page(
@@ -464,6 +468,7 @@ def list_workers(
             registered_at=instant(row.registered_at),
             last_seen_at=instant_or_none(last_seen.get(row.id)),
             jobs=held.get(row.id, []),
+            draining=row.draining,
         )
         for row in rows
     ]

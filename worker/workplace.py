@@ -36,7 +36,8 @@ def warm_up() -> None:
     other work to do, spinning threads make a step several times slower.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", BRIEFLY)
-    processes.set_forkserver_preload([__name__, TRAINING])
+    # torch's compiler, too: optimizers import it, which takes a second in each new process.
+    processes.set_forkserver_preload([__name__, TRAINING, "torch._dynamo"])
     processes.Process(target=_nothing).start()
 
 

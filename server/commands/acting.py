@@ -42,6 +42,9 @@ def submit(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a field.")
     ] = None,
     name: Name = None,
+    webhook: Annotated[
+        str | None, typer.Option(metavar="URL", help="Call this address when the job is over.")
+    ] = None,
     then_simulate: Annotated[
         list[str] | None,
         typer.Option(
@@ -57,7 +60,8 @@ def submit(
         fields = read_config_file(config)
     fields |= dict(map(parse_override, assignments or []))
     Config.model_validate(fields)
-    options: dict[str, Any] = {"name": name} if name else {}
+    given = {"name": name, "webhook": webhook}
+    options: dict[str, Any] = {key: value for key, value in given.items() if value}
     if then_simulate:
         options["simulate"] = dict(map(parse_override, then_simulate))
     job = client.submit(fields, **options)
@@ -191,6 +195,18 @@ def delete(
     gone = client.delete(job_id, files=files)
     left = "; some of its files are left" if files and not gone["files"] else ""
     return Shown(gone, f"{gone['id']}: deleted{left}")
+
+
+@app.command()
+@connected
+def drain(
+    client: Client,
+    worker_id: Annotated[str, typer.Argument(metavar="WORKER", help="A worker's id.")],
+    undo: Annotated[bool, typer.Option("--undo", help="Give it jobs again.")] = False,
+) -> Shown:
+    """Give a worker no more jobs; those that it has go on to their end."""
+    worker = client.drain(worker_id, draining=not undo)
+    return Shown(worker, display.workers_table([worker]))
 
 
 def _stepper(job_id: str | None, epoch: int | None) -> dict[str, Any]:

@@ -52,6 +52,28 @@ def queue(client: Client, limit: Limit = 100) -> Shown:
 
 @app.command()
 @connected
+def workers(client: Client) -> Shown:
+    """List workers, newest first, and the jobs that they have."""
+    page = client.workers()
+    return Shown(page, display.workers_table(page["data"]))
+
+
+@app.command()
+@connected
+def audit(
+    client: Client,
+    target: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only on this job, sweep, token or worker.")
+    ] = None,
+    limit: Limit = 100,
+) -> Shown:
+    """List what people did, the latest first; for admins."""
+    page = client.audit(limit=limit, **({"target": target} if target else {}))
+    return Shown(page, display.audit_table(page["data"]))
+
+
+@app.command()
+@connected
 def show(client: Client, job_id: JobArgument) -> Shown:
     """Show a job."""
     job = client.job(job_id)

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Header, Query, Response
 from pydantic import AfterValidator, AwareDatetime
 from sqlalchemy import Connection
 
-from server import jobs, trained, views
+from server import audit, jobs, trained, views
 from server.artifacts import remove_folder
 from server.auth import Principal
 from server.changes import Changes
@@ -20,6 +20,7 @@ from server.errors import FieldProblem, InvalidRequest
 from server.estimate import estimate
 from server.job_rows import JobRow, job_folder
 from server.routes.parameters import (
+    RETRY_AFTER_S,
     AfterId,
     AfterNumber,
     Caller,
@@ -52,7 +53,6 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 MAX_LOG_ANSWER = 2**20
 LABEL = re.compile(r"[A-Za-z0-9._:-]{1,64}=.*", re.DOTALL)
-RETRY_AFTER_S = "2"
 DEFAULT_CANCEL, DEFAULT_RETRY = CancelRequest(), RetryRequest()
 Seen = TypeVar("Seen")
 Action = Callable[[Connection, JobRow], object]
@@ -87,6 +87,8 @@ async def submit_job(
             request_hash=digest,
             from_checkpoint=checkpoint,
         )
+        if is_new:
+            audit.note(connection, caller, "job.submit", job_id)
         return views.job_view(connection, views.find_job(connection, job_id, None)), is_new
 
     view, is_new = await service.write(work, Changes.QUEUE)
@@ -191,7 +193,7 @@ async def cancel_job(
     """Cancel a job: at once while it waits, else once its process is gone. Can be repeated."""
     grace_s = 0.0 if request.force else request.grace_s
     action = partial(jobs.cancel, grace_s=grace_s, now=time.time())
-    return await _act(service, caller, job_id, action)
+    return await _act(service, caller, job_id, "cancel", action)
 
 
 @router.patch("/{job_id}")
@@ -199,26 +201,23 @@ async def change_job(
     job_id: JobId, changes: JobChange, service: TheService, caller: Caller
 ) -> JobView:
     """Change a job's name, priority or labels; what is not given stays."""
-    return await _act(
-        service, caller, job_id, partial(jobs.amend, changes=changes, now=time.time())
-    )
+    action = partial(jobs.amend, changes=changes, now=time.time())
+    return await _act(service, caller, job_id, "change", action)
 
 
 @router.post("/{job_id}/pause", status_code=202)
 async def pause_job(job_id: JobId, service: TheService, caller: Caller) -> JobView:
     """Pause a job: it keeps its state and gives its slot free. Can be repeated."""
-    return await _act(service, caller, job_id, partial(jobs.pause, now=time.time()))
+    action = partial(jobs.pause, now=time.time())
+    return await _act(service, caller, job_id, "pause", action)
 
 
 @router.post("/{job_id}/resume", status_code=202)
 async def resume_job(job_id: JobId, service: TheService, caller: Caller) -> JobView:
     """Queue a paused job again; it goes on from where it was. Can be repeated."""
-    return await _act(
-        service,
-        caller,
-        job_id,
-        partial(jobs.resume, now=time.time(), most_queued=service.settings.max_queued_jobs),
-    )
+    most = service.settings.max_queued_jobs
+    action = partial(jobs.resume, now=time.time(), most_queued=most)
+    return await _act(service, caller, job_id, "resume", action)
 
 
 @router.post("/{job_id}/retry", status_code=201)
@@ -245,6 +244,8 @@ async def retry_job(
             idempotency_key=idempotency_key,
             request_hash=digest,
         )
+        if is_new:
+            audit.note(connection, caller, "job.retry", new)
         return views.job_view(connection, views.find_job(connection, new, None)), is_new
 
     view, is_new = await service.write(work, Changes.QUEUE, job_id)
@@ -266,6 +267,7 @@ async def delete_job(
     def work(connection: Connection) -> str:
         row = views.find_job(connection, job_id, caller.owner_filter)
         jobs.remove(connection, row)
+        audit.note(connection, caller, "job.delete", job_id)
         return job_folder(row)
 
     folder = await service.write(work, job_id)
@@ -385,11 +387,14 @@ def _name_new_job(response: Response, view: JobView, *, is_new: bool) -> None:
         response.headers["Idempotent-Replayed"] = "true"
 
 
-async def _act(service: Service, caller: Principal, job_id: str, action: Action) -> JobView:
+async def _act(
+    service: Service, caller: Principal, job_id: str, name: str, action: Action
+) -> JobView:
     """Do something to a job that the caller may see, and show what became of it."""
 
     def work(connection: Connection) -> JobView:
         action(connection, views.find_job(connection, job_id, caller.owner_filter))
+        audit.note(connection, caller, f"job.{name}", job_id)
         return views.job_view(connection, views.find_job(connection, job_id, None))
 
     return await service.write(work, job_id, Changes.QUEUE)

@@ -20,7 +20,6 @@ from server.tables import workers
 router = APIRouter(prefix="/v1/leases", tags=["leases"])
 
 PAUSE_GRACE_S = 8.0
-COMMANDS = {JobStatus.CANCELLING: "cancel", JobStatus.PAUSING: "pause"}
 
 
 @router.post("/{lease_id}/report")
@@ -29,25 +28,16 @@ async def report(
 ) -> ReportAnswer:
     """Report epochs, checkpoints, log bytes, or just life. Renews the lease; answers commands."""
 
-    def work(connection: Connection) -> tuple[str, str, ReportAnswer]:
-        worker_id = check_holder(connection, lease_id, caller)
-        accepted = reports.record(connection, lease_id, message, now=time.time())
+    def work(connection: Connection) -> reports.Recorded:
+        done = reports.record(connection, lease_id, caller.token_id, message, now=time.time())
         service.leases.renew(lease_id)
-        job, _ = attempts.holder(connection, lease_id)
-        action = COMMANDS.get(JobStatus(job.status))
-        grace_s = PAUSE_GRACE_S if action == "pause" else job.cancel_grace_s or 0.0
-        command = (
-            None
-            if action is None
-            else Command.model_validate({"action": action, "grace_s": grace_s})
-        )
-        return job.id, worker_id, ReportAnswer(accepted_through=accepted, command=command)
+        return done
 
-    job_id, worker_id, answer = await service.write(work)
-    service.last_seen[worker_id] = time.time()
+    done = await service.write(work)
+    service.last_seen[done.worker_id] = time.time()
     if message.model_fields_set:
-        service.changes.notify(job_id)
-    return answer
+        service.changes.notify(done.job_id)
+    return ReportAnswer(accepted_through=done.last_epoch, command=_command(done))
 
 
 @router.post("/{lease_id}/finish")
@@ -68,6 +58,14 @@ async def finish(
     service.leases.release(lease_id)
     service.changes.notify(job_id)
     return FinishAnswer(status=status)
+
+
+def _command(done: reports.Recorded) -> Command | None:
+    if done.status is JobStatus.CANCELLING:
+        return Command(action="cancel", grace_s=done.cancel_grace_s or 0.0)
+    if done.status is JobStatus.PAUSING:
+        return Command(action="pause", grace_s=PAUSE_GRACE_S)
+    return None
 
 
 def check_holder(connection: Connection, lease_id: str, caller: Principal) -> str:

@@ -1,12 +1,12 @@
-"""Several jobs at once: the queue, and series side by side."""
+"""More than one job: the queue, series side by side, and what people did."""
 
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from server import views
-from server.routes.parameters import JOB_ID, AfterId, Caller, Limit, TheService
-from server.schemas import Comparison, JobSummary, Page
+from server import audit, views
+from server.routes.parameters import JOB_ID, AfterId, AfterNumber, Caller, Limit, TheService
+from server.schemas import AuditEntry, Comparison, JobSummary, Page
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
 
@@ -38,5 +38,21 @@ async def compare_jobs(
     return await service.read(
         lambda connection: views.comparison(
             connection, ids, keys, owner_id=caller.owner_filter, limit=limit
+        )
+    )
+
+
+@router.get("/audit", tags=["service"])
+async def list_audit(
+    service: TheService,
+    token: Annotated[str | None, Query(max_length=64, description="Only of this token.")] = None,
+    target: Annotated[str | None, Query(max_length=64, description="Only on this id.")] = None,
+    after: AfterNumber = None,
+    limit: Limit = 100,
+) -> Page[AuditEntry]:
+    """What people did to jobs, sweeps, tokens and workers, the latest first. For admins."""
+    return await service.read(
+        lambda connection: audit.entries(
+            connection, token_id=token, target=target, after=after, limit=limit
         )
     )

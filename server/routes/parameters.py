@@ -8,13 +8,14 @@ from server.auth import Principal
 from server.service import Service
 
 MAX_PAGE = 1000
+RETRY_AFTER_S = "2"  # of jobs that are not over
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:
     return request.app.state.service
 
 
-def _principal(request: Request) -> Principal:
+async def _principal(request: Request) -> Principal:
     return request.state.principal
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from sqlalchemy import Connection, Row
 
-from server import sweep_views, sweeps
+from server import audit, sweep_views, sweeps
 from server.changes import Changes
 from server.routes.parameters import AfterId, AfterNumber, Caller, Limit, SweepId, TheService
 from server.schemas import DeletedSweep, Page
@@ -37,6 +37,7 @@ async def create_sweep(
             now=time.time(),
             most_queued=service.settings.max_queued_jobs,
         )
+        audit.note(connection, caller, "sweep.create", sweep_id)
         return sweep_views.sweep_view(connection, sweeps.find(connection, sweep_id, None))
 
     view = await service.write(work, Changes.QUEUE)
@@ -107,6 +108,7 @@ async def cancel_sweep(sweep_id: SweepId, service: TheService, caller: Caller) -
     def work(connection: Connection) -> tuple[SweepView, list[str]]:
         row = sweeps.find(connection, sweep_id, caller.owner_filter)
         touched = sweeps.cancel(connection, row, now=time.time())
+        audit.note(connection, caller, "sweep.cancel", sweep_id)
         return sweep_views.sweep_view(connection, sweeps.find(connection, sweep_id, None)), touched
 
     view, touched = await service.write(work, Changes.QUEUE)
@@ -121,6 +123,7 @@ async def delete_sweep(sweep_id: SweepId, service: TheService, caller: Caller) -
 
     def work(connection: Connection) -> None:
         sweeps.remove(connection, sweeps.find(connection, sweep_id, caller.owner_filter))
+        audit.note(connection, caller, "sweep.delete", sweep_id)
 
     await service.write(work)
     return DeletedSweep(id=sweep_id)

@@ -5,15 +5,15 @@ import time
 from fastapi import APIRouter
 from sqlalchemy import Connection
 
-from server import auth, views
-from server.routes.parameters import TheService, TokenId
+from server import audit, auth, views
+from server.routes.parameters import Caller, TheService, TokenId
 from server.schemas import NewToken, Page, TokenRequest, TokenView
 
 router = APIRouter(prefix="/v1/tokens", tags=["tokens"])
 
 
 @router.post("", status_code=201)
-async def create_token(request: TokenRequest, service: TheService) -> NewToken:
+async def create_token(request: TokenRequest, service: TheService, caller: Caller) -> NewToken:
     """Make a token. Its secret is in this answer and nowhere else."""
     now = time.time()
     expires_at = None if request.expires_in_s is None else now + request.expires_in_s
@@ -22,6 +22,7 @@ async def create_token(request: TokenRequest, service: TheService) -> NewToken:
         row, secret = auth.create_token(
             connection, request.name, request.role, now=now, expires_at=expires_at
         )
+        audit.note(connection, caller, "token.create", row.id)
         return NewToken(**views.token_view(row).model_dump(), secret=secret)
 
     made = await service.write(work)
@@ -37,12 +38,14 @@ async def list_tokens(service: TheService) -> Page[TokenView]:
 
 
 @router.delete("/{token_id}")
-async def revoke_token(token_id: TokenId, service: TheService) -> TokenView:
+async def revoke_token(token_id: TokenId, service: TheService, caller: Caller) -> TokenView:
     """Revoke a token: from now on it opens nothing."""
-    view = await service.write(
-        lambda connection: views.token_view(
-            auth.revoke_token(connection, token_id, now=time.time())
-        )
-    )
+
+    def work(connection: Connection) -> TokenView:
+        row = auth.revoke_token(connection, token_id, now=time.time())
+        audit.note(connection, caller, "token.revoke", token_id)
+        return views.token_view(row)
+
+    view = await service.write(work)
     await service.reload_tokens()
     return view

@@ -1,11 +1,11 @@
-"""Workers: register, list, claim."""
+"""Workers: register, list, drain, claim."""
 
 import time
 
 from fastapi import APIRouter, Response
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, insert, select, update
 
-from server import attempts, views
+from server import attempts, audit, views
 from server.changes import Changes
 from server.errors import NotFound
 from server.ids import new_id
@@ -13,6 +13,7 @@ from server.routes.parameters import Caller, TheService, WorkerId
 from server.schemas import (
     Assignment,
     ClaimRequest,
+    DrainRequest,
     Page,
     ResumePoint,
     WorkerRegistration,
@@ -22,6 +23,7 @@ from server.schemas import (
 from server.tables import workers
 
 router = APIRouter(prefix="/v1/workers", tags=["workers"])
+DRAIN = DrainRequest()
 
 
 @router.post("", status_code=201)
@@ -63,6 +65,24 @@ async def list_workers(service: TheService, caller: Caller) -> Page[WorkerView]:
     return views.page(found, len(found))
 
 
+@router.post("/{worker_id}/drain")
+async def drain_worker(
+    worker_id: WorkerId, service: TheService, caller: Caller, request: DrainRequest = DRAIN
+) -> WorkerView:
+    """Give a worker no more jobs, or jobs again; those that it has go on to their end."""
+
+    def work(connection: Connection) -> WorkerView:
+        changed = update(workers).where(workers.c.id == worker_id)
+        if not connection.execute(changed.values(draining=request.draining)).rowcount:
+            raise NotFound(f"worker {worker_id}")
+        action = "worker.drain" if request.draining else "worker.undrain"
+        audit.note(connection, caller, action, worker_id)
+        known = views.list_workers(connection, dict(service.last_seen), caller.owner_filter)
+        return next(worker for worker in known if worker.id == worker_id)
+
+    return await service.write(work, Changes.QUEUE)
+
+
 @router.post(
     "/{worker_id}/claim",
     responses={200: {"model": Assignment}, 204: {"description": "Nothing is queued."}},
@@ -74,15 +94,16 @@ async def claim_job(
     """Ask for a job, waiting for one if asked to. The same claim_id gets the same answer."""
 
     def work(connection: Connection) -> Assignment | None:
-        known = connection.execute(select(workers.c.token_id).where(workers.c.id == worker_id))
-        if known.scalar_one_or_none() != caller.token_id:
+        columns = workers.c.token_id, workers.c.draining
+        known = connection.execute(select(*columns).where(workers.c.id == worker_id)).first()
+        if known is None or known.token_id != caller.token_id:
             raise NotFound(f"worker {worker_id} of this token")
         claimed = attempts.claim(
             connection,
             worker_id,
             request.claim_id,
             now=time.time(),
-            kinds=request.kinds,
+            kinds=() if known.draining else request.kinds,
             most_running=service.settings.max_running_jobs,
         )
         if claimed is None:

@@ -196,7 +196,7 @@ class Queue(RuleBasedStateMachine):
                         attempt_table.c.lease_id == lease_id
                     )
                 ).one()
-                reports.record(connection, lease_id, message, now=self.tick())
+                reports.record(connection, lease_id, "token_w", message, now=self.tick())
         except LeaseLost:
             assert not held
         except Conflict:

@@ -1,0 +1,49 @@
+"""What a line of the log looks like, for people or for programs; it names the request it is of."""
+
+import json
+import logging
+import sys
+import time
+from contextvars import ContextVar
+from typing import Literal
+
+REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
+FIELDS = ("request_id", "job_id", "method", "path", "status", "milliseconds")
+TEXT = "%(asctime)s %(name)s %(levelname)s %(message)s"
+
+
+def configure(form: Literal["text", "json"]) -> None:
+    """Send the log to stderr, as text or as one JSON object a line."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(_add_request)
+    handler.setFormatter(JsonLines() if form == "json" else logging.Formatter(TEXT))
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    if form == "text":  # for programs every request is worth a line
+        logging.getLogger("server.access").setLevel(logging.WARNING)
+
+
+def _add_request(record: logging.LogRecord) -> bool:
+    if getattr(record, "request_id", None) is None:
+        record.request_id = REQUEST_ID.get()
+    return True
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, and the ids that it is about."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        line = {
+            "time": f"{at}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        for name in FIELDS:
+            if (value := getattr(record, name, None)) is not None:
+                line[name] = value
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)

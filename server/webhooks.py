@@ -1,0 +1,183 @@
+"""Calls to users' own servers when a job is over, signed as Standard Webhooks asks.
+
+A call is a row, written in the transaction that ends the job: it survives a restart, and is tried
+again until it is answered or given up. Its address is looked up once, checked and then connected
+to, so that a name cannot point inside between the look and the call; redirects are not followed.
+"""
+
+import base64
+import hashlib
+import hmac
+import ipaddress
+import json
+import logging
+import secrets
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+from sqlalchemy import Connection, delete, insert, select, update
+
+from server.ids import new_id
+from server.job_rows import JobRow, record_event
+from server.states import JobStatus
+from server.tables import deliveries, jobs
+
+RETRY_AFTER_S = (5.0, 60.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0)  # then it is given up
+ANSWER_TIMEOUT_S = 15.0
+MOST_AT_ONCE = 20
+SECRET_PREFIX = "whsec_"
+
+logger = logging.getLogger(__name__)
+Resolve = Callable[[str, int], Sequence[str]]
+
+
+class Refused(Exception):
+    """An address that the server does not call."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A call that is due."""
+
+    id: str
+    job_id: str
+    url: str
+    body: bytes
+    tries: int
+
+
+def announce(connection: Connection, job: JobRow, status: JobStatus, *, now: float) -> None:
+    """Note that a job is over, for the call that its user asked for."""
+    if job.webhook is not None:
+        connection.execute(
+            insert(deliveries).values(
+                id=new_id("msg"),
+                job_id=job.id,
+                url=job.webhook,
+                type=f"job.{status}",
+                at=now,
+                tries=0,
+                next_at=now,
+            )
+        )
+
+
+def due(connection: Connection, now: float) -> list[Delivery]:
+    """The calls to make now."""
+    rows = connection.execute(
+        select(deliveries, jobs.c.name, jobs.c.kind, jobs.c.status, jobs.c.stop_reason)
+        .join(jobs, jobs.c.id == deliveries.c.job_id)
+        .where(deliveries.c.next_at <= now)
+        .order_by(deliveries.c.next_at)
+        .limit(MOST_AT_ONCE)
+    )
+    return [Delivery(row.id, row.job_id, row.url, _body(row), row.tries) for row in rows]
+
+
+def settle(connection: Connection, delivery: Delivery, *, answered: bool, now: float) -> None:
+    """A call was made: forget it, or plan the next try; the last one is given up."""
+    mine = deliveries.c.id == delivery.id
+    again = delivery.tries < len(RETRY_AFTER_S)
+    if answered or not again:
+        kind = "webhook_answered" if answered else "webhook_given_up"
+        record_event(connection, delivery.job_id, now, kind, {"tries": delivery.tries + 1})
+    if answered:
+        connection.execute(delete(deliveries).where(mine))
+        return
+    connection.execute(
+        update(deliveries)
+        .where(mine)
+        .values(
+            tries=delivery.tries + 1,
+            next_at=now + RETRY_AFTER_S[delivery.tries] if again else None,
+        )
+    )
+
+
+def send(delivery: Delivery, key: bytes, *, private: bool, resolve: Resolve | None = None) -> bool:
+    """Make one call; whether it was answered 2xx.
+
+    Args:
+        key: that the call is signed with.
+        private: whether addresses that are not public may be called.
+    """
+    try:
+        host, target = pinned(delivery.url, private=private, resolve=resolve or _resolve)
+        headers = signed(delivery.id, delivery.body, key, now=time.time()) | {
+            "Host": host,
+            "Content-Type": "application/json",
+            "User-Agent": "orrery",
+        }
+        extensions = {"sni_hostname": host.partition(":")[0]}
+        with httpx.Client(timeout=ANSWER_TIMEOUT_S, trust_env=False) as client:
+            request = client.build_request(
+                "POST", target, content=delivery.body, headers=headers, extensions=extensions
+            )
+            answer = client.send(request, follow_redirects=False, stream=True)
+            answer.close()
+        about = {"job_id": delivery.job_id}
+        logger.info("webhook %s answered %d", delivery.id, answer.status_code, extra=about)
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, Refused) as error:
+        about = {"job_id": delivery.job_id}
+        logger.warning("webhook %s failed: %s", delivery.id, error, extra=about)
+        return False
+    return answer.is_success
+
+
+def pinned(url: str, *, private: bool, resolve: Resolve) -> tuple[str, str]:
+    """The host of a URL, and the URL with the address of that host in its place.
+
+    Raises:
+        Refused: it is no address of the public internet.
+    """
+    parts = urlsplit(url)
+    host, secure = parts.hostname or "", parts.scheme == "https"
+    port = parts.port or (443 if secure else 80)
+    addresses = resolve(host, port)
+    if not addresses:
+        raise Refused(f"{host} has no address")
+    for address in addresses:
+        if not private and not ipaddress.ip_address(address).is_global:
+            raise Refused(f"{host} is not public (ORRERY_WEBHOOK_PRIVATE allows it)")
+    first = f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
+    query = f"?{parts.query}" if parts.query else ""
+    return parts.netloc.rpartition("@")[2], f"{parts.scheme}://{first}:{port}{parts.path}{query}"
+
+
+def signed(message_id: str, body: bytes, key: bytes, *, now: float) -> dict[str, str]:
+    """The headers of Standard Webhooks: id, time, and HMAC-SHA256 over both and the body."""
+    at = str(int(now))
+    digest = hmac.digest(key, b".".join((message_id.encode(), at.encode(), body)), hashlib.sha256)
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": at,
+        "webhook-signature": f"v1,{base64.b64encode(digest).decode()}",
+    }
+
+
+def signing_key(path: Path) -> bytes:
+    """The key in a file, made at first: `whsec_` and base64, as its users need it."""
+    if not path.exists():
+        path.touch(mode=0o600)
+        secret = base64.b64encode(secrets.token_bytes(32)).decode()
+        path.write_text(f"{SECRET_PREFIX}{secret}\n", encoding="ascii")
+    text = path.read_text(encoding="ascii").strip().removeprefix(SECRET_PREFIX)
+    return base64.b64decode(text, validate=True)
+
+
+def _body(row: Any) -> bytes:
+    data = {name: getattr(row, name) for name in ("name", "kind", "status", "stop_reason")}
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(row.at))
+    message = {"type": row.type, "timestamp": at, "data": {"id": row.job_id, **data}}
+    return json.dumps(message).encode()
+
+
+def _resolve(host: str, port: int) -> list[str]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(entry[4][0]) for entry in found]
