@@ -1,19 +1,12 @@
 """What one epoch reports, under the same names on every sink (HTTP, W&B, plots)."""
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-
-def _finite_or_none(value: Any) -> Any:
-    """JSON has no infinity: a value that is not finite travels as null."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-Finite = Annotated[
-    Annotated[float, Field(allow_inf_nan=False)] | None, BeforeValidator(_finite_or_none)
-]
+NO_NUMBER: list[None] = []  # what no field of a number takes, so that the error names the field
+Finite = Annotated[float, Field(allow_inf_nan=False)] | None
 Count = Annotated[int, Field(ge=0, le=2**53)]
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
@@ -41,9 +34,23 @@ class EpochMetrics(BaseModel):
     mean_rel_dE: Finite = Field(alias="part2/mean_rel_dE")  # noqa: N815 - the users' name
     max_rel_dE: Finite = Field(alias="part2/max_rel_dE")  # noqa: N815 - the users' name
 
+    @model_validator(mode="before")
+    @classmethod
+    def _plain_numbers(cls, given: Any) -> Any:
+        """JSON has no infinity: what is not finite is null. Text and truth are no numbers."""
+        if not isinstance(given, dict):
+            return given
+        return {key: _plain(value) for key, value in cast(dict[str, Any], given).items()}
+
     def named(self) -> dict[str, float | int | None]:
         """The metrics as `{name: value}`, with the names that users see."""
         return self.model_dump(by_alias=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return NO_NUMBER if isinstance(value, bool | str) else value
 
 
 METRIC_NAMES = tuple(field.alias or name for name, field in EpochMetrics.model_fields.items())

@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
 
 from server import __version__
 from server.access import AccessControl
@@ -52,7 +53,7 @@ def create_app(settings: ServerSettings) -> AccessControl:
     )
     app.state.service = service
     app.openapi = partial(describe, app)
-    for routes in (system, jobs, stream, overview, files, sweeps, workers, leases, tokens):
+    for routes in (system, leases, jobs, stream, overview, files, sweeps, workers, tokens):
         app.include_router(routes.router)
     app.add_exception_handler(ServerError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
@@ -99,9 +100,18 @@ async def _answer_http(request: Request, error: Exception) -> JSONResponse:
         ),
     }
     document["type"] = f"urn:orrery:problem:{document['code']}"
+    headers = error.headers
+    if error.status_code == 405:
+        headers = {"Allow": ", ".join(_methods(request.app.openapi()["paths"], request.url.path))}
     return JSONResponse(
-        document, error.status_code, headers=error.headers, media_type="application/problem+json"
+        document, error.status_code, headers=headers, media_type="application/problem+json"
     )
+
+
+def _methods(paths: dict[str, Any], path: str) -> list[str]:
+    """Starlette names the methods of one route; a path can have several."""
+    known = [path] if path in paths else [p for p in paths if compile_path(p)[0].match(path)]
+    return sorted(method.upper() for name in known for method in paths[name])
 
 
 async def _answer_unexpected(request: Request, error: Exception) -> JSONResponse:

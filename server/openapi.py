@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from server.auth import PUBLIC_PATHS
 from server.examples import EXAMPLES
 from server.schemas import Problem
 
@@ -21,18 +22,34 @@ def describe(app: FastAPI) -> dict[str, Any]:
             routes=app.routes,
         )
         schemas = document["components"]["schemas"]
-        schemas["Problem"] = Problem.model_json_schema()
+        problem = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas |= problem.pop("$defs")
+        schemas["Problem"] = problem
         for unused in ("HTTPValidationError", "ValidationError"):
             schemas.pop(unused, None)
         document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         document["security"] = [{"token": []}]
-        for operations in document["paths"].values():
+        for path, operations in document["paths"].items():
             for operation in operations.values():
                 _describe_problems(operation["responses"])
+                _without_null(operation.get("parameters", ()))
+                if path in PUBLIC_PATHS:
+                    operation["security"] = []
         for name in EXAMPLES.keys() & schemas.keys():
             schemas[name]["examples"] = [EXAMPLES[name]]
         app.openapi_schema = document
     return app.openapi_schema
+
+
+def _without_null(parameters: Any) -> None:
+    """A parameter can be left out; it is never null."""
+    for parameter in parameters:
+        schema = parameter["schema"]
+        kinds = [kind for kind in schema.pop("anyOf", ()) if kind != {"type": "null"}]
+        if len(kinds) == 1:
+            parameter["schema"] = kinds[0] | schema
+        elif kinds:
+            schema["anyOf"] = kinds
 
 
 def _describe_problems(responses: dict[str, Any]) -> None:

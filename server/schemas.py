@@ -21,6 +21,15 @@ from server.urls import check_url
 
 Item = TypeVar("Item")
 
+
+def _check_number(value: Any) -> Any:
+    if isinstance(value, bool | str):
+        raise ValueError("use a number")
+    return value
+
+
+Number = BeforeValidator(_check_number)  # after the bounds, which it would hide from the schema
+
 PROTOCOL = 1  # of the worker routes
 MAX_EPOCHS_IN_REPORT = 1000
 MAX_LOG_BYTES_IN_REPORT = 2**18
@@ -29,8 +38,17 @@ Text = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Identifier = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:-]+$")]
 Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-FileSize = Annotated[int, Field(ge=0, le=2**50)]
-EpochNumber = Annotated[int, Field(ge=0, le=10**9)]
+
+
+def _describe_keys(schema: dict[str, Any]) -> None:
+    """Keys that do not fit are refused; pydantic's own schema would let them pass unseen."""
+    ((pattern, value),) = schema.pop("patternProperties").items()
+    schema |= {"propertyNames": {"pattern": pattern}, "additionalProperties": value}
+
+
+CLOSED = Field(json_schema_extra=_describe_keys)
+FileSize = Annotated[int, Field(ge=0, le=2**50), Number]
+EpochNumber = Annotated[int, Field(ge=0, le=10**9), Number]
 Role = Literal["admin", "user", "worker", "viewer"]
 JobKind = Literal["train", "simulate", "evaluate"]
 
@@ -111,7 +129,7 @@ class JobSubmission(Message):
         le=100,
         description="Attempts lost to crashes before the job fails.",
     )
-    metadata: dict[Identifier, Text] = Field(
+    metadata: Annotated[dict[Identifier, Text], CLOSED] = Field(
         default_factory=dict, max_length=32, description="Labels of your own."
     )
     webhook: Annotated[str, Field(max_length=2000), AfterValidator(check_url)] | None = Field(
@@ -239,10 +257,10 @@ class JobChange(Message):
     """What can be changed of a job; what is not given stays."""
 
     name: Text | None = None
-    priority: Annotated[int, Field(strict=True, ge=-100, le=100)] | None = Field(
+    priority: Annotated[int, Field(ge=-100, le=100), Number] | None = Field(
         default=None, description="Of jobs that are not over; counts while they wait."
     )
-    metadata: Annotated[dict[Identifier, Text], Field(max_length=32)] | None = Field(
+    metadata: Annotated[dict[Identifier, Text], Field(max_length=32), CLOSED] | None = Field(
         default=None, description="Replaces the labels."
     )
 
@@ -351,7 +369,7 @@ class TokenRequest(Message):
 
     name: Text
     role: Role
-    expires_in_s: Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False)] | None = None
+    expires_in_s: Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False), Number] | None = None
 
 
 class TokenView(View):
@@ -399,9 +417,9 @@ class WorkerRegistration(Message):
     protocol: Literal[1] = PROTOCOL
     name: Identifier
     host: Text
-    slots: int = Field(default=1, ge=1, le=64)
+    slots: Annotated[int, Number] = Field(default=1, ge=1, le=64)
     gpus: list[Gpu] = Field(default_factory=list, max_length=64)
-    versions: dict[Identifier, Text] = Field(default_factory=dict, max_length=32)
+    versions: Annotated[dict[Identifier, Text], CLOSED] = Field(default_factory=dict, max_length=32)
 
 
 class WorkerView(View):
@@ -442,7 +460,7 @@ class ClaimRequest(Message):
     kinds: Annotated[list[JobKind], Field(min_length=1, max_length=3)] = Field(
         default=["train"], description="What this worker can do."
     )
-    wait_s: Annotated[float, Field(ge=0, le=25, allow_inf_nan=False)] = 0.0
+    wait_s: Annotated[float, Field(ge=0, le=25, allow_inf_nan=False), Number] = 0.0
 
 
 class ResumePoint(View):
@@ -493,13 +511,22 @@ class ArtifactReport(Message):
     sha256: Sha256
 
 
+Base64 = Annotated[
+    str,
+    Field(
+        max_length=4 * -(-MAX_LOG_BYTES_IN_REPORT // 3),
+        pattern=r"^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$",
+    ),
+]
+
+
 class LogBytes(Message):
     """Log bytes of an attempt, from its `offset` on."""
 
-    offset: Annotated[int, Field(ge=0, le=2**50)]
+    offset: Annotated[int, Field(ge=0, le=2**50), Number]
     data: Annotated[
         bytes,
-        BeforeValidator(_decode, json_schema_input_type=str),
+        BeforeValidator(_decode, json_schema_input_type=Base64),
         PlainSerializer(_encode, return_type=str),
         Field(max_length=MAX_LOG_BYTES_IN_REPORT, description="Base64."),
     ]
@@ -562,6 +589,13 @@ class Version(View):
     protocol: int = PROTOCOL
 
 
+class FieldError(View):
+    """A field that is wrong."""
+
+    pointer: str
+    detail: str
+
+
 class Problem(View):
     """An error (RFC 9457)."""
 
@@ -571,4 +605,4 @@ class Problem(View):
     detail: str
     code: str
     request_id: str
-    errors: list[dict[str, str]] = Field(default_factory=list)
+    errors: list[FieldError] = Field(default_factory=list)

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from nbody.config import Config
 from nbody.metrics import METRIC_NAMES
-from server.schemas import Identifier, Message, Text, View
+from server.schemas import CLOSED, Identifier, Message, Text, View
 
 SCORES = tuple(
     f"stepper.{name}"
@@ -91,8 +91,8 @@ class SweepRequest(Message):
     config: Annotated[dict[str, JsonValue], Field(max_length=200)] = Field(
         default_factory=dict, description="Fields that all trials share."
     )
-    space: Annotated[dict[Identifier, Dimension], Field(min_length=1, max_length=20)] = Field(
-        description="Fields to search, by name."
+    space: Annotated[dict[Identifier, Dimension], Field(min_length=1, max_length=20), CLOSED] = (
+        Field(description="Fields to search, by name.")
     )
     objective: Annotated[str, AfterValidator(_check_objective)] = Field(
         default=SCORES[0],
@@ -122,7 +122,7 @@ class SweepRequest(Message):
     max_runtime_s: (
         Annotated[float, Field(strict=True, gt=0, le=1e9, allow_inf_nan=False)] | None
     ) = Field(default=None, description="Of each job [s].")
-    metadata: dict[Identifier, Text] = Field(
+    metadata: Annotated[dict[Identifier, Text], CLOSED] = Field(
         default_factory=dict, max_length=30, description="Labels of the jobs."
     )
 

@@ -22,11 +22,18 @@ from server.service import Service
 
 router = APIRouter(prefix="/v1", tags=["files"])
 RangeHeader = Annotated[
-    str | None, Header(alias="Range", max_length=200, description="One range of bytes.")
+    str | None,
+    Header(
+        alias="Range",
+        max_length=200,
+        description="One range of bytes.",
+        json_schema_extra={"pattern": r"^bytes=(\d{1,18}-\d{0,18}|-\d{1,18})$"},
+    ),
 ]
+FILE = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 BYTES: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"application/octet-stream": {}}, "description": "The file."},
-    206: {"content": {"application/octet-stream": {}}, "description": "The range that was asked."},
+    200: {"content": FILE, "description": "The file."},
+    206: {"content": FILE, "description": "The range that was asked for."},
 }
 
 

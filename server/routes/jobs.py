@@ -9,7 +9,7 @@ from functools import partial
 from typing import Annotated, NamedTuple, TypeVar
 
 from fastapi import APIRouter, Header, Query, Response
-from pydantic import AfterValidator, AwareDatetime
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 from sqlalchemy import Connection
 
 from server import audit, jobs, trained, views
@@ -27,6 +27,7 @@ from server.routes.parameters import (
     IdempotencyKeyHeader,
     JobId,
     Limit,
+    MetricName,
     TheService,
     WaitSeconds,
     entity_tags,
@@ -51,6 +52,7 @@ from server.states import TERMINAL, JobStatus
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
+TEXT = {"text/plain": {"schema": {"type": "string"}}}
 MAX_LOG_ANSWER = 2**20
 LABEL = re.compile(r"[A-Za-z0-9._:-]{1,64}=.*", re.DOTALL)
 DEFAULT_CANCEL, DEFAULT_RETRY = CancelRequest(), RetryRequest()
@@ -58,10 +60,23 @@ Seen = TypeVar("Seen")
 Action = Callable[[Connection, JobRow], object]
 
 
+def _check_instant(text: str) -> str:
+    if text.replace(".", "", 1).lstrip("+-").isdigit():
+        raise ValueError("use a date and time with a time zone")
+    return text
+
+
 def _check_label(label: str) -> str:
     if not LABEL.fullmatch(label):
         raise ValueError("use KEY=TEXT; letters, digits and . _ : - in the key")
     return label
+
+
+Label = Annotated[
+    str,
+    Query(max_length=300, json_schema_extra={"pattern": "^[A-Za-z0-9._:-]{1,64}="}),
+    AfterValidator(_check_label),
+]
 
 
 @router.post("", status_code=201)
@@ -120,11 +135,12 @@ async def list_jobs(
     status: Annotated[list[JobStatus] | None, Query(description="Only these states.")] = None,
     name: Annotated[str | None, Query(max_length=200, description="Only this name.")] = None,
     metadata: Annotated[
-        list[Annotated[str, Query(max_length=300), AfterValidator(_check_label)]] | None,
+        list[Label] | None,
         Query(max_length=10, description="Only jobs with this label, KEY=TEXT; all where several."),
     ] = None,
     created_after: Annotated[
-        AwareDatetime | None, Query(description="Only younger ones; with a time zone.")
+        Annotated[AwareDatetime, BeforeValidator(_check_instant)] | None,
+        Query(description="Only younger ones; with a time zone."),
     ] = None,
     after: AfterId = None,
     limit: Limit = 20,
@@ -302,7 +318,7 @@ async def job_metrics(
     caller: Caller,
     after: AfterNumber = None,
     keys: Annotated[
-        list[str] | None, Query(max_length=32, description="Only these metrics, by name.")
+        list[MetricName] | None, Query(max_length=32, description="Only these metrics, by name.")
     ] = None,
     limit: Annotated[int, Query(ge=1, le=10000)] = 1000,
     max_points: Annotated[
@@ -341,7 +357,7 @@ async def job_events(
 @router.get(
     "/{job_id}/logs",
     response_class=Response,
-    responses={200: {"content": {"text/plain": {}}, "description": "Bytes of the log."}},
+    responses={200: {"content": TEXT, "description": "Bytes of the log."}},
 )
 async def job_logs(
     job_id: JobId,

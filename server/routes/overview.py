@@ -5,7 +5,15 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from server import audit, views
-from server.routes.parameters import JOB_ID, AfterId, AfterNumber, Caller, Limit, TheService
+from server.routes.parameters import (
+    JOB_ID,
+    AfterId,
+    AfterNumber,
+    Caller,
+    Limit,
+    MetricName,
+    TheService,
+)
 from server.schemas import AuditEntry, Comparison, JobSummary, Page
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
@@ -31,7 +39,9 @@ async def compare_jobs(
         list[Annotated[str, Query(pattern=JOB_ID)]],
         Query(min_length=1, max_length=20, description="Jobs, up to twenty."),
     ],
-    keys: Annotated[list[str], Query(min_length=1, max_length=32, description="Metrics, by name.")],
+    keys: Annotated[
+        list[MetricName], Query(min_length=1, max_length=32, description="Metrics, by name.")
+    ],
     limit: Annotated[int, Query(ge=1, le=10000, description="Last epochs of each.")] = 1000,
 ) -> Comparison:
     """Metrics of several jobs side by side."""

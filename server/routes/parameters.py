@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Path, Query, Request
 
+from nbody.metrics import METRIC_NAMES
 from server.auth import Principal
 from server.service import Service
 
@@ -27,6 +28,7 @@ def entity_tags(header: str | None) -> frozenset[str]:
 
 TheService = Annotated[Service, Depends(_service)]
 Caller = Annotated[Principal, Depends(_principal)]
+MetricName = Annotated[str, Query(json_schema_extra={"enum": list(METRIC_NAMES)})]
 JOB_ID = r"^job_[0-9a-z]{26}$"
 JobId = Annotated[str, Path(pattern=JOB_ID, description="The job's id.")]
 CheckpointId = Annotated[str, Path(pattern=r"^ckpt_[0-9a-z]{26}$", description="Its id.")]

@@ -17,7 +17,10 @@ from server.states import JobStatus
 router = APIRouter(tags=["service"])
 FILES = (("database", ""), ("wal", "-wal"))
 EXPOSITION: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/plain": {}}, "description": "Prometheus text format."}
+    200: {
+        "content": {"text/plain": {"schema": {"type": "string"}}},
+        "description": "Prometheus text format.",
+    }
 }
 SCHEMA_EXAMPLE: dict[str, Any] = {
     "application/json": {"example": {"type": "object", "title": "Config", "properties": {}}}

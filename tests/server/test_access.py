@@ -325,7 +325,8 @@ def test_a_route_that_is_added_later_is_closed_until_a_rule_opens_it(
             return {"secret": "open"}
 
         methods = ["GET", "POST", "PUT", "PATCH", "DELETE"]
-        shared_server.app._app._app.add_api_route(path, later, methods=methods, include_in_schema=False)
+        application = shared_server.app._app._app
+        application.add_api_route(path, later, methods=methods, include_in_schema=False)
     assert_problem(shared_server.http(None).request(method, path), 401)
     for role in ("user", "worker", "viewer"):
         assert_problem(shared_server.new_client(role).request(method, path), 403)
