@@ -6,6 +6,7 @@ refused.
 
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -21,16 +22,21 @@ from server import backup as copies
 from server.client import Client, ClientError
 from server.commands import acting, reading, sweeps, tokens
 from server.commands.connection import (
+    DEFAULT_URL,
     EXIT_FAILED,
     EXIT_NO_ANSWER,
     EXIT_OF_STATUS,
     EXIT_USAGE,
     HELP,
+    AsJson,
     console,
     errors,
+    open_client,
+    print_json,
     print_text,
 )
 from server.database import DatabaseDamaged
+from server.doctor import examine
 from server.http_protocol import uvicorn_config
 from server.log_format import configure
 from server.service import prepare
@@ -161,6 +167,25 @@ def backup(
     """Copy the database, also while the server runs; checkpoints are files beside it."""
     path = copies.backup(_settings(data=data).database_path, target)
     print_text(f"{path}: {path.stat().st_size} bytes")
+
+
+@app.command()
+def doctor(
+    data: Annotated[Path | None, typer.Option(help="Data folder.")] = None,
+    url: Annotated[
+        str, typer.Option(envvar="ORRERY_URL", help="Address of the server.")
+    ] = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Look at this installation and say what is wrong with it; nothing is changed."""
+    settings = _settings(data=data)
+    with open_client(url, settings.data, None) as client:
+        found = list(examine(settings, client))
+    if as_json:
+        print_json([asdict(finding) for finding in found])
+    else:
+        print_text(display.findings_table(found))
+    raise SystemExit(EXIT_FAILED if any(finding.level == "error" for finding in found) else 0)
 
 
 @app.command()

@@ -24,6 +24,7 @@ from server.states import TERMINAL
 Json = dict[str, Any]
 TIMEOUT_S = 30.0
 LONG_POLL_S = 20.0
+REST = TERMINAL | {"paused"}  # a job does not leave these by itself
 
 
 class ClientError(Exception):
@@ -124,6 +125,13 @@ class Client:
         """The job, once its status is one of `until`: by default, once it is over."""
         job, version = self.job_with_version(job_id)
         while job["status"] not in until:
+            job, version = self.job_with_version(job_id, wait=LONG_POLL_S, version=version)
+        return job
+
+    def wait_for_epochs(self, job_id: str, epochs: int) -> Json:
+        """The job, once so many epochs are done, or it is over or paused."""
+        job, version = self.job_with_version(job_id)
+        while job["progress"]["epochs_done"] < epochs and job["status"] not in REST:
             job, version = self.job_with_version(job_id, wait=LONG_POLL_S, version=version)
         return job
 
@@ -258,6 +266,19 @@ class Client:
     def sweep(self, sweep_id: str) -> Json:
         """A sweep, with its best trial so far."""
         return self._call("GET", f"/v1/sweeps/{_quoted(sweep_id)}").json()
+
+    def follow_sweep(self, sweep_id: str) -> Iterator[Json]:
+        """The sweep as it is now, and after every change, to its end."""
+        path, version = f"/v1/sweeps/{_quoted(sweep_id)}", None
+        while True:
+            parameters = {} if version is None else {"wait": LONG_POLL_S, "version": version}
+            answer = self._call("GET", path, params=parameters)
+            sweep, seen = answer.json(), answer.headers["ETag"].strip('W/"')
+            if seen != version:
+                yield sweep
+            if sweep["status"] != "running":
+                return
+            version = seen
 
     def trials(self, sweep_id: str, **parameters: Any) -> Json:
         """A page of a sweep's trials."""

@@ -16,8 +16,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Column, Table
+from rich.text import Text
 
 from server.client import Client
+from server.doctor import Finding
 from server.states import TERMINAL
 
 Json = dict[str, Any]
@@ -75,6 +77,16 @@ def _epochs(job: Json) -> str:
     if job["kind"] != "train":
         return job["kind"]
     return f"{progress['epochs_done']}/{progress['epochs_total']}"
+
+
+def findings_table(findings: list[Finding]) -> Table:
+    """What a look at an installation found, one thing a line."""
+    styles = {"ok": "green", "warning": "yellow", "error": "red"}
+    table = Table("", "about", Column("finding", overflow="fold"), box=None)
+    for finding in findings:
+        level = Text(finding.level, style=styles[finding.level])
+        table.add_row(level, finding.about, Text(finding.detail))
+    return table
 
 
 def workers_table(workers: list[Json]) -> Table:
@@ -259,6 +271,25 @@ def trials_table(trials: list[Json]) -> Table:
         value = number(trial["value"], ".6g")
         table.add_row(str(trial["id"]), trial["job_id"] or "–", trial["state"], value, fields)
     return table
+
+
+def job_line(job: Json) -> str:
+    """Where a job is, as a line of text."""
+    return f"{job['id']}: {job['status']}, {_epochs(job)}"
+
+
+def validation(report: Json) -> str:
+    """What would run."""
+    megabytes = report["estimated_memory_bytes"] / 1e6
+    size = f"{report['parameter_count']:,} parameters, about {megabytes:.0f} MB of memory"
+    return "\n".join([size, *(f"warning: {warning}" for warning in report["warnings"])])
+
+
+def sweep_line(sweep: Json) -> str:
+    """How far a sweep is, as a line of text."""
+    done = sum(sweep["trials"].values()) - sweep["trials"].get("running", 0)
+    best = "" if sweep["best"] is None else f", best {number(sweep['best']['value'], '.6g')}"
+    return f"{sweep['id']}: {sweep['status']}, {done} of {sweep['n_trials']} trials{best}"
 
 
 def whole_sweep(sweep: Json) -> RenderableType:

@@ -4,10 +4,16 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config as AlembicConfig
+from alembic.script import ScriptDirectory
 
 from server.database import write_engine
 
 SCRIPTS = Path(__file__).parent / "migrations"
+
+
+def scripts() -> ScriptDirectory:
+    """The steps of this release, the newest first."""
+    return ScriptDirectory.from_config(_config())
 
 
 def migrate(path: Path, revision: str = "head") -> None:
@@ -16,9 +22,14 @@ def migrate(path: Path, revision: str = "head") -> None:
     engine = write_engine(path)
     try:
         with engine.begin() as connection:
-            config = AlembicConfig()
-            config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
+            config = _config()
             config.attributes["connection"] = connection
             command.upgrade(config, revision)
     finally:
         engine.dispose()
+
+
+def _config() -> AlembicConfig:
+    config = AlembicConfig()
+    config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
+    return config

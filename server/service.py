@@ -13,6 +13,7 @@ from server import attempts, auth
 from server.changes import Changes
 from server.chores import Chores
 from server.database import Database, check_integrity
+from server.filesystems import check_local
 from server.leases import Leases
 from server.migrate import migrate
 from server.settings import ServerSettings
@@ -29,13 +30,14 @@ def prepare(settings: ServerSettings) -> None:
     """Make the server's own folder, and look whether its database is whole.
 
     Raises:
-        OSError: the data folder cannot be written. DatabaseDamaged
+        OSError: the data folder cannot be written. NetworkFilesystem, DatabaseDamaged
     """
     try:
         settings.data.mkdir(parents=True, exist_ok=True)
         settings.state_folder.mkdir(exist_ok=True, mode=0o700)
     except OSError as error:
         raise OSError(f"cannot use the data folder {settings.data}: {error.strerror}") from error
+    check_local(settings.state_folder)
     check_integrity(settings.database_path)
 
 

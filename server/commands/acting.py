@@ -42,6 +42,9 @@ def submit(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a field.")
     ] = None,
     name: Name = None,
+    labels: Annotated[
+        list[str] | None, typer.Option("--label", metavar="KEY=TEXT", help="Can be repeated.")
+    ] = None,
     webhook: Annotated[
         str | None, typer.Option(metavar="URL", help="Call this address when the job is over.")
     ] = None,
@@ -60,7 +63,7 @@ def submit(
         fields = read_config_file(config)
     fields |= dict(map(parse_override, assignments or []))
     Config.model_validate(fields)
-    given = {"name": name, "webhook": webhook}
+    given = {"name": name, "webhook": webhook, "metadata": dict(map(_label, labels or []))}
     options: dict[str, Any] = {key: value for key, value in given.items() if value}
     if then_simulate:
         options["simulate"] = dict(map(parse_override, then_simulate))
@@ -110,6 +113,21 @@ def evaluate_job(
     fields = dict(map(parse_override, assignments or []))
     job = client.submit(fields, kind="evaluate", **options)
     _show_new(client, job, watch=watch, as_json=as_json)
+
+
+@app.command()
+@connected
+def validate(
+    client: Client,
+    config: Annotated[Path, typer.Argument(help="JSON or TOML file, ours or AITimeStepper's.")],
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a field.")
+    ] = None,
+) -> Shown:
+    """Say what would run, how large it is, and what is wrong; nothing is stored."""
+    fields = read_config_file(config) | dict(map(parse_override, assignments or []))
+    report = client.validate(fields)
+    return Shown(report, display.validation(report))
 
 
 @app.command()

@@ -17,12 +17,14 @@ from server.client import Client
 EXIT_FAILED, EXIT_USAGE, EXIT_CANCELLED, EXIT_NO_ANSWER = 1, 2, 3, 4
 EXIT_OF_STATUS = {"succeeded": 0, "failed": EXIT_FAILED, "cancelled": EXIT_CANCELLED}
 
+DEFAULT_URL = "http://127.0.0.1:8080"
 HELP = {"help_option_names": ["-h", "--help"]}
 
 console = display.make_console()
 errors = display.make_console(stderr=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+AsIds = Annotated[bool, typer.Option("--ids", help="Print ids alone, one a line.")]
 JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.")]
 
 
@@ -91,7 +93,7 @@ CONNECTION = [
     _option(
         "url",
         Annotated[str, typer.Option(envvar="ORRERY_URL", help="Address of the server.")],
-        "http://127.0.0.1:8080",
+        DEFAULT_URL,
     ),
     _option(
         "data",

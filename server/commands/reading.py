@@ -10,6 +10,7 @@ from server import display
 from server.client import Client
 from server.commands.connection import (
     EXIT_OF_STATUS,
+    AsIds,
     AsJson,
     JobArgument,
     Shown,
@@ -22,7 +23,7 @@ from server.commands.connection import (
 DEFAULT_KEYS = ["part2/final_pass_rate"]  # that jobs are compared by
 
 app = typer.Typer()
-Limit = Annotated[int, typer.Option(min=1, max=1000)]
+Limit = Annotated[int, typer.Option(min=1, max=1000, help="Most items.")]
 
 
 @app.command()
@@ -35,11 +36,12 @@ def jobs(
         list[str] | None, typer.Option(metavar="KEY=TEXT", help="Only with this label.")
     ] = None,
     limit: Limit = 20,
+    ids: AsIds = False,
 ) -> Shown:
     """List jobs, newest first."""
     filters = {"status": status, "name": name, "metadata": label}
     page = client.jobs(limit=limit, **{key: value for key, value in filters.items() if value})
-    return Shown(page, display.jobs_table(page["data"]))
+    return Shown(page, _ids(page["data"]) if ids else display.jobs_table(page["data"]))
 
 
 @app.command()
@@ -85,6 +87,20 @@ def show(client: Client, job_id: JobArgument) -> Shown:
 def watch(client: Client, job_id: JobArgument, as_json: AsJson = False) -> None:
     """Follow a job to its end; the exit code tells how it ended."""
     follow(client, job_id, as_json=as_json)
+
+
+@app.command()
+@connected
+def wait(
+    client: Client,
+    job_id: JobArgument,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Only until so many epochs are done.")
+    ] = None,
+) -> Shown:
+    """Wait until a job is over, or has done so many epochs."""
+    job = client.wait(job_id) if epochs is None else client.wait_for_epochs(job_id, epochs)
+    return Shown(job, display.job_line(job))
 
 
 @app.command()
@@ -139,6 +155,7 @@ def checkpoints(
     download: Annotated[
         Path | None, typer.Option(help="Save the files in this folder.", metavar="FOLDER")
     ] = None,
+    ids: AsIds = False,
 ) -> Shown:
     """List a job's checkpoints, or download them."""
     found: list[dict[str, Any]] = []
@@ -149,7 +166,7 @@ def checkpoints(
         found += page["data"]
     if download is not None:
         _download(client, {download / Path(file["path"]).name: file["id"] for file in found})
-    return Shown(found, display.checkpoints_table(found))
+    return Shown(found, _ids(found) if ids else display.checkpoints_table(found))
 
 
 @app.command()
@@ -174,6 +191,10 @@ def artifacts(
     if download is not None:
         _download(client, {download / file["name"]: file["id"] for file in found})
     return Shown(found, display.artifacts_table(found))
+
+
+def _ids(items: list[dict[str, Any]]) -> str:
+    return "\n".join(item["id"] for item in items)
 
 
 def _download(client: Client, files: dict[Path, str]) -> None:

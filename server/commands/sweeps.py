@@ -9,11 +9,20 @@ import typer
 from nbody.config import parse_override, read_config_file
 from server import display
 from server.client import Client
-from server.commands.connection import HELP, Shown, connected
+from server.commands.connection import (
+    EXIT_OF_STATUS,
+    HELP,
+    AsJson,
+    Shown,
+    connected,
+    print_json,
+    print_text,
+)
 
 app = typer.Typer(
     help="Search the fields of a config for the best.", no_args_is_help=True, context_settings=HELP
 )
+Limit = Annotated[int, typer.Option(min=1, max=1000, help="Most items.")]
 SweepArgument = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep's id.")]
 
 
@@ -45,9 +54,32 @@ def create(
     return Shown(sweep, sweep["id"])
 
 
+@app.command()
+@connected
+def watch(client: Client, sweep_id: SweepArgument, as_json: AsJson = False) -> None:
+    """Follow a sweep to its end; the exit code tells how it ended."""
+    sweep: dict[str, Any] = {}
+    for sweep in client.follow_sweep(sweep_id):
+        if not as_json:
+            print_text(display.sweep_line(sweep))
+    if as_json:
+        print_json(sweep)
+    raise SystemExit(EXIT_OF_STATUS[sweep["status"]])
+
+
+@app.command()
+@connected
+def best(client: Client, sweep_id: SweepArgument) -> Shown:
+    """Print the job of the best trial so far."""
+    trial = client.sweep(sweep_id)["best"]
+    if trial is None:
+        raise ValueError(f"no trial of {sweep_id} has a value yet")
+    return Shown(trial, trial["job_id"])
+
+
 @app.command("list")
 @connected
-def show_all(client: Client, limit: Annotated[int, typer.Option(min=1, max=1000)] = 20) -> Shown:
+def show_all(client: Client, limit: Limit = 20) -> Shown:
     """List sweeps, newest first."""
     page = client.sweeps(limit=limit)
     return Shown(page, display.sweeps_table(page["data"]))
@@ -64,9 +96,7 @@ def show(client: Client, sweep_id: SweepArgument) -> Shown:
 
 @app.command()
 @connected
-def trials(
-    client: Client, sweep_id: SweepArgument, limit: Annotated[int, typer.Option(min=1)] = 1000
-) -> Shown:
+def trials(client: Client, sweep_id: SweepArgument, limit: Limit = 1000) -> Shown:
     """List a sweep's trials: their jobs, fields and values."""
     page = client.trials(sweep_id, limit=limit)
     return Shown(page, display.trials_table(page["data"]))

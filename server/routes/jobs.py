@@ -29,6 +29,7 @@ from server.routes.parameters import (
     Limit,
     MetricName,
     TheService,
+    Version,
     WaitSeconds,
     entity_tags,
 )
@@ -170,9 +171,7 @@ async def show_job(
     service: TheService,
     caller: Caller,
     wait: WaitSeconds = 0.0,
-    version: Annotated[
-        int | None, Query(ge=0, le=2**53, description="With wait: answer once it differs.")
-    ] = None,
+    version: Version = None,
     if_none_match: Annotated[
         str | None, Header(max_length=1000, description="ETags that the client has.")
     ] = None,

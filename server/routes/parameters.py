@@ -53,6 +53,9 @@ IdempotencyKeyHeader = Annotated[
         description="Repeats with the same key and body get the first answer.",
     ),
 ]
+Version = Annotated[
+    int | None, Query(ge=0, le=2**53, description="With wait: answer once it differs.")
+]
 WaitSeconds = Annotated[
     float, Query(ge=0, le=25, allow_inf_nan=False, description="Wait for a change [s].")
 ]

@@ -9,7 +9,16 @@ from sqlalchemy import Connection, Row
 
 from server import audit, sweep_views, sweeps
 from server.changes import Changes
-from server.routes.parameters import AfterId, AfterNumber, Caller, Limit, SweepId, TheService
+from server.routes.parameters import (
+    AfterId,
+    AfterNumber,
+    Caller,
+    Limit,
+    SweepId,
+    TheService,
+    Version,
+    WaitSeconds,
+)
 from server.schemas import DeletedSweep, Page
 from server.sweep_schemas import (
     Importance,
@@ -62,13 +71,33 @@ async def list_sweeps(
 
 
 @router.get("/{sweep_id}")
-async def show_sweep(sweep_id: SweepId, service: TheService, caller: Caller) -> SweepView:
-    """A sweep: what was asked for, how far it is, the best trial so far."""
-    return await service.read(
-        lambda connection: sweep_views.sweep_view(
-            connection, sweeps.find(connection, sweep_id, caller.owner_filter)
-        )
-    )
+async def show_sweep(
+    sweep_id: SweepId,
+    response: Response,
+    service: TheService,
+    caller: Caller,
+    wait: WaitSeconds = 0.0,
+    version: Version = None,
+) -> SweepView:
+    """A sweep: what was asked for, how far it is, the best trial so far.
+
+    The ETag is its version; `wait` with `version` long-polls for a change.
+    """
+
+    def work(connection: Connection) -> tuple[int, SweepView]:
+        row = sweeps.find(connection, sweep_id, caller.owner_filter)
+        return row.version, sweep_views.sweep_view(connection, row)
+
+    with service.changes.subscribe(sweep_id) as subscription:
+        deadline = time.monotonic() + wait
+        while True:
+            found, view = await service.read(work)
+            left = deadline - time.monotonic()
+            if version is None or found != version or left <= 0:
+                break
+            await subscription.wait(left)
+    response.headers["ETag"] = f'W/"{found}"'
+    return view
 
 
 @router.get("/{sweep_id}/trials")
@@ -111,7 +140,7 @@ async def cancel_sweep(sweep_id: SweepId, service: TheService, caller: Caller) -
         audit.note(connection, caller, "sweep.cancel", sweep_id)
         return sweep_views.sweep_view(connection, sweeps.find(connection, sweep_id, None)), touched
 
-    view, touched = await service.write(work, Changes.QUEUE)
+    view, touched = await service.write(work, Changes.QUEUE, sweep_id)
     for job_id in touched:
         service.changes.notify(job_id)
     return view

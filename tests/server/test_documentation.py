@@ -7,10 +7,14 @@ import pytest
 import typer
 
 from nbody.config import Config
+from server.app import create_app
+from server.auth import PUBLIC_PATHS, allowed_roles
 from server.cli import app
+from server.openapi import describe
 from server.settings import ServerSettings
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+PATHS = describe(create_app(ServerSettings())._app._app)["paths"]
 COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 
 
@@ -31,6 +35,25 @@ def test_a_setting_is_documented(name: str) -> None:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_is_documented(name: str) -> None:
     assert re.search(rf"orrery {name}\b", README)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [(method, path) for path, routes in PATHS.items() for method in routes]
+)
+def test_a_route_is_documented_as_it_is(method: str, path: str) -> None:
+    public = path in PUBLIC_PATHS
+    roles = "anyone" if public else ", ".join(sorted(allowed_roles(method.upper(), path)))
+    summary = PATHS[path][method]["description"].partition("\n\n")[0].replace("\n", " ")
+    assert f"| `{method.upper()} {path}` | {roles} | {summary} |" in README
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_of_a_command_is_explained(name: str) -> None:
+    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    for one in [command, *getattr(command, "commands", {}).values()]:
+        assert one.help
+        for parameter in one.params:
+            assert parameter.help, f"{name} {parameter.name}"
 
 
 def test_the_two_commands_come_first_and_are_one_line_each() -> None:
