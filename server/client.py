@@ -24,6 +24,7 @@ from server.states import TERMINAL
 Json = dict[str, Any]
 TIMEOUT_S = 30.0
 LONG_POLL_S = 20.0
+TRIES, LONGEST_PAUSE_S = 4, 10  # of a call that comes too often
 REST = TERMINAL | {"paused"}  # a job does not leave these by itself
 
 
@@ -340,13 +341,19 @@ class Client:
                 return
 
     def _call(self, method: str, path: str, **options: Any) -> httpx.Response:
-        try:
-            answer = self._http.request(method, path, **options)
-        except httpx.TransportError as error:
-            raise ServerUnreachable(self.url, type(error).__name__) from error
-        if not answer.is_success:
-            raise _problem(answer)
-        return answer
+        tries = TRIES
+        while True:
+            try:
+                answer = self._http.request(method, path, **options)
+            except httpx.TransportError as error:
+                raise ServerUnreachable(self.url, type(error).__name__) from error
+            if answer.is_success:
+                return answer
+            tries -= 1
+            pause = _pause(answer)
+            if not tries or pause is None:
+                raise _problem(answer)
+            time.sleep(pause)
 
 
 def _messages(lines: Iterator[str]) -> Iterator[tuple[str, Json]]:
@@ -361,6 +368,16 @@ def _messages(lines: Iterator[str]) -> Iterator[tuple[str, Json]]:
         elif not line and data:
             yield kind, json.loads(data)
             kind, data = "message", ""
+
+
+def _pause(answer: httpx.Response) -> float | None:
+    """How long to wait before the same call is worth another try [s]: what was refused for coming
+    too often was not done.
+    """
+    seconds = answer.headers.get("Retry-After", "")
+    if answer.status_code != 429 or not seconds.isdigit() or int(seconds) > LONGEST_PAUSE_S:
+        return None
+    return float(seconds)
 
 
 def _problem(answer: httpx.Response) -> ApiProblem:

@@ -174,6 +174,11 @@ MODELS: dict[str, BaseModel] = {
     "CancelRequest": schemas.CancelRequest(),
     "CheckpointView": CHECKPOINT,
     "ClaimRequest": schemas.ClaimRequest(claim_id="slot-0-41", wait_s=2),
+    "Vitals": schemas.Vitals(
+        gpus=[
+            schemas.GpuVitals(memory_used_bytes=2_147_483_648, utilisation=0.93, temperature_c=61)
+        ]
+    ),
     "DrainRequest": schemas.DrainRequest(),
     "FinishAnswer": schemas.FinishAnswer(status=JobStatus.SUCCEEDED),
     "Health": schemas.Health(),

@@ -411,6 +411,24 @@ class Gpu(Message):
     memory_bytes: FileSize
 
 
+class GpuVitals(Message):
+    """How one GPU is doing."""
+
+    memory_used_bytes: FileSize
+    utilisation: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), Number] | None = Field(
+        default=None, description="Share of the last second in which a kernel ran."
+    )
+    temperature_c: Annotated[float, Field(ge=-100, le=300, allow_inf_nan=False), Number] | None = (
+        Field(default=None, description="In degrees Celsius.")
+    )
+
+
+class Vitals(Message):
+    """How a worker's GPUs are doing, in the order in which they were registered."""
+
+    gpus: list[GpuVitals] = Field(max_length=64)
+
+
 class WorkerRegistration(Message):
     """A worker that offers its slots."""
 
@@ -436,6 +454,9 @@ class WorkerView(View):
     last_seen_at: datetime | None = Field(description="Since this server started.")
     jobs: list[str] = Field(description="Jobs that it holds.")
     draining: bool = Field(default=False, description="It gets no more jobs.")
+    gpu_vitals: list[GpuVitals] = Field(
+        default_factory=list[GpuVitals], description="As it said last; in the order of `gpus`."
+    )
 
 
 class DrainRequest(Message):

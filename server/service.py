@@ -16,6 +16,7 @@ from server.database import Database, check_integrity
 from server.filesystems import check_local
 from server.leases import Leases
 from server.migrate import migrate
+from server.schemas import GpuVitals
 from server.settings import ServerSettings
 from server.sweep_driver import SweepDriver
 from server.telemetry import Telemetry
@@ -52,6 +53,7 @@ class Service:
         self.changes = Changes()
         self.telemetry = Telemetry()
         self.last_seen: dict[str, float] = {}
+        self.vitals: dict[str, list[GpuVitals]] = {}
         self.sweeps = SweepDriver(self.database, self.changes)
         self.chores = Chores(settings, self.database, self.changes)
         self._tasks: list[asyncio.Task[None]] = []

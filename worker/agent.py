@@ -8,24 +8,24 @@ holds and hands the job back at once, without waiting for the lease to run out.
 import errno
 import fcntl
 import logging
-import os
 import shutil
 import socket
-import subprocess
 import threading
 import time
 from importlib.metadata import version
 from uuid import uuid4
 
-from server.schemas import Assignment, Gpu, Outcome, WorkerRegistration, WorkerTerms
+from server.schemas import Assignment, Outcome, Vitals, WorkerRegistration, WorkerTerms
 from server.states import StopReason
 from worker.attempt import Attempt
 from worker.client import Client, LeaseLost, NotRegistered, ServerRefused, Unreachable
+from worker.gpus import find_gpus, look_at_gpus, visible_devices
 from worker.reporter import Reporter
 from worker.settings import WorkerSettings
 
 CLAIM_WAIT_S = 2.0  # also the longest that an idle worker takes to stop
 FIRST_BACK_OFF_S, LONGEST_BACK_OFF_S = 0.2, 10.0
+VITALS_INTERVAL_S = 10.0
 FAREWELL_S = 5.0  # for the last reports, when the agent itself must end
 
 logger = logging.getLogger(__name__)
@@ -87,6 +87,8 @@ class Agent:
                 threading.Thread(target=self._keep_working, args=(slot, terms), name=f"slot-{slot}")
                 for slot in range(self._settings.slots)
             ]
+            if self._gpus:
+                threading.Thread(target=self._tell_vitals, args=(terms,), daemon=True).start()
             for slot in slots:
                 slot.start()
             for slot in slots:
@@ -117,6 +119,14 @@ class Agent:
                 logger.info("registered as %s", terms.id)
                 return terms
         return None
+
+    def _tell_vitals(self, terms: WorkerTerms) -> None:
+        """Say how the GPUs are doing, now and then; nothing depends on it."""
+        while not self._stopping.wait(VITALS_INTERVAL_S):
+            try:
+                self._client.tell_vitals(terms.id, Vitals(gpus=look_at_gpus()))
+            except (Unreachable, ServerRefused) as error:
+                logger.debug("cannot tell how the GPUs are doing: %s", error)
 
     def _keep_working(self, slot: int, terms: WorkerTerms) -> None:
         """A slot that fails takes the agent down with it, for its supervisor to start again."""
@@ -235,29 +245,3 @@ class Agent:
                 logger.info("an earlier attempt cannot be handed back: %s", error)
             if delivered:
                 shutil.rmtree(state, ignore_errors=True)
-
-
-def visible_devices(gpus: int) -> list[str]:
-    """The devices that jobs may use: those that CUDA_VISIBLE_DEVICES leaves, or all."""
-    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is not None:
-        return [device.strip() for device in chosen.split(",") if device.strip()]
-    return [str(number) for number in range(gpus)]
-
-
-def find_gpus() -> list[Gpu]:
-    """The host's NVIDIA GPUs, as its driver's own tool names them."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return []
-    query = [tool, "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
-    try:
-        output = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
-    except (subprocess.SubprocessError, OSError):
-        return []
-    gpus: list[Gpu] = []
-    for row in output.stdout.splitlines():
-        name, _, mebibytes = row.rpartition(",")
-        if mebibytes.strip().isdigit():
-            gpus.append(Gpu(name=name.strip()[:200], memory_bytes=int(mebibytes) * 2**20))
-    return gpus

@@ -18,6 +18,7 @@ from server.schemas import (
     Outcome,
     Report,
     ReportAnswer,
+    Vitals,
     WorkerRegistration,
     WorkerTerms,
 )
@@ -84,6 +85,10 @@ class Client:
         path = f"/v1/workers/{worker_id}/claim"
         answer = self._post(path, body, timeout=wait_s + ANSWER_TIMEOUT_S)
         return None if answer.status_code == 204 else Assignment.model_validate_json(answer.content)
+
+    def tell_vitals(self, worker_id: str, vitals: Vitals) -> None:
+        """Say how the host's GPUs are doing."""
+        self._post(f"/v1/workers/{worker_id}/vitals", vitals.model_dump_json())
 
     def report(self, lease_id: str, report: Report) -> ReportAnswer:
         """Report, renew the lease, and learn what to do."""

@@ -11,7 +11,7 @@ from nbody.config import Config
 from server import __version__, views
 from server.artifacts import file_size
 from server.routes.parameters import TheService
-from server.schemas import Health, Version
+from server.schemas import GpuVitals, Health, Version
 from server.states import JobStatus
 
 router = APIRouter(tags=["service"])
@@ -68,7 +68,28 @@ async def metrics(service: TheService) -> Response:
             ({"file": name}, size) for name, size in sizes.items()
         ],
     }
+    gauges |= _gpu_gauges(service.vitals)
     return Response(service.telemetry.exposition(gauges), media_type=CONTENT_TYPE_LATEST)
+
+
+def _gpu_gauges(
+    vitals: dict[str, list[GpuVitals]],
+) -> dict[tuple[str, str], list[tuple[dict[str, str], float]]]:
+    """How the workers' GPUs are doing, as far as they said."""
+    names = {
+        "memory_used_bytes": "Memory in use.",
+        "utilisation": "Share of the last second in which a kernel ran.",
+        "temperature_c": "Temperature.",
+    }
+    return {
+        (f"orrery_gpu_{name}", help_text): [
+            ({"worker": worker_id, "gpu": str(number)}, value)
+            for worker_id, gpus in vitals.items()
+            for number, gpu in enumerate(gpus)
+            if (value := getattr(gpu, name)) is not None
+        ]
+        for name, help_text in names.items()
+    }
 
 
 @router.get("/version")

@@ -1,11 +1,13 @@
 """Workers: register, list, drain, claim."""
 
 import time
+from typing import Any
 
 from fastapi import APIRouter, Response
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Row, insert, select, update
 
 from server import attempts, audit, views
+from server.auth import Principal
 from server.changes import Changes
 from server.errors import NotFound
 from server.ids import new_id
@@ -16,6 +18,7 @@ from server.schemas import (
     DrainRequest,
     Page,
     ResumePoint,
+    Vitals,
     WorkerRegistration,
     WorkerTerms,
     WorkerView,
@@ -62,7 +65,21 @@ async def list_workers(service: TheService, caller: Caller) -> Page[WorkerView]:
             connection, dict(service.last_seen), caller.owner_filter
         )
     )
+    found = [
+        worker.model_copy(update={"gpu_vitals": service.vitals.get(worker.id, [])})
+        for worker in found
+    ]
     return views.page(found, len(found))
+
+
+@router.post("/{worker_id}/vitals", status_code=204)
+async def tell_vitals(
+    worker_id: WorkerId, vitals: Vitals, service: TheService, caller: Caller
+) -> None:
+    """How a worker's GPUs are doing; kept until it says so again."""
+    await service.read(lambda connection: _check_own(connection, worker_id, caller))
+    service.last_seen[worker_id] = time.time()
+    service.vitals[worker_id] = vitals.gpus
 
 
 @router.post("/{worker_id}/drain")
@@ -94,10 +111,7 @@ async def claim_job(
     """Ask for a job, waiting for one if asked to. The same claim_id gets the same answer."""
 
     def work(connection: Connection) -> Assignment | None:
-        columns = workers.c.token_id, workers.c.draining
-        known = connection.execute(select(*columns).where(workers.c.id == worker_id)).first()
-        if known is None or known.token_id != caller.token_id:
-            raise NotFound(f"worker {worker_id} of this token")
+        known = _check_own(connection, worker_id, caller)
         claimed = attempts.claim(
             connection,
             worker_id,
@@ -137,3 +151,15 @@ async def claim_job(
         return Response(status_code=204)
     service.changes.notify(assignment.job)
     return assignment
+
+
+def _check_own(connection: Connection, worker_id: str, caller: Principal) -> Row[Any]:
+    """The row of a worker that registered with the caller's token.
+
+    Raises:
+        NotFound
+    """
+    known = connection.execute(select(workers).where(workers.c.id == worker_id)).first()
+    if known is None or known.token_id != caller.token_id:
+        raise NotFound(f"worker {worker_id} of this token")
+    return known

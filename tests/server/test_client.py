@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import httpx
 import pytest
 
 from server.client import ApiProblem, Client, ClientError, ServerUnreachable
@@ -124,3 +125,36 @@ def test_a_server_that_is_not_there_is_unreachable(nowhere: str, tmp_path: Path)
 
 def test_a_server_that_is_there_is_ready(client: Client) -> None:
     client.wait_until_ready(1)
+
+
+class TestTooOften:
+    def client(self, *answers: httpx.Response) -> tuple[Client, list[httpx.Request]]:
+        asked: list[httpx.Request] = []
+        left = list(answers)
+
+        def handle(request: httpx.Request) -> httpx.Response:
+            asked.append(request)
+            return left.pop(0)
+
+        return Client("http://x", transport=httpx.MockTransport(handle)), asked
+
+    def test_a_call_that_comes_too_often_is_made_again(self) -> None:
+        busy = httpx.Response(429, headers={"Retry-After": "0"}, json={})
+        client, asked = self.client(busy, busy, httpx.Response(200, json={"id": "job_1"}))
+        assert client.submit({})["id"] == "job_1"
+        assert len(asked) == 3
+
+    @pytest.mark.parametrize("seconds", ["60", "", "soon"])
+    def test_a_limit_that_takes_long_is_told(self, seconds: str) -> None:
+        full = httpx.Response(429, headers={"Retry-After": seconds}, json={"detail": "full"})
+        client, asked = self.client(full)
+        with pytest.raises(ApiProblem, match="full"):
+            client.submit({})
+        assert len(asked) == 1
+
+    def test_it_does_not_go_on_for_ever(self) -> None:
+        busy = [httpx.Response(429, headers={"Retry-After": "0"}, json={}) for _ in range(9)]
+        client, asked = self.client(*busy)
+        with pytest.raises(ApiProblem):
+            client.submit({})
+        assert len(asked) == 4

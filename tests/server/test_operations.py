@@ -148,3 +148,24 @@ class TestLog:
         written = capsys.readouterr().err
         assert ("job_1" in written) == (form == "json")
         assert "lease x" in written
+
+
+class TestVitals:
+    def test_what_a_worker_says_of_its_gpus_is_listed_and_measured(
+        self, server: OrreryServer
+    ) -> None:
+        worker = server.register()
+        gpus = [{"memory_used_bytes": 5, "utilisation": 0.5}, {"memory_used_bytes": 7}]
+        path = f"/v1/workers/{worker}/vitals"
+        assert server.worker.post(path, json={"gpus": gpus}).status_code == 204
+        view = server.admin.get("/v1/workers").json()["data"][0]
+        assert [gpu["memory_used_bytes"] for gpu in view["gpu_vitals"]] == [5, 7]
+        assert view["gpu_vitals"][1]["temperature_c"] is None
+        text = server.admin.get("/metrics").text
+        assert f'orrery_gpu_utilisation{{gpu="0",worker="{worker}"}} 0.5' in text
+        assert f'orrery_gpu_utilisation{{gpu="1",worker="{worker}"}}' not in text
+
+    def test_only_the_worker_itself_says_so(self, server: OrreryServer) -> None:
+        path = f"/v1/workers/{server.register()}/vitals"
+        assert_problem(server.new_client("worker").post(path, json={"gpus": []}), 404, "not_found")
+        assert_problem(server.admin.post(path, json={"gpus": []}), 403, "forbidden")
