@@ -9,13 +9,12 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic_core import from_json
 
 from server import auth
+from server.asgi import App, Message, Receive, Scope, Send, replay
 from server.errors import (
     BodyTimeout,
     BodyTooLarge,
@@ -31,12 +30,6 @@ from server.limits import WriteRate
 from server.log_format import REQUEST_ID
 from server.settings import ServerSettings, is_loopback
 from server.telemetry import Telemetry
-
-Scope = MutableMapping[str, Any]
-AsgiMessage = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[AsgiMessage]]
-Send = Callable[[AsgiMessage], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 DRAIN_TIMEOUT_S = 5.0
 MOST_DRAINED_BYTES = 2**26
@@ -68,7 +61,7 @@ class AccessControl:
         started = time.perf_counter()
         status = 0
 
-        async def send_with_id(message: AsgiMessage) -> None:
+        async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -145,7 +138,7 @@ class AccessControl:
                 while more:
                     message = await receive()
                     if message["type"] == "http.disconnect":
-                        return _replay(message)
+                        return replay(message)
                     parts.append(message.get("body", b""))
                     size += len(parts[-1])
                     if size > limit:
@@ -158,7 +151,7 @@ class AccessControl:
         body = b"".join(parts)
         _check_json(body)
         whole = {"type": "http.request", "body": body, "more_body": False}
-        return _replay(whole, then=receive)
+        return replay(whole, then=receive)
 
 
 async def _drain(receive: Receive) -> None:
@@ -181,17 +174,6 @@ def _check_json(body: bytes) -> None:
         except ValueError as error:
             field = FieldProblem(pointer_of(body, str(error)), str(error))
             raise MalformedBody(f"The body is not valid JSON: {error}.", (field,)) from None
-
-
-def _replay(message: AsgiMessage, then: Receive | None = None) -> Receive:
-    waiting = [message]
-
-    async def receive() -> AsgiMessage:
-        if waiting:
-            return waiting.pop()
-        return message if then is None else await then()
-
-    return receive
 
 
 async def send_problem(send: Send, error: ServerError, request_id: str) -> None:

@@ -17,6 +17,7 @@ from server.access import AccessControl
 from server.errors import InvalidRequest, MalformedBody, NotFound, ServerError
 from server.openapi import describe
 from server.quick_polls import QuickPolls
+from server.quick_reports import QuickReports
 from server.routes import files, jobs, leases, overview, stream, sweeps, system, tokens, workers
 from server.service import Service
 from server.settings import ServerSettings
@@ -59,7 +60,7 @@ def create_app(settings: ServerSettings) -> AccessControl:
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http)
     app.add_exception_handler(Exception, _answer_unexpected)
-    quick = QuickPolls(app, service.database)
+    quick = QuickReports(QuickPolls(app, service.database), service)
     return AccessControl(quick, settings, service.tokens, service.telemetry)
 
 

@@ -7,9 +7,8 @@ a job changes it, but for a waiting job's place in the queue. So waiting jobs go
 
 import re
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
 
+from server.asgi import App, Message, Receive, Scope, Send
 from server.auth import Principal
 from server.database import Database
 from server.routes.parameters import RETRY_AFTER_S, entity_tags
@@ -18,11 +17,6 @@ from server.states import TERMINAL, JobStatus
 JOB = re.compile(r"/v1/jobs/(job_[0-9a-z]{26})")
 MOST_KEPT, LARGEST_KEPT = 2048, 2**16  # bodies, and bytes of one
 
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
 

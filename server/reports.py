@@ -136,7 +136,7 @@ def _begin_at(connection: Connection, job: Row[Any], first_epoch: int, now: floa
 
 def _record_epochs(connection: Connection, job: Row[Any], reported: list[EpochMetrics]) -> int:
     """Write the epochs that are new; returns the last one on record."""
-    rows = {m.epoch: {**m.model_dump(), "job_id": job.id, "attempt": job.attempt} for m in reported}
+    rows = {m.epoch: {**vars(m), "job_id": job.id, "attempt": job.attempt} for m in reported}
     if len(rows) != len(reported):
         raise ReportConflict("The report holds an epoch twice.")
     if max(rows) >= job.epochs_total:

@@ -13,6 +13,7 @@ from server.changes import Changes
 from server.errors import LeaseLost
 from server.routes.parameters import Caller, LeaseId, TheService
 from server.schemas import Command, FinishAnswer, Outcome, Report, ReportAnswer
+from server.service import Service
 from server.states import JobStatus
 from server.tables import attempts as attempt_table
 from server.tables import workers
@@ -27,6 +28,15 @@ async def report(
     lease_id: LeaseId, message: Report, service: TheService, caller: Caller
 ) -> ReportAnswer:
     """Report epochs, checkpoints, log bytes, or just life. Renews the lease; answers commands."""
+    return await take(service, caller, lease_id, message)
+
+
+async def take(service: Service, caller: Principal, lease_id: str, message: Report) -> ReportAnswer:
+    """Write a report, and say what the server made of it.
+
+    Raises:
+        LeaseLost, ReportConflict: nothing was written.
+    """
 
     def work(connection: Connection) -> reports.Recorded:
         done = reports.record(connection, lease_id, caller.token_id, message, now=time.time())

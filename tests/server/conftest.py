@@ -103,7 +103,7 @@ class OrreryServer:
     @property
     def service(self) -> Service:
         """The running service behind the routes."""
-        return self.app._app._app.state.service
+        return self.app._app._app._app.state.service
 
     def call(self, work: Awaitable[Any]) -> Any:
         """Run a coroutine where the server runs."""

@@ -14,7 +14,7 @@ from server.openapi import describe
 from server.settings import ServerSettings
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-PATHS = describe(create_app(ServerSettings())._app._app)["paths"]
+PATHS = describe(create_app(ServerSettings())._app._app._app)["paths"]
 COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 
 

@@ -100,7 +100,7 @@ def test_what_is_kept_does_not_grow_without_end(
     server: OrreryServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(quick_polls, "MOST_KEPT", 2)
-    layer = server.app._app
+    layer = server.app._app._app
     layer._kept.clear()
     for _ in range(4):
         job, _ = server.start()

@@ -1,0 +1,22 @@
+"""The shapes of ASGI, which every layer of the application has, and a message given again."""
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+def replay(message: Message, then: Receive | None = None) -> Receive:
+    """A `receive` that gives a message, and then what comes; alone, the same again and again."""
+    waiting = [message]
+
+    async def receive() -> Message:
+        if waiting:
+            return waiting.pop()
+        return message if then is None else await then()
+
+    return receive
