@@ -47,7 +47,11 @@ HELD = (
     .join(workers, workers.c.id == attempts.c.worker_id)
     .where(attempts.c.lease_id == bindparam("lease"))
 )
-INSERT_EPOCHS = insert(epochs)
+EPOCH_COLUMNS = tuple(column.name for column in epochs.c)
+INSERT_EPOCHS = (
+    f"INSERT INTO epochs ({', '.join(EPOCH_COLUMNS)}) "
+    f"VALUES ({', '.join('?' * len(EPOCH_COLUMNS))})"
+)
 FILE_IDS = {"checkpoints": "ckpt", "artifacts": "file"}  # prefixes, by table
 LOG_FULL = b"\n[log limit reached: later output is not kept]\n"
 
@@ -147,7 +151,8 @@ def _record_epochs(connection: Connection, job: Row[Any], reported: list[EpochMe
         if again is not None and any(again[name] != getattr(row, name) for name in METRIC_COLUMNS):
             raise ReportConflict(f"Epoch {row.epoch} was reported before with other metrics.")
     if rows:
-        connection.execute(INSERT_EPOCHS, list(rows.values()))
+        values = [tuple(row[name] for name in EPOCH_COLUMNS) for row in rows.values()]
+        connection.exec_driver_sql(INSERT_EPOCHS, values)
     return last
 
 

@@ -32,6 +32,7 @@ from server.routes.parameters import (
     Version,
     WaitSeconds,
     entity_tags,
+    written,
 )
 from server.schemas import (
     AttemptView,
@@ -310,7 +311,7 @@ async def job_result(job_id: JobId, service: TheService, caller: Caller) -> Resu
     return await _read(service, caller, job_id, views.job_result)
 
 
-@router.get("/{job_id}/metrics")
+@router.get("/{job_id}/metrics", response_model=MetricsPage)
 async def job_metrics(
     job_id: JobId,
     service: TheService,
@@ -324,7 +325,7 @@ async def job_metrics(
         int | None,
         Query(ge=2, le=10000, description="The whole series thinned to this many epochs."),
     ] = None,
-) -> MetricsPage:
+) -> Response:
     """Metrics, one row per epoch, in order; begin `after` the last_epoch you have.
 
     With `max_points`, and `keys`, the whole series in so many epochs at most: those where a metric
@@ -336,7 +337,7 @@ async def job_metrics(
         look = partial(views.thinned_metrics, keys=distinct, max_points=max_points)
     else:
         look = partial(views.metrics_page, after=after, keys=keys, limit=limit)
-    return await _read(service, caller, job_id, look)
+    return written(await _read(service, caller, job_id, look))
 
 
 @router.get("/{job_id}/events")

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
 from server import audit, views
 from server.routes.parameters import (
@@ -13,6 +13,7 @@ from server.routes.parameters import (
     Limit,
     MetricName,
     TheService,
+    written,
 )
 from server.schemas import AuditEntry, Comparison, JobSummary, Page
 
@@ -31,7 +32,7 @@ async def show_queue(
     )
 
 
-@router.get("/compare")
+@router.get("/compare", response_model=Comparison)
 async def compare_jobs(
     service: TheService,
     caller: Caller,
@@ -43,13 +44,14 @@ async def compare_jobs(
         list[MetricName], Query(min_length=1, max_length=32, description="Metrics, by name.")
     ],
     limit: Annotated[int, Query(ge=1, le=10000, description="Last epochs of each.")] = 1000,
-) -> Comparison:
+) -> Response:
     """Metrics of several jobs side by side."""
-    return await service.read(
+    found = await service.read(
         lambda connection: views.comparison(
             connection, ids, keys, owner_id=caller.owner_filter, limit=limit
         )
     )
+    return written(found)
 
 
 @router.get("/audit", tags=["service"])

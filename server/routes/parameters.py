@@ -2,10 +2,11 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Header, Path, Query, Request
+from fastapi import Depends, Header, Path, Query, Request, Response
 
 from nbody.metrics import METRIC_NAMES
 from server.auth import Principal
+from server.schemas import View
 from server.service import Service
 
 MAX_PAGE = 1000
@@ -24,6 +25,11 @@ def entity_tags(header: str | None) -> frozenset[str]:
     """The versions in an If-None-Match header, weak or not."""
     tags = (part.strip().removeprefix("W/") for part in (header or "").split(","))
     return frozenset(tag[1:-1] for tag in tags if len(tag) > 2 and tag[0] == tag[-1] == '"')
+
+
+def written(view: View) -> Response:
+    """A long answer, written by pydantic itself: several times as fast as through Python's json."""
+    return Response(view.model_dump_json(), media_type="application/json")
 
 
 TheService = Annotated[Service, Depends(_service)]
