@@ -48,7 +48,9 @@ class _FusedPairs(torch.autograd.Function):
         ctx.softening = softening
         acceleration = torch.empty_like(position)
         potential = torch.empty_like(mass)  # of each particle
-        _forces[_grid(mass)](position, mass, acceleration, potential, *_sizes(position, softening))
+        with torch.cuda.device_of(position):  # Triton launches on the current one
+            sizes = _sizes(position, softening)
+            _forces[_grid(mass)](position, mass, acceleration, potential, *sizes)
         return acceleration, -0.5 * (mass * potential).sum(-1)
 
     @staticmethod
@@ -58,15 +60,10 @@ class _FusedPairs(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, None]:
         position, mass = cast(tuple[Tensor, Tensor], ctx.saved_tensors)
         by_position, by_mass = torch.empty_like(position), torch.empty_like(mass)
-        _gradients[_grid(mass)](
-            position,
-            mass,
-            by_acceleration.contiguous(),
-            by_potential.contiguous(),
-            by_position,
-            by_mass,
-            *_sizes(position, ctx.softening),
-        )
+        bars = by_acceleration.contiguous(), by_potential.contiguous()
+        with torch.cuda.device_of(position):
+            sizes = _sizes(position, ctx.softening)
+            _gradients[_grid(mass)](position, mass, *bars, by_position, by_mass, *sizes)
         return by_position, by_mass, None
 
 

@@ -66,13 +66,14 @@ class MaskedDescent:
         optimizer: Any = self.optimizer  # the two attributes are those of torch.amp
         for weight, gradient in zip(self._weights, gradients, strict=True):
             weight.grad = gradient
-        rates = [group["lr"] for group in optimizer.param_groups]
+        groups = optimizer.param_groups
+        own = [{name: group[name] for name in ("lr", "capturable")} for group in groups]
         optimizer.grad_scale, optimizer.found_inf = None, skipped.float()
         try:
-            for group, rate in zip(optimizer.param_groups, self._rates, strict=True):
-                group["lr"] = rate
+            for group, rate in zip(groups, self._rates, strict=True):
+                group.update(lr=rate, capturable=True)  # which a capture insists on
             optimizer.step()
         finally:
-            for group, rate in zip(optimizer.param_groups, rates, strict=True):
-                group["lr"] = rate
+            for group, kept in zip(groups, own, strict=True):
+                group.update(kept)
             del optimizer.grad_scale, optimizer.found_inf

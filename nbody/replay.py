@@ -18,11 +18,18 @@ class Replay:
     """
 
     def __init__(self, function: Callable[[], None], device: torch.device) -> None:
-        self._function = function
+        self._function, self._device = function, device
         self._calls_to_capture = WARM_UPS if device.type == "cuda" else -1  # negative: never
         self._graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self) -> None:
+        if self._device.type == "cuda":
+            with torch.cuda.device(self._device):  # streams and graphs are those of the current one
+                self._call()
+        else:
+            self._function()
+
+    def _call(self) -> None:
         if self._graph is None and self._calls_to_capture == 0:
             self._graph = self._captured()
         if self._graph is not None:

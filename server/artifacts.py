@@ -1,5 +1,6 @@
 """Files in the data folder, by the path in their row: never outside it."""
 
+import contextlib
 import re
 import shutil
 from pathlib import Path
@@ -30,12 +31,18 @@ def file_size(path: Path) -> int:
         return 0
 
 
-def remove_file(data_folder: Path, relative: str) -> None:
-    """Delete a file of a row that is gone; nothing outside the data folder."""
+def remove_file(data_folder: Path, relative: str) -> bool:
+    """Delete a file of a row that is gone; nothing outside the data folder.
+
+    Returns:
+        Whether nothing of it is left.
+    """
     root = data_folder.resolve()
     path = (root / relative).resolve()
     if path.is_relative_to(root) and path.is_file():
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+    return not path.exists()
 
 
 def remove_folder(data_folder: Path, relative: str) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from server import retention, webhooks
@@ -21,6 +22,8 @@ class Chores:
 
     def __init__(self, settings: ServerSettings, database: Database, changes: Changes) -> None:
         self._settings, self._database, self._changes = settings, database, changes
+        self._calls: dict[str, asyncio.Task[None]] = {}  # under way, by id
+        self._callers = ThreadPoolExecutor(webhooks.MOST_AT_ONCE, thread_name_prefix="webhook")
 
     async def keep_tidy(self) -> None:
         """Delete what the policy does not keep, every minute."""
@@ -42,7 +45,9 @@ class Chores:
         if collected.files or collected.folders:
             counts = len(collected.files), len(collected.folders)
             logger.info("retention deletes %d checkpoints and the files of %d jobs", *counts)
-            await asyncio.to_thread(retention.delete_files, settings.data, collected)
+            left = await asyncio.to_thread(retention.delete_files, settings.data, collected)
+            if left:
+                logger.error("retention could not delete %s; do it by hand", ", ".join(left[:10]))
 
     async def keep_calling(self) -> None:
         """Call the webhooks that are due, whenever a job ended and every other second."""
@@ -55,14 +60,31 @@ class Chores:
                 await subscription.wait(WEBHOOK_INTERVAL_S)
 
     async def call(self) -> None:
-        """Make every call that is due."""
-        calls = await self._database.read(lambda connection: webhooks.due(connection, time.time()))
-        await asyncio.gather(*map(self._deliver, calls))
+        """Begin every call that is due; a slow one holds up no other, and is ended in time."""
+        room = webhooks.MOST_AT_ONCE - len(self._calls)
+        if room <= 0:
+            return
+        under_way = tuple(self._calls)
+        calls = await self._database.read(
+            lambda connection: webhooks.due(connection, time.time(), under_way)
+        )
+        for delivery in calls[:room]:
+            task = asyncio.create_task(self._deliver(delivery), name=delivery.id)
+            self._calls[delivery.id] = task
+            task.add_done_callback(lambda _, done=delivery.id: self._calls.pop(done, None))
 
     async def _deliver(self, delivery: webhooks.Delivery) -> None:
-        key = await asyncio.to_thread(webhooks.signing_key, self._settings.webhook_key_path)
-        send = partial(webhooks.send, delivery, key, private=self._settings.webhook_private)
-        answered = await asyncio.to_thread(send)
+        answered = False
+        try:
+            key = webhooks.signing_key(self._settings.webhook_key_path)
+            send = partial(webhooks.send, delivery, key, private=self._settings.webhook_private)
+            loop = asyncio.get_running_loop()
+            async with asyncio.timeout(webhooks.CALL_TIMEOUT_S):
+                answered = await loop.run_in_executor(self._callers, send)
+        except TimeoutError:
+            logger.warning("webhook %s got no answer in time", delivery.id)
+        except Exception:
+            logger.exception("webhook %s failed", delivery.id)
         await self._database.write(
             lambda connection: webhooks.settle(
                 connection, delivery, answered=answered, now=time.time()

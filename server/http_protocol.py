@@ -11,6 +11,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from server.app import create_app
+from server.asgi import App
 from server.settings import ServerSettings
 
 GRACEFUL_SHUTDOWN_S = 3
@@ -66,7 +67,7 @@ def uvicorn_config(settings: ServerSettings, **options: Any) -> uvicorn.Config:
     """The whole service, ready for `uvicorn.Server`."""
     protocol: Any = partial(ImpatientProtocol, head_timeout_s=settings.head_timeout_s)
     return uvicorn.Config(
-        create_app(settings),
+        _traced(create_app(settings)) if settings.tracing else create_app(settings),
         host=settings.host,
         port=settings.port,
         http=protocol,
@@ -78,3 +79,12 @@ def uvicorn_config(settings: ServerSettings, **options: Any) -> uvicorn.Config:
         timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S,
         **options,
     )
+
+
+def _traced(app: App) -> App:
+    """Raises ValueError where the packages of the extra `tracing` are not there."""
+    try:
+        from server.tracing import traced  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        raise ValueError(f"ORRERY_TRACING needs pip install 'orrery[tracing]' ({error})") from None
+    return traced(app)

@@ -74,17 +74,9 @@ def submit(
     Raises:
         Conflict: the key was used with another body. LimitReached
     """
-    if idempotency_key is not None:
-        row = connection.execute(
-            select(idempotency_keys.c.request_hash, idempotency_keys.c.job_id).where(
-                idempotency_keys.c.token_id == owner_id,
-                idempotency_keys.c.key == idempotency_key,
-            )
-        ).first()
-        if row is not None:
-            if row.request_hash != request_hash:
-                raise KeyReused
-            return row.job_id, False
+    known = answered(connection, owner_id, idempotency_key, request_hash)
+    if known is not None:
+        return known, False
     check_queue(connection, owner_id, most_queued)
     config = submission.config
     noted = config.warnings() if submission.kind == "train" else []
@@ -129,6 +121,28 @@ def submit(
             )
         )
     return job_id, True
+
+
+def answered(
+    connection: Connection, owner_id: str, idempotency_key: str | None, request_hash: str
+) -> str | None:
+    """The job that a submission with this key made before.
+
+    Raises:
+        KeyReused: with another body.
+    """
+    if idempotency_key is None:
+        return None
+    row = connection.execute(
+        select(idempotency_keys.c.request_hash, idempotency_keys.c.job_id).where(
+            idempotency_keys.c.token_id == owner_id, idempotency_keys.c.key == idempotency_key
+        )
+    ).first()
+    if row is None:
+        return None
+    if row.request_hash != request_hash:
+        raise KeyReused
+    return row.job_id
 
 
 class KeyReused(Conflict):
@@ -181,6 +195,9 @@ def retry(
                 FieldProblem("/from_checkpoint", f"is of training, not {job.kind}")
             )
         start = job.from_checkpoint
+        if start is not None and not _exists(connection, start):
+            detail = f"the stepper of job {job.id} is gone; submit a new job with another one"
+            raise InvalidRequest(FieldProblem("/stepper", detail))
     elif start is not None:
         _check_start(connection, job, request, submission.config)
     job_id, is_new = submit(
@@ -198,6 +215,11 @@ def retry(
     if is_new:
         record_event(connection, job.id, now, "retried", {"as": job_id})
     return job_id, is_new
+
+
+def _exists(connection: Connection, checkpoint_id: str) -> bool:
+    query = select(checkpoints.c.id).where(checkpoints.c.id == checkpoint_id)
+    return connection.execute(query).first() is not None
 
 
 def _check_start(

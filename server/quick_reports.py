@@ -7,6 +7,7 @@ whatever is not a valid report of a lease that holds goes on to the route, which
 import re
 
 from pydantic import ValidationError
+from sqlalchemy.exc import SQLAlchemyError
 
 from server.asgi import App, Receive, Scope, Send, replay
 from server.errors import ServerError
@@ -33,10 +34,10 @@ class QuickReports:
             return
         whole = await receive()
         try:
-            report = Report.model_validate_json(whole["body"])
+            report = Report.model_validate_json(whole.get("body", b""))
             caller = scope["state"]["principal"]
             answer = await leases.take(self._service, caller, found[1], report)
-        except (ValidationError, ServerError):
+        except (ValidationError, ServerError, SQLAlchemyError):
             await self._app(scope, replay(whole, then=receive), send)
             return
         body = answer.model_dump_json().encode()

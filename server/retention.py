@@ -43,12 +43,10 @@ def collect(connection: Connection, settings: ServerSettings, *, now: float) -> 
     return Collected(files, folders)
 
 
-def delete_files(data: Path, collected: Collected) -> None:
-    """Delete what was collected."""
-    for file in collected.files:
-        remove_file(data, file)
-    for folder in collected.folders:
-        remove_folder(data, folder)
+def delete_files(data: Path, collected: Collected) -> list[str]:
+    """Delete what was collected; returns what is left of it."""
+    left = [file for file in collected.files if not remove_file(data, file)]
+    return left + [folder for folder in collected.folders if not remove_folder(data, folder)]
 
 
 def _needed() -> Any:
@@ -83,21 +81,21 @@ def _drop(connection: Connection, query: Any, *, now: float) -> list[str]:
 
 
 def _drop_beyond(connection: Connection, quota: int, *, now: float) -> list[str]:
-    """Take files of the oldest jobs until what is left fits the quota."""
+    """Take files of the oldest jobs until what is left fits the quota, some jobs at a time."""
     sizes = union_all(
         select(checkpoints.c.job_id, checkpoints.c.bytes),
         select(artifacts.c.job_id, artifacts.c.bytes),
     ).subquery()
     total = connection.execute(select(func.sum(sizes.c.bytes))).scalar_one() or 0
     folders: list[str] = []
-    while total > quota and (rows := connection.execute(_over_with_files()).all()):
-        for row in rows:
-            if total <= quota:
-                break
-            mine = select(func.sum(sizes.c.bytes)).where(sizes.c.job_id == row.id)
-            total -= connection.execute(mine).scalar_one() or 0
-            _forget(connection, row, now)
-            folders.append(job_folder(row))
+    with_files = jobs.c.id.in_(select(sizes.c.job_id))
+    for row in connection.execute(_over_with_files(with_files)).all():
+        if total <= quota:
+            break
+        mine = select(func.sum(sizes.c.bytes)).where(sizes.c.job_id == row.id)
+        total -= connection.execute(mine).scalar_one() or 0
+        _forget(connection, row, now)
+        folders.append(job_folder(row))
     return folders
 
 
@@ -124,7 +122,7 @@ def _thin(connection: Connection, every: int, *, now: float) -> list[str]:
 
 
 def _thin_job(connection: Connection, job_id: str, every: int) -> list[str]:
-    of_job = checkpoints.c.job_id == job_id
+    of_job = (checkpoints.c.job_id == job_id) & checkpoints.c.rolling.is_(False)
     ends = select(func.min(checkpoints.c.epoch), func.max(checkpoints.c.epoch)).where(of_job)
     first, last = connection.execute(ends).one()
     same = (epochs.c.job_id == checkpoints.c.job_id) & (epochs.c.epoch == checkpoints.c.epoch)

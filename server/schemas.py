@@ -79,7 +79,12 @@ def _encode(value: bytes) -> str:
     return base64.b64encode(value).decode()
 
 
-def _check_new(config: Config) -> Config:
+def check_new(config: Config) -> Config:
+    """A config that a new job may have.
+
+    Raises:
+        ValueError
+    """
     config.check_arithmetic()
     if config.save_name is not None and config.save_name.startswith("."):
         raise field_error("save_name", "must not begin with '.': such folders are the server's own")
@@ -107,7 +112,7 @@ class JobSubmission(Message):
         description="`train` a stepper; `simulate` a system with one, or with a classical rule; "
         "`evaluate` one on held-out systems beside every criterion in use.",
     )
-    config: Annotated[Config, AfterValidator(_check_new)] = Field(
+    config: Annotated[Config, AfterValidator(check_new)] = Field(
         description="With a `stepper`, fields that are not given are those of its training."
     )
     stepper: StepperChoice | None = Field(

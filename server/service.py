@@ -23,6 +23,7 @@ from server.telemetry import Telemetry
 
 Result = TypeVar("Result")
 LOOK_INTERVAL_S = 0.5
+SILENCE_S = 86400.0  # after which a worker is not remembered
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class Service:
         self.telemetry = Telemetry()
         self.last_seen: dict[str, float] = {}
         self.vitals: dict[str, list[GpuVitals]] = {}
-        self.sweeps = SweepDriver(self.database, self.changes)
+        self.sweeps = SweepDriver(self.database, self.changes, settings.max_queued_jobs)
         self.chores = Chores(settings, self.database, self.changes)
         self._tasks: list[asyncio.Task[None]] = []
         self._loading_tokens = asyncio.Lock()
@@ -118,6 +119,13 @@ class Service:
             return None
         self.leases.release(lease_id)
         return attempts.lose(connection, lease_id, now=time.time())
+
+    def heard_of(self, worker_id: str, now: float) -> None:
+        """A worker was heard of; those that were not for a day are forgotten."""
+        self.last_seen[worker_id] = now
+        for silent in [w for w, seen in self.last_seen.items() if now - seen > SILENCE_S]:
+            self.last_seen.pop(silent)
+            self.vitals.pop(silent, None)
 
     async def reload_tokens(self) -> None:
         """Take over what changed in the table of tokens; one at a time, so that the last wins."""

@@ -85,6 +85,12 @@ class ServerSettings(BaseSettings):
         default="text", description="Of the log: lines for people, or JSON objects."
     )
 
+    tracing: bool = Field(
+        default=False,
+        description="Tell OpenTelemetry of every request (OTEL_… variables say where); needs the "
+        "extra `tracing`.",
+    )
+
     @model_validator(mode="after")
     def _open_to_the_network_needs_tokens(self) -> Self:
         if not self.auth and not is_loopback(self.host):

@@ -16,7 +16,7 @@ from server import sweeps, views
 from server.changes import Changes
 from server.database import Database
 from server.sweep_moves import Move, is_over
-from server.sweep_schemas import SCORES, SweepRequest
+from server.sweep_schemas import SCORES, SweepRequest, TrialState
 from server.tables import epochs, jobs, trials
 
 LOOK_INTERVAL_S = 2.0  # at running trials, for those to end early
@@ -29,28 +29,43 @@ logger = logging.getLogger(__name__)
 class SweepDriver:
     """Moves every running sweep, whenever a job ended and every other second."""
 
-    def __init__(self, database: Database, changes: Changes) -> None:
-        self._database, self._changes = database, changes
+    def __init__(self, database: Database, changes: Changes, most_queued: int) -> None:
+        self._database, self._changes, self._most_queued = database, changes, most_queued
 
     async def run(self) -> None:
         """Until cancelled."""
         with self._changes.subscribe(Changes.QUEUE) as subscription:
             while True:
-                for sweep_id in await self._database.read(sweeps.running):
-                    try:
-                        await self.move(sweep_id)
-                    except Exception:
-                        logger.exception("sweep %s could not be moved on; trying again", sweep_id)
+                await self._move_all()
                 await subscription.wait(LOOK_INTERVAL_S)
+
+    async def _move_all(self) -> None:
+        try:
+            going = await self._database.read(sweeps.running)
+        except Exception:
+            logger.exception("sweeps could not be read; trying again")
+            return
+        for sweep_id in going:
+            try:
+                await self.move(sweep_id)
+            except Exception:
+                logger.exception("sweep %s could not be moved on; trying again", sweep_id)
 
     async def move(self, sweep_id: str) -> None:
         """One step of a sweep."""
         version, *seen = await self._database.read(lambda connection: _look(connection, sweep_id))
         move = await asyncio.to_thread(_think, *seen)
-        if move == Move():
+        if move.is_none:
             return
         touched = await self._database.write(
-            lambda connection: sweeps.apply(connection, sweep_id, version, move, now=time.time())
+            lambda connection: sweeps.apply(
+                connection,
+                sweep_id,
+                version,
+                move,
+                now=time.time(),
+                most_queued=self._most_queued,
+            )
         )
         for topic in (sweep_id, *touched, *([Changes.QUEUE] if touched else [])):
             self._changes.notify(topic)
@@ -72,7 +87,8 @@ def _look(
     if request.objective not in SCORES:
         column = epochs.c[views.COLUMNS[request.objective]]
         for row in rows:
-            if row.status is not None and (request.pruner != "none" or is_over(row)):
+            wanted = request.pruner != "none" or (row.state == TrialState.RUNNING and is_over(row))
+            if row.status is not None and wanted:
                 series[row.job_id] = _series(connection, row, column)
     return sweep.version, request, rows, series
 

@@ -30,6 +30,11 @@ class Move:
     ends: SweepStatus | None = None
     failure: str | None = None
 
+    @property
+    def is_none(self) -> bool:
+        """Whether there is nothing to write."""
+        return not (self.settled or self.remembered or self.begun or self.ends)
+
 
 def is_over(row: Row[Any]) -> bool:
     """Whether the job of a trial has ended, or is gone."""

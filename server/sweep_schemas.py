@@ -15,6 +15,7 @@ SCORES = tuple(
     for name in ("calibrated_efficiency", "efficiency", "violation_rate", "overshoot_rate")
 )
 OBJECTIVES = (*SCORES, *(name for name in METRIC_NAMES if name != "epoch"))
+MOST_STEPS, MOST_CHOICES = 10_000, 200  # of a dimension of a grid; of all dimensions together
 Finite = Annotated[float, Field(allow_inf_nan=False, ge=-1e300, le=1e300)]
 Whole = Annotated[int, Field(strict=True, ge=-(2**53), le=2**53)]
 
@@ -84,6 +85,19 @@ class Choices(Message):
 Dimension = Annotated[FloatRange | IntRange | Choices, Field(discriminator="type")]
 
 
+def grid_size(dimension: FloatRange | IntRange | Choices) -> int:
+    """Values of a dimension in a grid."""
+    if isinstance(dimension, Choices):
+        return len(dimension.values)
+    return int((dimension.high - dimension.low) / (dimension.step or 1) * (1 + 1e-12)) + 1
+
+
+def _spans_few(dimension: FloatRange | IntRange | Choices) -> bool:
+    if isinstance(dimension, Choices):
+        return True
+    return (dimension.high - dimension.low) <= MOST_STEPS * (dimension.step or 0)
+
+
 class SweepRequest(Message):
     """A search for the fields of a config that serve an objective best."""
 
@@ -102,7 +116,7 @@ class SweepRequest(Message):
     direction: Literal["maximize", "minimize"] = Field(
         default="maximize", description="Which values of the objective are better."
     )
-    n_trials: int = Field(default=20, strict=True, ge=1, le=10_000, description="Jobs in all.")
+    n_trials: int = Field(default=20, strict=True, ge=1, le=1000, description="Jobs in all.")
     parallelism: int = Field(
         default=1, strict=True, ge=1, le=64, description="Jobs at a time, at most."
     )
@@ -135,6 +149,10 @@ class SweepRequest(Message):
             for name, dimension in self.space.items():
                 if isinstance(dimension, FloatRange) and dimension.step is None:
                     raise ValueError(f"space: a grid needs a step, or choices, for {name!r}")
+                if not _spans_few(dimension):
+                    raise ValueError(f"space: {name!r} has too many steps for a grid")
+        if sum(len(d.values) for d in self.space.values() if isinstance(d, Choices)) > MOST_CHOICES:
+            raise ValueError(f"space: at most {MOST_CHOICES} choices in all")
         if self.pruner != "none" and self.objective in SCORES:
             raise ValueError(
                 f"pruner: {self.objective} is known only at the end of a job; "

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from nbody.config import Config
 from server import jobs as job_actions
-from server.errors import Conflict, FieldProblem, InvalidRequest, NotFound
+from server.errors import Conflict, FieldProblem, InvalidRequest, LimitReached, NotFound
 from server.ids import new_id
 from server.limits import check_queue
 from server.schemas import JobSubmission
@@ -19,6 +19,8 @@ from server.states import TERMINAL, JobStatus
 from server.sweep_moves import Move
 from server.sweep_schemas import Choices, Dimension, SweepRequest, SweepStatus, TrialState
 from server.tables import jobs, sweeps, trials
+
+MOST_RUNNING, RETRY_S = 20, 60  # sweeps of one owner; when to look again
 
 
 def create(
@@ -29,13 +31,16 @@ def create(
     now: float,
     most_queued: int = 0,
 ) -> str:
-    """Begin a sweep; returns its id.
+    """Begin a sweep, whose space was checked; returns its id.
 
     Raises:
-        InvalidRequest: some trial of the space would be no valid config. LimitReached
+        LimitReached
     """
-    _check_space(request)
     check_queue(connection, owner_id, most_queued)
+    mine = sweeps.c.owner_id == owner_id, sweeps.c.status == SweepStatus.RUNNING
+    going = connection.execute(select(func.count()).select_from(sweeps).where(*mine)).scalar_one()
+    if going >= MOST_RUNNING:
+        raise LimitReached(f"{MOST_RUNNING} running sweeps", RETRY_S)
     sweep_id = new_id("sweep")
     connection.execute(
         insert(sweeps).values(
@@ -70,9 +75,18 @@ def running(connection: Connection) -> list[str]:
 
 
 def apply(
-    connection: Connection, sweep_id: str, version: int, move: Move, *, now: float
+    connection: Connection,
+    sweep_id: str,
+    version: int,
+    move: Move,
+    *,
+    now: float,
+    most_queued: int = 0,
 ) -> list[str]:
-    """Write one step of a sweep, if it is still as it was seen; returns the jobs that changed."""
+    """Write one step of a sweep, if it is still as it was seen; returns the jobs that changed.
+
+    Trials beyond `most_queued` waiting jobs of its owner begin later.
+    """
     unchanged = sweeps.c.version == version, sweeps.c.status == SweepStatus.RUNNING
     row = connection.execute(select(sweeps).where(sweeps.c.id == sweep_id, *unchanged)).first()
     if row is None:
@@ -95,6 +109,10 @@ def apply(
         select(func.count()).where(trials.c.sweep_id == sweep_id)
     ).scalar_one()
     for params in move.begun:
+        try:
+            check_queue(connection, row.owner_id, most_queued)
+        except LimitReached:
+            break
         touched += _begin(connection, row, request, number, params, now=now)
         number += 1
     if move.ends is not None:
@@ -132,8 +150,12 @@ def remove(connection: Connection, row: Row[Any]) -> None:
     connection.execute(delete(sweeps).where(sweeps.c.id == row.id))
 
 
-def _check_space(request: SweepRequest) -> None:
-    """Every end of every range, and every choice, must make a valid config."""
+def check_space(request: SweepRequest) -> None:
+    """Every end of every range, and every choice, must make a valid config.
+
+    Raises:
+        InvalidRequest
+    """
     first = {name: _ends(dimension)[0] for name, dimension in request.space.items()}
     for name, dimension in request.space.items():
         for value in _ends(dimension):

@@ -12,7 +12,7 @@ from nbody.config import Config
 from server.errors import FieldProblem, InvalidRequest
 from server.job_rows import JobRow, record_event
 from server.jobs import submit
-from server.schemas import JobSubmission, StepperChoice
+from server.schemas import JobSubmission, StepperChoice, check_new
 from server.tables import checkpoints, jobs
 
 CLASSICAL = frozenset({"fixed", "analytic", "gated", "reversible"})  # rules that need no stepper
@@ -55,10 +55,15 @@ def simulate_next(connection: Connection, job: JobRow, *, now: float) -> None:
     last = _last_checkpoint(connection, job.id)
     if last is None:
         return
+    try:
+        config = _over(job.config, job.simulate, "simulate", "/simulate")
+    except InvalidRequest as error:  # of an earlier release's rules
+        record_event(connection, job.id, now, "simulates_not", {"detail": error.detail})
+        return
     submission = JobSubmission(
         name=job.name,
         kind="simulate",
-        config=_over(job.config, job.simulate, "simulate", "/simulate"),
+        config=config,
         priority=-job.queue_rank,
         max_runtime_s=job.max_runtime_s,
         max_attempts=job.max_attempts,
@@ -94,9 +99,22 @@ def _over(base: dict[str, Any], given: dict[str, Any], kind: str, pointer: str) 
         config = Config.model_validate(fields)
     except ValidationError as error:
         raise InvalidRequest.of(error.errors(), pointer) from None
+    if (problem := _refused(config)) is not None:
+        raise InvalidRequest(FieldProblem(pointer, problem))
     if config.integrator_mode == "fixed" and config.dt is None and kind == "simulate":
         raise InvalidRequest(FieldProblem(f"{pointer}/dt", "the rule 'fixed' needs a time step"))
     return config
+
+
+def _refused(config: Config) -> str | None:
+    """Why a new job may not have this config."""
+    try:
+        check_new(config)
+    except ValidationError as error:
+        return error.errors()[0]["msg"].removeprefix("Value error, ")
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _find(

@@ -14,7 +14,7 @@ import logging
 import secrets
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,9 @@ from server.tables import deliveries, jobs
 
 RETRY_AFTER_S = (5.0, 60.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0)  # then it is given up
 ANSWER_TIMEOUT_S = 15.0
+CALL_TIMEOUT_S = 30.0  # of a call in all, however slowly the answer drips
 MOST_AT_ONCE = 20
+KEY_BYTES = 32
 SECRET_PREFIX = "whsec_"
 
 logger = logging.getLogger(__name__)
@@ -68,12 +70,12 @@ def announce(connection: Connection, job: JobRow, status: JobStatus, *, now: flo
         )
 
 
-def due(connection: Connection, now: float) -> list[Delivery]:
-    """The calls to make now."""
+def due(connection: Connection, now: float, under_way: Collection[str] = ()) -> list[Delivery]:
+    """The calls to make now, without those that are being made."""
     rows = connection.execute(
         select(deliveries, jobs.c.name, jobs.c.kind, jobs.c.status, jobs.c.stop_reason)
         .join(jobs, jobs.c.id == deliveries.c.job_id)
-        .where(deliveries.c.next_at <= now)
+        .where(deliveries.c.next_at <= now, deliveries.c.id.not_in(under_way))
         .order_by(deliveries.c.next_at)
         .limit(MOST_AT_ONCE)
     )
@@ -84,6 +86,8 @@ def settle(connection: Connection, delivery: Delivery, *, answered: bool, now: f
     """A call was made: forget it, or plan the next try; the last one is given up."""
     mine = deliveries.c.id == delivery.id
     again = delivery.tries < len(RETRY_AFTER_S)
+    if connection.execute(select(deliveries.c.id).where(mine)).first() is None:
+        return  # the job is gone, and its calls with it
     if answered or not again:
         kind = "webhook_answered" if answered else "webhook_given_up"
         record_event(connection, delivery.job_id, now, kind, {"tries": delivery.tries + 1})
@@ -101,7 +105,7 @@ def settle(connection: Connection, delivery: Delivery, *, answered: bool, now: f
 
 
 def send(delivery: Delivery, key: bytes, *, private: bool, resolve: Resolve | None = None) -> bool:
-    """Make one call; whether it was answered 2xx.
+    """Make one call; whether it was answered 2xx. Only the head of the answer is read.
 
     Args:
         key: that the call is signed with.
@@ -114,7 +118,7 @@ def send(delivery: Delivery, key: bytes, *, private: bool, resolve: Resolve | No
             "Content-Type": "application/json",
             "User-Agent": "orrery",
         }
-        extensions = {"sni_hostname": host.partition(":")[0]}
+        extensions = {"sni_hostname": urlsplit(delivery.url).hostname or ""}
         with httpx.Client(timeout=ANSWER_TIMEOUT_S, trust_env=False) as client:
             request = client.build_request(
                 "POST", target, content=delivery.body, headers=headers, extensions=extensions
@@ -123,7 +127,7 @@ def send(delivery: Delivery, key: bytes, *, private: bool, resolve: Resolve | No
             answer.close()
         about = {"job_id": delivery.job_id}
         logger.info("webhook %s answered %d", delivery.id, answer.status_code, extra=about)
-    except (httpx.HTTPError, httpx.InvalidURL, OSError, Refused) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, Refused) as error:
         about = {"job_id": delivery.job_id}
         logger.warning("webhook %s failed: %s", delivery.id, error, extra=about)
         return False
@@ -162,13 +166,22 @@ def signed(message_id: str, body: bytes, key: bytes, *, now: float) -> dict[str,
 
 
 def signing_key(path: Path) -> bytes:
-    """The key in a file, made at first: `whsec_` and base64, as its users need it."""
+    """The key in a file, made at first: `whsec_` and base64, as its users need it.
+
+    Raises:
+        ValueError: the file holds no key.
+    """
     if not path.exists():
-        path.touch(mode=0o600)
-        secret = base64.b64encode(secrets.token_bytes(32)).decode()
-        path.write_text(f"{SECRET_PREFIX}{secret}\n", encoding="ascii")
+        secret = base64.b64encode(secrets.token_bytes(KEY_BYTES)).decode()
+        fresh = path.with_suffix(".new")
+        fresh.touch(mode=0o600)
+        fresh.write_text(f"{SECRET_PREFIX}{secret}\n", encoding="ascii")
+        fresh.replace(path)  # whole, or not there
     text = path.read_text(encoding="ascii").strip().removeprefix(SECRET_PREFIX)
-    return base64.b64decode(text, validate=True)
+    key = base64.b64decode(text, validate=True)
+    if len(key) < KEY_BYTES:
+        raise ValueError(f"{path} holds no key for webhooks; delete it, and a new one is made")
+    return key
 
 
 def _body(row: Any) -> bytes:

@@ -14,7 +14,10 @@ logger = logging.getLogger(__name__)
 def find_gpus() -> list[Gpu]:
     """The GPUs of this host; none where there is no NVIDIA driver."""
     return [
-        Gpu(name=_text(pynvml.nvmlDeviceGetName(gpu))[:200], memory_bytes=_memory(gpu).total)
+        Gpu(
+            name=_text(_asked(lambda gpu=gpu: pynvml.nvmlDeviceGetName(gpu)) or "GPU")[:200],
+            memory_bytes=_asked(lambda gpu=gpu: _memory(gpu).total) or 0,
+        )
         for gpu in _handles()
     ]
 
@@ -23,7 +26,7 @@ def look_at_gpus() -> list[GpuVitals]:
     """Memory in use, utilisation and temperature of each GPU, in the order of `find_gpus`."""
     return [
         GpuVitals(
-            memory_used_bytes=_memory(gpu).used,
+            memory_used_bytes=_asked(lambda gpu=gpu: _memory(gpu).used) or 0,
             utilisation=_asked(lambda gpu=gpu: _utilisation(gpu)),
             temperature_c=_asked(
                 lambda gpu=gpu: pynvml.nvmlDeviceGetTemperature(gpu, pynvml.NVML_TEMPERATURE_GPU)
@@ -60,7 +63,7 @@ def _utilisation(gpu: Any) -> float:
     return rates.gpu / 100
 
 
-def _asked(question: Any) -> float | None:
+def _asked(question: Any) -> Any:
     """What the driver says; not every GPU answers every question."""
     try:
         return question()

@@ -27,7 +27,7 @@ def simulate_job(
     """Integrate what the config names; returns the outcome, what was conserved in its result."""
     spool.append("begin", {"first_epoch": 0})
     config = assignment.config
-    stepper = _stepper(assignment, data) if assignment.resume_from else None
+    stepper = _stepper(assignment, data) if assignment.must_resume else None
     print(f"{config.initial_conditions}, rule {config.integrator_mode}", flush=True)
     watcher.phase("simulate")
     particle = initial_particle(config, seed=config.seed or 0, data_folder=data)
@@ -75,6 +75,8 @@ def _stepper(assignment: Assignment, data: Path) -> Stepper:
     Raises:
         CheckpointUnreadable
     """
+    if not assignment.resume_from:
+        raise CheckpointUnreadable("of the stepper", "it was deleted; choose another one")
     point = assignment.resume_from[-1]
     path = data / point.path
     if not path.is_file() or sha256(path) != point.sha256:

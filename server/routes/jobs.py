@@ -93,6 +93,9 @@ async def submit_job(
     digest = hashlib.sha256(submission.model_dump_json().encode()).hexdigest()
 
     def work(connection: Connection) -> tuple[JobView, bool]:
+        known = jobs.answered(connection, caller.token_id, idempotency_key, digest)
+        if known is not None:
+            return views.job_view(connection, views.find_job(connection, known, None)), False
         whole, checkpoint = trained.resolved(connection, submission, caller.owner_filter)
         job_id, is_new = jobs.submit(
             connection,

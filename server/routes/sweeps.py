@@ -38,6 +38,8 @@ async def create_sweep(
 ) -> SweepView:
     """Begin a sweep. Its trials are jobs of kind train, with the sweep as `parent`."""
 
+    await asyncio.to_thread(sweeps.check_space, request)
+
     def work(connection: Connection) -> SweepView:
         sweep_id = sweeps.create(
             connection,

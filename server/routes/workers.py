@@ -47,7 +47,7 @@ async def register_worker(
         )
 
     await service.write(work)
-    service.last_seen[worker_id] = time.time()
+    service.heard_of(worker_id, time.time())
     settings = service.settings
     return WorkerTerms(
         id=worker_id,

@@ -282,6 +282,23 @@ class TestDescent:
         with pytest.raises(TrainingDiverged):
             descent.check()
 
+    def test_a_capture_would_be_let_through(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Torch refuses to capture the step of an optimizer that is not `capturable`."""
+        run, features = self.parts()
+        seen: list[bool] = []
+
+        def check(optimizer: torch.optim.Optimizer) -> None:
+            seen.extend(group["capturable"] for group in optimizer.param_groups)
+
+        monkeypatch.setattr(
+            torch.optim.Optimizer, "_accelerator_graph_capture_health_check", check, raising=True
+        )
+        descent = MaskedDescent(run.optimizer)
+        descent.begin()
+        descent(run.model(features)[:, 0], torch.ones(6, dtype=torch.bool))
+        assert seen == [True]
+        assert run.optimizer.param_groups[0]["capturable"] is False
+
     def test_the_learning_rate_is_the_epochs_own(self) -> None:
         run, features = self.parts()
         descent = MaskedDescent(run.optimizer)

@@ -169,3 +169,12 @@ class TestVitals:
         path = f"/v1/workers/{server.register()}/vitals"
         assert_problem(server.new_client("worker").post(path, json={"gpus": []}), 404, "not_found")
         assert_problem(server.admin.post(path, json={"gpus": []}), 403, "forbidden")
+
+    def test_a_worker_that_is_silent_for_a_day_is_forgotten(self, server: OrreryServer) -> None:
+        old, new = server.register(), server.register()
+        server.worker.post(f"/v1/workers/{old}/vitals", json={"gpus": []})
+        server.service.last_seen[old] -= 90_000
+        server.register()
+        assert old not in server.service.last_seen
+        assert old not in server.service.vitals
+        assert new in server.service.last_seen
