@@ -6,6 +6,7 @@ Legend: B systems, N particles, D dimensions, K recorded states.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from nbody.config import Config
 from nbody.errors import SimulationImpossible, StepImpossible
 from nbody.features import free_fall_time
 from nbody.gated_step import gated_step
-from nbody.gravity import angular_momentum, momentum
+from nbody.gravity import angular_momentum, energies, momentum
 from nbody.history_buffer import HistoryBuffer
 from nbody.particle import ParticleTorch
 from nbody.states import States
@@ -25,7 +26,8 @@ from nbody.vectors import at_least_1d, lengths
 from nbody.watcher import NoWatcher, Watcher
 
 DEFAULT_STEPS = 10_000
-MOST_NUMBERS = 2**26  # coordinates of all recorded states: positions of half a gigabyte
+MOST_NUMBERS = 2**27  # of all recorded states: a gigabyte
+NUMBERS_OF_OVERHEAD = 200  # what a state's small tensors take besides their numbers
 StepRule = Callable[[ParticleTorch], Tensor]
 
 
@@ -97,11 +99,11 @@ def simulate(
     state = particle.clone_detached()
     duration = _duration(config, state)
     states = States.of(state)
-    recorded = [state.clone_detached()]
+    recorded = [_recorded(state)]
     steps: list[Tensor] = []
     forces = 1
     watcher = watcher or NoWatcher()
-    most = max(2, MOST_NUMBERS // state.position.numel())
+    most = max(2, MOST_NUMBERS // (2 * state.position.numel() + NUMBERS_OF_OVERHEAD))
     limit = config.steps or (DEFAULT_STEPS if duration is None else 10**9)
     while len(steps) < limit and not _is_over(state, duration):
         dt = rule(state)
@@ -119,14 +121,14 @@ def simulate(
         states = _advance(state, states, at_least_1d(dt))
         state.dt = dt
         state.current_time = state.current_time + dt
-        recorded.append(state.clone_detached())
+        recorded.append(_recorded(state))
         steps.append(dt)
         if len(recorded) > most:
             raise SimulationImpossible(
                 f"no more than {most} states are kept; end earlier (steps, duration, Nperiod)"
             )
         watcher.tick()
-    return _measured(recorded, steps, forces + len(steps))
+    return _measured(particle, recorded, steps, forces + len(steps))
 
 
 def _rule(config: Config, stepper: Stepper | None) -> tuple[StepRule, HistoryBuffer | None]:
@@ -188,15 +190,25 @@ def _advance(state: ParticleTorch, states: States, dt: Tensor) -> States:
     return after
 
 
-def _measured(
-    recorded: list[ParticleTorch], steps: list[Tensor], force_evaluations: int
-) -> Simulation:
-    def series(name: str) -> Tensor:
-        return torch.stack([getattr(state, name) for state in recorded])
+class _Recorded(NamedTuple):
+    """What is kept of a state."""
 
-    first = recorded[0]
-    position, velocity, mass = series("position"), series("velocity"), first.mass
-    energy = torch.stack([state.total_energy_batch() for state in recorded])
+    time: Tensor
+    position: Tensor
+    velocity: Tensor
+
+
+def _recorded(state: ParticleTorch) -> _Recorded:
+    found = state.current_time, state.position, state.velocity
+    return _Recorded(*(tensor.detach().clone() for tensor in found))
+
+
+def _measured(
+    first: ParticleTorch, recorded: list[_Recorded], steps: list[Tensor], force_evaluations: int
+) -> Simulation:
+    time, position, velocity = (torch.stack(series) for series in zip(*recorded, strict=True))
+    mass, softening, field = first.mass, first.softening, first.external_field
+    energy = torch.stack([energies(x, v, mass, softening, field).total for _, x, v in recorded])
     total_momentum = momentum(velocity, mass)
     spin = angular_momentum(position, velocity, mass)
     tiny = torch.finfo(position.dtype).tiny
@@ -205,7 +217,7 @@ def _measured(
     speed = lengths(velocity[0])
     spin_scale = (mass * reach * speed).sum(-1)
     return Simulation(
-        series("current_time"),
+        time,
         position,
         velocity,
         mass,

@@ -7,8 +7,10 @@ together. Nothing here knows of HTTP.
 from collections.abc import Sequence
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
+from nbody.config import Config
 from server import job_rows, trained
 from server.errors import IllegalMove, LeaseLost, ReportConflict
 from server.ids import new_id
@@ -94,6 +96,27 @@ def claim(
     record_event(connection, job.id, now, "started", data)
     attempt = connection.execute(select(attempts).where(attempts.c.lease_id == lease_id)).one()
     return job, attempt
+
+
+def claim_valid(
+    connection: Connection, worker_id: str, claim_id: str, *, now: float, **limits: Any
+) -> tuple[JobRow, Row[Any]] | None:
+    """As `claim`; a job whose config this release refuses fails, and the next one is taken."""
+    while (claimed := claim(connection, worker_id, claim_id, now=now, **limits)) is not None:
+        job, attempt = claimed
+        try:
+            Config.model_validate(job.config)
+        except ValidationError as error:
+            line = error.errors()[0]
+            detail = f"this release refuses the config: {line['loc']}: {line['msg']}"[:4000]
+            outcome = Outcome(status="failed", stop_reason=StopReason.INVALID_CONFIG, detail=detail)
+            finish(connection, attempt.lease_id, outcome, now=now)
+            # The claim is still to be answered, by another job.
+            mine = attempts.c.lease_id == attempt.lease_id
+            connection.execute(update(attempts).where(mine).values(claim_id=attempt.lease_id))
+        else:
+            return claimed
+    return None
 
 
 def resume_points(connection: Connection, job: JobRow) -> Sequence[Any]:

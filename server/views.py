@@ -4,6 +4,7 @@ import difflib
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import ValidationError
 from sqlalchemy import Connection, Row, Select, and_, func, select
 
 from nbody.config import Config
@@ -102,7 +103,7 @@ def job_view(connection: Connection, row: Row[Any]) -> JobView:
     failed = row.status == JobStatus.FAILED
     return JobView(
         **_summary_fields(row),
-        config=Config.model_validate(row.config),
+        config=_config(row),
         warnings=row.warnings,
         failure=Failure(code=row.stop_reason, detail=row.failure) if failed else None,
         max_runtime_s=row.max_runtime_s,
@@ -513,6 +514,14 @@ def _summary_fields(row: Row[Any]) -> dict[str, Any]:
         "started_at": instant_or_none(row.started_at),
         "finished_at": instant_or_none(row.finished_at),
     }
+
+
+def _config(row: Row[Any]) -> Config:
+    """A job's config; as it was stored, where it is of an earlier release and refused by now."""
+    try:
+        return Config.model_validate(row.config)
+    except ValidationError:
+        return Config.model_construct(**row.config)
 
 
 def _fraction(row: Row[Any]) -> float:

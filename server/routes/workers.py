@@ -112,7 +112,7 @@ async def claim_job(
 
     def work(connection: Connection) -> Assignment | None:
         known = _check_own(connection, worker_id, caller)
-        claimed = attempts.claim(
+        claimed = attempts.claim_valid(
             connection,
             worker_id,
             request.claim_id,

@@ -912,3 +912,23 @@ def test_the_log_and_checkpoints_of_an_unknown_job_are_not_found(server: OrreryS
     for resource in ("", "/content"):
         answer = server.admin.get(f"/v1/checkpoints/ckpt_{'0' * 26}{resource}")
         assert_problem(answer, 404, "not_found")
+
+
+def test_a_job_whose_config_is_refused_by_now_fails_and_stops_no_other(
+    server: OrreryServer,
+) -> None:
+    old, new = server.submit(), server.submit()
+    server.write(
+        lambda connection: connection.exec_driver_sql(
+            "UPDATE jobs SET config = json_set(config, '$.epochs', 0) WHERE id = ?", (old["id"],)
+        )
+    )
+    worker = server.register()
+    assignment = server.claim(worker, "one")
+    assert assignment is not None
+    assert assignment["job"] == new["id"]
+    assert server.claim(worker, "one") == assignment
+    failed = server.job(old["id"])
+    assert (failed["status"], failed["failure"]["code"]) == ("failed", "invalid_config")
+    assert "epochs" in failed["failure"]["detail"]
+    assert failed["config"]["epochs"] == 0

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import httpx
 import pytest
 
 from server import quick_polls, views
@@ -55,6 +56,31 @@ def test_a_job_is_shown_anew_after_every_change_and_only_then(
         stale = server.admin.get(path, headers={"If-None-Match": before.headers["etag"]})
         assert stale.status_code == 200
         before = first
+
+
+def test_many_who_ask_at_once_are_answered_by_one_look(
+    server: OrreryServer, shown: list[str]
+) -> None:
+    import asyncio
+
+    job, assignment = server.start()
+    server.report(assignment["lease_id"], phase="collect")
+    path = f"/v1/jobs/{job['id']}"
+    token = server.admin_token
+
+    async def ask() -> set[bytes]:
+        limits = httpx.Limits(max_connections=30)
+        headers = {"Authorization": f"Bearer {token}"}
+        async with httpx.AsyncClient(
+            base_url=server.url, headers=headers, limits=limits, trust_env=False
+        ) as client:
+            await asyncio.gather(*(client.get("/healthz") for _ in range(30)))
+            shown.clear()
+            server.report(assignment["lease_id"], epochs=[epoch_metrics(0)])
+            return {a.content for a in await asyncio.gather(*(client.get(path) for _ in range(30)))}
+
+    assert len(asyncio.run(ask())) == 1
+    assert len(shown) <= 3
 
 
 def test_heartbeats_change_nothing(server: OrreryServer, shown: list[str]) -> None:

@@ -71,6 +71,24 @@ def test_first_last_best_and_every_third_checkpoint_are_kept(
     assert listed(server, job) == [1, 5, 8]
 
 
+def test_checkpoints_that_only_serve_to_resume_are_not_taken_for_the_last(
+    server: OrreryServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, assignment = server.start(config={"epochs": 100})
+    lease = assignment["lease_id"]
+    for epoch in (0, 10, 20, 23):
+        server.report(lease, epochs=[epoch_metrics(epoch)])
+        described = checkpoint(assignment, epoch, rolling=epoch == 23)
+        file = server.settings.data / described["path"]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"x" * described["bytes"])
+        server.report(lease, checkpoints=[described])
+    server.finish(lease, "failed", "diverged")
+    set_policy(server, monkeypatch, keep_every=100)
+    collect(server)
+    assert 20 in listed(server, job)
+
+
 def test_files_of_old_jobs_go_and_what_is_known_of_them_stays(
     server: OrreryServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -78,6 +78,8 @@ def test_a_classical_simulation_needs_no_stepper(server: OrreryServer) -> None:
             "/simulate",
         ),
         ({"kind": "bake", "config": {}}, "/kind"),
+        ({"config": {"energy_threshold": 1e-6}, "simulate": {"dtype": "float32"}}, "/simulate"),
+        ({"config": {}, "simulate": {"save_name": ".orrery"}}, "/simulate"),
     ],
 )
 def test_what_does_not_fit_is_refused_and_says_where(
@@ -202,3 +204,40 @@ def test_a_training_that_a_simulation_waits_for_is_not_deleted(server: OrrerySer
     assert_problem(server.admin.delete(f"/v1/jobs/{source['id']}"), 409, "conflict")
     server.admin.post(f"/v1/jobs/{job['id']}/cancel")
     assert server.admin.delete(f"/v1/jobs/{source['id']}").status_code == 200
+
+
+def test_a_chain_that_fits_no_more_does_not_stop_the_training_from_ending(
+    server: OrreryServer,
+) -> None:
+    job, assignment = server.start(simulate={})
+    spoiled = '{"no_such_field": 1}'
+    server.write(
+        lambda connection: connection.exec_driver_sql(
+            "UPDATE jobs SET simulate = ? WHERE id = ?", (spoiled, job["id"])
+        )
+    )
+    server.report(assignment["lease_id"], first_epoch=0, checkpoints=[checkpoint(assignment, 0)])
+    answer = server.finish(assignment["lease_id"])
+    assert answer.json()["status"] == "succeeded"
+    assert "simulates_not" in server.event_types(job["id"])
+
+
+def test_a_simulation_is_not_retried_without_the_stepper_that_it_had(server: OrreryServer) -> None:
+    source = trained(server)
+    body = {"kind": "simulate", "config": {}, "stepper": {"job": source["id"]}}
+    job = server.admin.post("/v1/jobs", json=body).json()
+    server.admin.post(f"/v1/jobs/{job['id']}/cancel")
+    server.admin.delete(f"/v1/jobs/{source['id']}")
+    answer = server.admin.post(f"/v1/jobs/{job['id']}/retry")
+    assert_problem(answer, 422, "invalid_request")
+
+
+def test_a_repeat_is_answered_also_when_the_stepper_is_gone(server: OrreryServer) -> None:
+    source = trained(server)
+    body = {"kind": "evaluate", "config": {}, "stepper": {"job": source["id"]}}
+    headers = {"Idempotency-Key": "one"}
+    job = server.admin.post("/v1/jobs", json=body, headers=headers).json()
+    server.admin.post(f"/v1/jobs/{job['id']}/cancel")
+    server.admin.delete(f"/v1/jobs/{source['id']}")
+    again = server.admin.post("/v1/jobs", json=body, headers=headers)
+    assert (again.status_code, again.json()["id"]) == (201, job["id"])

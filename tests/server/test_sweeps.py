@@ -183,6 +183,35 @@ class TestThroughTheService:
         assert sweep["status"] == "succeeded"
         assert sweep["best"]["value"] == 1.0
 
+    def test_a_sweep_that_has_nothing_to_do_changes_nothing(self, server: OrreryServer) -> None:
+        sweep = create(server)
+        move(server, sweep)
+        before = server.admin.get(f"/v1/sweeps/{sweep['id']}").headers["etag"]
+        for _ in range(3):
+            move(server, sweep)
+        assert server.admin.get(f"/v1/sweeps/{sweep['id']}").headers["etag"] == before
+
+    def test_trials_wait_where_the_owner_has_enough_waiting_jobs(
+        self, server: OrreryServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(server.service.sweeps, "_most_queued", 2)
+        sweep = create(server, parallelism=5)
+        move(server, sweep)
+        assert len(trials(server, sweep)) == 2
+        finish_one(server, value=0.5)
+        move(server, sweep)
+        assert len(trials(server, sweep)) == 3
+
+    def test_a_user_has_so_many_sweeps_at_a_time(
+        self, server: OrreryServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("server.sweeps.MOST_RUNNING", 1)
+        create(server)
+        body = {"config": TINY, "space": {"lr": LR}}
+        answer = server.admin.post("/v1/sweeps", json=body)
+        assert_problem(answer, 429, "limit_reached")
+        assert server.new_client("user").post("/v1/sweeps", json=body).status_code == 201
+
     def test_users_see_their_own_sweeps_only(self, server: OrreryServer) -> None:
         sweep = create(server)
         path = f"/v1/sweeps/{sweep['id']}"
@@ -211,6 +240,18 @@ class TestThroughTheService:
             ({"space": {"hidden_dims": {"type": "choice", "values": [[4], "x"]}}}, "/space/hidden"),
             ({"space": {"lr": LR}, "config": {"epoch": 3}}, "/config/epoch"),
             ({"space": {"lr": LR}, "sampler": "grid"}, ""),
+            (
+                {"space": {"seed": {"type": "int", "low": 0, "high": 10**12}}, "sampler": "grid"},
+                "",
+            ),
+            (
+                {
+                    "space": {"lr": {"type": "float", "low": 0, "high": 1, "step": 1e-300}},
+                    "sampler": "grid",
+                },
+                "",
+            ),
+            ({"space": {"seed": {"type": "choice", "values": list(range(101))}}}, "/space/seed"),
             ({"space": {"lr": LR}, "objective": "loss"}, "/objective"),
             ({"space": {"lr": LR}, "pruner": "median"}, ""),
             ({"space": {"lr": LR}, "config": {"evaluation_orbits": 0}}, ""),
@@ -282,6 +323,18 @@ class TestSearch:
         assert len(known) == 27
         assert len({str(trial.params) for trial in known}) == 27
         assert {round(trial.params["lr"], 9) for trial in known} == {0.1, 0.2, 0.3}
+
+    def test_a_grid_is_never_made_whole(self) -> None:
+        wide = {"type": "float", "low": 0.0, "high": 9.999, "step": 1e-3}
+        names = ("lr", "weight_decay", "momentum", "dropout", "min_efficiency")
+        request = request_of(sampler="grid", space=dict.fromkeys(names, wide))
+        assert suggest(request, []) == dict.fromkeys(names, 0.0)  # of 10^20 points
+
+    def test_the_greatest_seed_works(self) -> None:
+        request = request_of(seed=2**32 - 1)
+        first = suggest(request, [])
+        assert first is not None
+        assert suggest(request, [Trial(0, TrialState.COMPLETE, first, 0.0)]) is not None
 
     def test_suggestions_stay_within_the_space(self) -> None:
         request = request_of(

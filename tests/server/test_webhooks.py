@@ -125,6 +125,32 @@ def test_a_call_without_an_answer_is_planned_again_and_given_up_in_the_end(
     assert "webhook_given_up" in open_server.event_types(job["id"])
 
 
+@pytest.mark.parametrize("url", ["http://a..b/", f"http://{'x' * 70}.example/"])
+def test_a_name_that_cannot_be_looked_up_holds_up_no_other_call(
+    open_server: OrreryServer, receiver: Receiver, url: str
+) -> None:
+    for address in (url, receiver.url):
+        _, assignment = open_server.start(webhook=address)
+        open_server.finish(assignment["lease_id"])
+    open_server.until(lambda: len(receiver.calls) == 1)
+    open_server.until(lambda: [row.tries for row in planned(open_server)] == [1])
+
+
+def test_a_receiver_that_never_answers_holds_up_no_other_call(
+    open_server: OrreryServer, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        _, first = open_server.start(webhook=f"http://127.0.0.1:{silent.getsockname()[1]}/")
+        open_server.finish(first["lease_id"])
+        open_server.until(lambda: len(open_server.service.chores._calls) == 1)
+        _, second = open_server.start(webhook=receiver.url)
+        open_server.finish(second["lease_id"])
+        open_server.until(lambda: len(receiver.calls) == 1)
+    open_server.until(lambda: not open_server.service.chores._calls)
+
+
 def test_a_redirect_is_not_followed(open_server: OrreryServer, receiver: Receiver) -> None:
     receiver.status, receiver.location = 302, receiver.url
     _, assignment = open_server.start(webhook=receiver.url)
@@ -183,3 +209,7 @@ def test_a_key_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "webhook.secret"
     assert webhooks.signing_key(path) == webhooks.signing_key(path)
     assert len(webhooks.signing_key(path)) == 32
+    assert [file.name for file in tmp_path.iterdir()] == ["webhook.secret"]
+    path.write_text("")
+    with pytest.raises(ValueError, match="no key"):
+        webhooks.signing_key(path)

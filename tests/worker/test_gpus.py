@@ -38,6 +38,18 @@ def test_gpus_are_found_and_looked_at(two_gpus: None) -> None:
     assert vitals[0].temperature_c is None
 
 
+def test_a_gpu_that_does_not_answer_is_a_gpu_all_the_same(
+    two_gpus: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unanswered(*_: Any) -> Any:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+
+    for name in ("nvmlDeviceGetMemoryInfo", "nvmlDeviceGetName"):
+        monkeypatch.setattr(pynvml, name, unanswered)
+    assert [(gpu.name, gpu.memory_bytes) for gpu in find_gpus()] == [("GPU", 0)] * 2
+    assert [gpu.memory_used_bytes for gpu in look_at_gpus()] == [0, 0]
+
+
 def test_a_host_without_a_driver_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     def no_driver() -> None:
         raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)

@@ -39,6 +39,7 @@ def assignment(kind: Any, config: dict[str, Any], *points: ResumePoint) -> Assig
         config=Config(**(TINY | config)),
         output_folder="run/job/attempt-1",
         resume_from=list(points),
+        must_resume=bool(points) or kind == "evaluate",
         runtime_left_s=None,
     )
 
@@ -97,6 +98,12 @@ def test_a_stepper_that_is_not_what_it_was_is_not_used(tmp_path: Path) -> None:
     (tmp_path / point.path).write_bytes(b"something else")
     with pytest.raises(CheckpointUnreadable):
         run(tmp_path, assignment("evaluate", {}, point))
+
+
+def test_a_stepper_that_was_deleted_is_not_replaced_by_a_classical_rule(tmp_path: Path) -> None:
+    given = assignment("simulate", {"integrator_mode": "reversible"})
+    with pytest.raises(CheckpointUnreadable, match="deleted"):
+        run(tmp_path, given.model_copy(update={"must_resume": True}))
 
 
 def test_a_run_with_too_many_states_ends_before_memory_does(
