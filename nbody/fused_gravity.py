@@ -163,7 +163,7 @@ def _gradients(
     by = _particles(by_acceleration, system, rows, here, n, 1, dim)[:, None]
     bz = _particles(by_acceleration, system, rows, here, n, 2, dim)[:, None]
     mi = tl.load(mass + system * n + rows, mask=here, other=0.0)[:, None]
-    bu = tl.load(by_potential + system)
+    ubar = tl.load(by_potential + system)
     gx, gy, gz, gm = x * 0, x * 0, x * 0, x * 0
     for start in range(0, n, COLUMNS):
         columns = start + tl.arange(0, COLUMNS)
@@ -177,9 +177,9 @@ def _gradients(
         mj = tl.load(mass + system * n + columns, mask=there, other=0.0)[None, :]
         p = _inverse_distance(dx, dy, dz, rows, columns, n, softening2, floor)
         cube = p * p * p
-        gm -= tl.sum(cube * (jx * dx + jy * dy + jz * dz) + bu * mj * p, axis=1)
+        gm -= tl.sum(cube * (jx * dx + jy * dy + jz * dz) + ubar * mj * p, axis=1)
         cx, cy, cz = mj * bx - mi * jx, mj * by - mi * jy, mj * bz - mi * jz
-        stretch = bu * mi * mj - 3 * p * p * (cx * dx + cy * dy + cz * dz)
+        stretch = ubar * mi * mj - 3 * p * p * (cx * dx + cy * dy + cz * dz)
         gx -= tl.sum(cube * (cx + stretch * dx), axis=1)
         gy -= tl.sum(cube * (cy + stretch * dy), axis=1)
         gz -= tl.sum(cube * (cz + stretch * dz), axis=1)
