@@ -1,7 +1,6 @@
 """Server and workers on this machine, kept running: `orrery up`."""
 
 import ctypes
-import os
 import signal
 import socket
 import subprocess
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from types import FrameType, TracebackType
 from typing import Self
 
+from nbody.cores import usable_cores
 from server.client import Client, ServerUnreachable
 from server.settings import ServerSettings
 
@@ -96,7 +96,7 @@ class LocalService:
         if not settings.auth:
             serve.append("--no-auth")
         self.processes = [Supervised("server", [*python, *serve])]
-        threads = max(1, (os.cpu_count() or 1) // max(self.workers, 1))
+        threads = max(1, usable_cores() // max(self.workers, 1))
         for number in range(self.workers):
             work = ["worker", "--server", self.url, "--data", data, "--name", f"up-{number}"]
             work += ["--token-file", str(settings.worker_token_path), "--threads", str(threads)]

@@ -22,7 +22,7 @@ from worker.workplace import EXIT_DISK_FULL, Workplace, processes, train
 SHUTDOWN_GRACE_S = 8.0  # for the process to end its epoch, when the agent itself must end
 RUNTIME_GRACE_S = 8.0
 START_ALLOWANCE_S = 60.0  # for libraries to load, on a host with other work to do
-LOOK_INTERVAL_S = 0.05  # at the spool, for news
+LOOK_INTERVAL_S = 0.1  # at the spool, for news
 NEWS_INTERVAL_S = 0.25  # between reports, while there is news
 
 logger = logging.getLogger(__name__)

@@ -7,6 +7,8 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
+from nbody.cores import usable_cores
+
 
 @dataclass(frozen=True)
 class WorkerSettings:
@@ -88,7 +90,7 @@ def read_settings(arguments: list[str] | None = None) -> WorkerSettings:
         ) from error
     if not token or not token.isascii() or not token.isprintable():
         raise InvalidSettings(f"the worker token file {token_file} holds no token")
-    threads = options.threads or max(1, (os.cpu_count() or 1) // options.slots)
+    threads = options.threads or max(1, usable_cores() // options.slots)
     return WorkerSettings(
         options.server.rstrip("/"), token, options.data, options.name, options.slots, threads
     )

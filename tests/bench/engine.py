@@ -16,7 +16,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
@@ -323,43 +322,44 @@ def memory_over_epochs() -> dict[str, float]:
 
 
 def through_the_server() -> dict[str, float]:
-    """Epochs through server and worker beside those of `python -m nbody`, in turns.
+    """Epochs through server and worker beside those of `python -m nbody`, at the same moment.
 
-    Both give the same bits, so an epoch is the same work wherever it runs: for each epoch the
-    median of the runs, and of these the sum. The first two epochs warm up.
+    Each side has one core and one thread; the server, the agent and a client that waits share the
+    core of the process that they train in. Then the sides change cores. So whatever else the host
+    does slows both down.
     """
     fields = {**json.loads(DEMO.read_text()), "epochs": 12, "evaluation_orbits": 0}
-    # The worker trains with this setting; both sides do.
-    environment = {"GOMP_SPINCOUNT": "1000", **os.environ}
-    with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder) / "config.json"
-        config.write_text(json.dumps(fields))
-        settings = ServerSettings(data=Path(folder), port=free_port("127.0.0.1"))
-        with LocalService(settings, 1) as service:
-            service.start_server()
-            service.wait_until_ready(60)
-            service.start_workers()
-            client = Client(service.url, settings.admin_token_path.read_text().strip())
-
-            def through() -> list[float]:
-                job = client.submit(fields)["id"]
-                client.wait(job)
-                return [row["epoch_time"] for row in client.metrics(job)["data"]]
-
-            def alone() -> list[float]:
-                command = [sys.executable, "-m", "nbody", str(config), "--json", "--data", folder]
-                output = subprocess.check_output(command, env=environment, text=True)
-                rows = [json.loads(line) for line in output.splitlines()]
-                return [row["epoch_time"] for row in rows if "epoch_time" in row]
-
-            runs: dict[Callable[[], list[float]], list[list[float]]] = {through: [], alone: []}
-            for k in range(6):
-                for side in (through, alone) if k % 2 else (alone, through):
-                    runs[side].append(side())
-    server, by_itself = (
-        sum(median(epoch) for epoch in list(zip(*runs[side], strict=True))[2:]) for side in runs
-    )
-    return {"server_s": server, "alone_s": by_itself, "ratio": server / by_itself}
+    measured = slice(2, -1)  # without what warms up, and what one side may do alone at the end
+    ours, alone = 0.0, 0.0
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    for core, other in (cores, reversed(cores)):
+        os.sched_setaffinity(0, {core})
+        with tempfile.TemporaryDirectory() as folder:
+            config = Path(folder) / "config.json"
+            config.write_text(json.dumps(fields))
+            settings = ServerSettings(data=Path(folder), port=free_port("127.0.0.1"))
+            # The worker trains with this setting; both sides do.
+            environment = {"GOMP_SPINCOUNT": "1000", **os.environ, "OMP_NUM_THREADS": "1"}
+            command = ["taskset", "--cpu-list", str(other), sys.executable, "-m", "nbody"]
+            command += [str(config), "--json", "--data", folder]
+            with LocalService(settings, 1) as service:
+                service.start_server()
+                service.wait_until_ready(60)
+                service.start_workers()
+                client = Client(service.url, settings.admin_token_path.read_text().strip())
+                for _ in range(5):
+                    job = client.submit(fields)["id"]
+                    output = subprocess.Popen(
+                        command, env=environment, text=True, stdout=subprocess.PIPE
+                    )
+                    client.wait(job)
+                    rows = [json.loads(line) for line in output.communicate()[0].splitlines()]
+                    times = [row["epoch_time"] for row in rows if "epoch_time" in row]
+                    alone += sum(times[measured])
+                    rows = client.metrics(job)["data"]
+                    ours += sum(row["epoch_time"] for row in rows[measured])
+    os.sched_setaffinity(0, cores)
+    return {"server_s": ours, "alone_s": alone, "ratio": ours / alone}
 
 
 def time_to_efficiency() -> dict[str, float]:

@@ -30,7 +30,7 @@ def test_a_name_that_is_no_plain_folder_is_refused(tmp_path: Path, name: str) ->
 
 
 def test_slots_share_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setattr("worker.settings.usable_cores", lambda: 8)
     arguments = ["--token-file", str(token(tmp_path)), "--slots", "3"]
     assert read_settings(arguments).threads == 2
     assert read_settings([*arguments, "--threads", "5"]).threads == 5
