@@ -1,13 +1,39 @@
 """What one epoch reports, under the same names on every sink (HTTP, W&B, plots)."""
 
 import math
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_core import CoreSchema, core_schema
 
-NO_NUMBER: list[None] = []  # what no field of a number takes, so that the error names the field
+
+class Whole:
+    """Annotates a whole number within bounds. Text and truth are none; 3.0 is one."""
+
+    def __init__(self, least: int, most: int) -> None:
+        self._least, self._most = least, most
+
+    def __get_pydantic_core_schema__(self, *_: object) -> CoreSchema:
+        """What is an integer already is looked at once, without a call of Python."""
+        least, most = self._least, self._most
+        whole = core_schema.int_schema(ge=least, le=most, strict=False)
+        return core_schema.union_schema(
+            [
+                core_schema.int_schema(ge=least, le=most, strict=True),
+                core_schema.chain_schema([core_schema.float_schema(strict=True), whole]),
+            ],
+            mode="left_to_right",
+            custom_error_type="whole_number",
+            custom_error_message=f"use a whole number from {least} to {most}",
+        )
+
+    def __get_pydantic_json_schema__(self, *_: object) -> dict[str, Any]:
+        """One type, as users see it."""
+        return {"type": "integer", "minimum": self._least, "maximum": self._most}
+
+
 Finite = Annotated[float, Field(allow_inf_nan=False)] | None
-Count = Annotated[int, Field(ge=0, le=2**53)]
+Count = Annotated[int, Whole(0, 2**53 - 1)]  # what a float holds exactly
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
@@ -18,9 +44,9 @@ class EpochMetrics(BaseModel):
     value was not finite, or that there was no sample to take it over.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, strict=True)
 
-    epoch: Annotated[int, Field(ge=0, le=10**9)]
+    epoch: Annotated[int, Whole(0, 10**9)]
     epoch_time: Annotated[float, Field(ge=0, allow_inf_nan=False)]
     trajectory_length: Count = Field(alias="part1/trajectory_length")
     mean_retrain_iterations: Finite = Field(alias="part1/mean_retrain_iterations")
@@ -28,29 +54,15 @@ class EpochMetrics(BaseModel):
     mean_energy_error: Finite = Field(alias="part1/mean_energy_error")
     warmup_discarded: Count = Field(alias="part1/warmup_discarded")
     acceptance_rate: Fraction = Field(alias="part1/acceptance_rate")
-    converged: Annotated[int, Field(ge=0, le=1, alias="part2/converged")]
+    converged: Annotated[int, Whole(0, 1)] = Field(alias="part2/converged")
     iterations: Count = Field(alias="part2/iterations")
     final_pass_rate: Fraction = Field(alias="part2/final_pass_rate")
     mean_rel_dE: Finite = Field(alias="part2/mean_rel_dE")  # noqa: N815 - the users' name
     max_rel_dE: Finite = Field(alias="part2/max_rel_dE")  # noqa: N815 - the users' name
 
-    @model_validator(mode="before")
-    @classmethod
-    def _plain_numbers(cls, given: Any) -> Any:
-        """JSON has no infinity: what is not finite is null. Text and truth are no numbers."""
-        if not isinstance(given, dict):
-            return given
-        return {key: _plain(value) for key, value in cast(dict[str, Any], given).items()}
-
     def named(self) -> dict[str, float | int | None]:
         """The metrics as `{name: value}`, with the names that users see."""
         return self.model_dump(by_alias=True)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return NO_NUMBER if isinstance(value, bool | str) else value
 
 
 METRIC_NAMES = tuple(field.alias or name for name, field in EpochMetrics.model_fields.items())
@@ -64,15 +76,20 @@ def from_epoch_result(epoch: int, result: dict[str, Any]) -> EpochMetrics:
             "epoch": epoch,
             "epoch_time": result["epoch_time"],
             "part1/trajectory_length": part1["trajectory_length"],
-            "part1/mean_retrain_iterations": part1["mean_retrain_iterations"],
+            "part1/mean_retrain_iterations": _finite(part1["mean_retrain_iterations"]),
             "part1/max_retrain_iterations": part1["max_retrain_iterations"],
-            "part1/mean_energy_error": part1["mean_energy_error"],
+            "part1/mean_energy_error": _finite(part1["mean_energy_error"]),
             "part1/warmup_discarded": part1["warmup_discarded"],
             "part1/acceptance_rate": 1.0 / (1.0 + part1["mean_retrain_iterations"]),
             "part2/converged": int(result["converged"]),
             "part2/iterations": result["part2_iterations"],
             "part2/final_pass_rate": part2["final_pass_rate"],
-            "part2/mean_rel_dE": part2["mean_rel_dE"],
-            "part2/max_rel_dE": part2["max_rel_dE"],
+            "part2/mean_rel_dE": _finite(part2["mean_rel_dE"]),
+            "part2/max_rel_dE": _finite(part2["max_rel_dE"]),
         }
     )
+
+
+def _finite(value: float | None) -> float | None:
+    """JSON has no infinity: what is not finite is null."""
+    return value if value is not None and math.isfinite(value) else None

@@ -9,23 +9,19 @@ import contextlib
 import json
 import logging
 import time
+from functools import lru_cache
 from urllib.parse import urlsplit
 
-from pydantic_core import from_json
-
 from server import auth
-from server.asgi import App, Message, Receive, Scope, Send, replay
+from server.asgi import BODY_METHODS, App, Message, Receive, Scope, Send, replay
 from server.errors import (
     BodyTimeout,
     BodyTooLarge,
-    FieldProblem,
     Forbidden,
-    MalformedBody,
     Misdirected,
     ServerError,
 )
 from server.ids import new_id
-from server.json_position import pointer_of
 from server.limits import WriteRate
 from server.log_format import REQUEST_ID
 from server.settings import ServerSettings, is_loopback
@@ -34,7 +30,6 @@ from server.telemetry import Telemetry
 DRAIN_TIMEOUT_S = 5.0
 MOST_DRAINED_BYTES = 2**26
 UNCOUNTED = ("/cancel", "/validate")  # writes that the rate of writes never stops
-BODY_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 logger = logging.getLogger(__name__)
 
@@ -148,9 +143,7 @@ class AccessControl:
                     more = message.get("more_body", False)
         except TimeoutError:
             raise BodyTimeout(settings.body_timeout_s) from None
-        body = b"".join(parts)
-        _check_json(body)
-        whole = {"type": "http.request", "body": body, "more_body": False}
+        whole = {"type": "http.request", "body": b"".join(parts), "more_body": False}
         return replay(whole, then=receive)
 
 
@@ -164,16 +157,6 @@ async def _drain(receive: Receive) -> None:
                 dropped += len(message.get("body", b""))
                 if message["type"] == "http.disconnect" or not message.get("more_body", False):
                     return
-
-
-def _check_json(body: bytes) -> None:
-    """Refuse what is not JSON in UTF-8: lone surrogates, absurd nesting, half a document."""
-    if body:
-        try:
-            from_json(body)
-        except ValueError as error:
-            field = FieldProblem(pointer_of(body, str(error)), str(error))
-            raise MalformedBody(f"The body is not valid JSON: {error}.", (field,)) from None
 
 
 async def send_problem(send: Send, error: ServerError, request_id: str) -> None:
@@ -191,6 +174,7 @@ async def send_problem(send: Send, error: ServerError, request_id: str) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
+@lru_cache(maxsize=1024)
 def host_name(url: str) -> str:
     """The host that a URL names, in lower case; "" where it names none."""
     try:
@@ -199,6 +183,7 @@ def host_name(url: str) -> str:
         return ""
 
 
+@lru_cache(maxsize=1024)
 def is_address(name: str) -> bool:
     """Whether a host is an IP address: no DNS, so nothing to rebind."""
     return is_loopback(name) or name.replace(".", "").isdigit() or ":" in name

@@ -15,6 +15,7 @@ from starlette.routing import compile_path
 from server import __version__
 from server.access import AccessControl
 from server.errors import InvalidRequest, MalformedBody, NotFound, ServerError
+from server.json_bodies import JsonBodies
 from server.openapi import describe
 from server.quick_polls import QuickPolls
 from server.quick_reports import QuickReports
@@ -60,7 +61,7 @@ def create_app(settings: ServerSettings) -> AccessControl:
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http)
     app.add_exception_handler(Exception, _answer_unexpected)
-    quick = QuickReports(QuickPolls(app, service.database), service)
+    quick = QuickReports(JsonBodies(QuickPolls(app, service.database)), service)
     return AccessControl(quick, settings, service.tokens, service.telemetry)
 
 

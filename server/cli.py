@@ -4,6 +4,7 @@ Exit codes: 0 done (for a job: succeeded), 1 failed, 2 wrong usage, 3 cancelled,
 refused.
 """
 
+import gc
 import os
 import sys
 from dataclasses import asdict
@@ -45,6 +46,7 @@ from server.up import LocalService, ServiceFailed, check_port, free_port, on_ter
 
 START_TIMEOUT_S = 60.0
 DEMO_CONFIG = "kepler_demo.json"
+COLLECT_AFTER = 20_000, 50, 50  # allocations, and collections of the younger generation
 
 app = typer.Typer(
     name="orrery",
@@ -138,7 +140,12 @@ def serve(
     if settings.port:
         check_port(settings.host, settings.port)
     prepare(settings)
-    uvicorn.Server(uvicorn_config(settings)).run()
+    config = uvicorn_config(settings)
+    # What is loaded by now stays for ever: no need to look through it for garbage, or often.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT_AFTER)
+    uvicorn.Server(config).run()
 
 
 @app.command(

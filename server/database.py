@@ -13,11 +13,12 @@ import logging
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool, StaticPool
@@ -44,7 +45,15 @@ class DatabaseDamaged(Exception):
 @dataclass(frozen=True)
 class _Waiting:
     work: Work
-    answer: "Future[Any]"
+    answer: "Future[Any] | asyncio.Future[Any]"
+
+
+class _Outcome(NamedTuple):
+    """How a write ended, for the one who waits for it."""
+
+    answer: "Future[Any] | asyncio.Future[Any]"
+    result: Any = None
+    error: Exception | None = None
 
 
 class Database:
@@ -81,7 +90,9 @@ class Database:
 
     async def write(self, work: Callable[[Connection], Result]) -> Result:
         """Run `work` in a write transaction; returns once it is durable."""
-        return await asyncio.wrap_future(self.submit(work))
+        answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._queue.put(_Waiting(work, answer))
+        return await answer
 
     def submit(self, work: Callable[[Connection], Result]) -> "Future[Result]":
         """As `write`, for callers that are not coroutines."""
@@ -125,7 +136,7 @@ class Database:
                     last = True
                     break
                 group.append(waiting)
-            self._commit_together([w for w in group if w.answer.set_running_or_notify_cancel()])
+            self._commit_together([w for w in group if not w.answer.cancelled()])
             if last:
                 return
 
@@ -135,30 +146,50 @@ class Database:
         Some failures (a full disk) make SQLite roll back the whole transaction: then, as when it
         cannot begin or commit, nobody in the group is told that anything was written.
         """
-        results: list[tuple[_Waiting, Any]] = []
+        outcomes: list[_Outcome] = []
         try:
             with self._writing.begin() as connection:
-                driver: Any = connection.connection.driver_connection
+                driver = plain(connection)
                 for waiting in group:
                     driver.execute("SAVEPOINT of_one")
                     try:
-                        result = waiting.work(connection)
+                        outcomes.append(_Outcome(waiting.answer, waiting.work(connection)))
                     except Exception as error:
                         if not driver.in_transaction:
                             raise
                         driver.execute("ROLLBACK TO of_one")
-                        waiting.answer.set_exception(error)
-                    else:
-                        results.append((waiting, result))
+                        outcomes.append(_Outcome(waiting.answer, error=error))
                     driver.execute("RELEASE of_one")
         except Exception as error:
             logger.exception("a transaction of %d writes failed", len(group))
-            for waiting in group:
-                if not waiting.answer.done():
-                    waiting.answer.set_exception(error)
-            return
-        for waiting, result in results:
-            waiting.answer.set_result(result)
+            outcomes = [_Outcome(waiting.answer, error=error) for waiting in group]
+        for loop, several in groupby(outcomes, key=_loop_of):
+            if loop is None:
+                _tell(several)
+            else:  # wakes the loop once for all of them
+                loop.call_soon_threadsafe(_tell, list(several))
+
+
+def _loop_of(outcome: _Outcome) -> asyncio.AbstractEventLoop | None:
+    answer = outcome.answer
+    return answer.get_loop() if isinstance(answer, asyncio.Future) else None
+
+
+def _tell(outcomes: Iterable[_Outcome]) -> None:
+    for outcome in outcomes:
+        if outcome.answer.done():
+            continue  # nobody waits any more
+        if outcome.error is None:
+            outcome.answer.set_result(outcome.result)
+        else:
+            outcome.answer.set_exception(outcome.error)
+
+
+def plain(connection: Connection) -> sqlite3.Connection:
+    """The driver's own connection, for what runs so often that SQLAlchemy's time would show."""
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    return driver
 
 
 def check_integrity(path: Path) -> None:

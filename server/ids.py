@@ -2,17 +2,17 @@
 
 import secrets
 import time
+from base64 import b32encode
 
-ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32
-TIME_DIGITS, RANDOM_DIGITS = 10, 16
+CROCKFORD = bytes.maketrans(
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", b"0123456789abcdefghjkmnpqrstvwxyz"
+)
+DIGITS, RANDOM_BYTES = 26, 10
 
 
 def new_id(prefix: str) -> str:
     """`prefix_` and 26 characters: 48 bits of milliseconds, 80 bits of chance."""
     milliseconds = time.time_ns() // 1_000_000
-    digits = f"{_base32(milliseconds, TIME_DIGITS)}{_base32(secrets.randbits(80), RANDOM_DIGITS)}"
-    return f"{prefix}_{digits}"
-
-
-def _base32(number: int, digits: int) -> str:
-    return "".join(ALPHABET[(number >> 5 * place) & 31] for place in reversed(range(digits)))
+    # Twenty bytes are 32 digits without padding; the first of them are zeros.
+    number = milliseconds.to_bytes(20 - RANDOM_BYTES, "big") + secrets.token_bytes(RANDOM_BYTES)
+    return f"{prefix}_{b32encode(number).translate(CROCKFORD)[-DIGITS:].decode()}"

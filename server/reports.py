@@ -6,12 +6,14 @@ other content is a conflict, and every write is fenced by the lease in its own t
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, Table, bindparam, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, Table, delete, insert, select, update
 
 from nbody.metrics import EpochMetrics
+from server import job_rows
 from server.attempts import output_folder
+from server.database import plain
 from server.errors import LeaseLost, ReportConflict
 from server.ids import new_id
 from server.job_rows import JobRow, change, record_event
@@ -23,37 +25,43 @@ from server.tables import (
     attempts,
     checkpoints,
     epochs,
-    jobs,
     log_chunks,
-    workers,
 )
 
 MAX_LOG_BYTES = 64 * 2**20  # of one job; later output is dropped, with a note in the log
-# Made once: to build a statement takes longer than to run it.
-HELD = (
-    select(
-        jobs,
-        attempts.c.first_epoch,
-        attempts.c.log_base,
-        workers.c.id.label("worker_id"),
-        workers.c.token_id,
-        select(func.max(epochs.c.epoch))
-        .where(epochs.c.job_id == jobs.c.id)
-        .correlate(jobs)
-        .scalar_subquery()
-        .label("last_epoch"),
-    )
-    .join_from(attempts, jobs, jobs.c.id == attempts.c.job_id)
-    .join(workers, workers.c.id == attempts.c.worker_id)
-    .where(attempts.c.lease_id == bindparam("lease"))
-)
-EPOCH_COLUMNS = tuple(column.name for column in epochs.c)
-INSERT_EPOCHS = (
-    f"INSERT INTO epochs ({', '.join(EPOCH_COLUMNS)}) "
-    f"VALUES ({', '.join('?' * len(EPOCH_COLUMNS))})"
-)
+# In plain SQL: these run for every report, and to build a statement takes longer than to run it.
+HELD = """
+SELECT jobs.id, jobs.lease_id, jobs.status, jobs.phase, jobs.attempt, jobs.epochs_done,
+    jobs.epochs_total, jobs.log_bytes, jobs.cancel_grace_s,
+    attempts.first_epoch, attempts.log_base, workers.id, workers.token_id,
+    (SELECT max(epoch) FROM epochs WHERE job_id = jobs.id)
+FROM attempts JOIN jobs ON jobs.id = attempts.job_id JOIN workers ON workers.id = worker_id
+WHERE attempts.lease_id = ?
+"""
+EPOCH_COLUMNS = ("job_id", "attempt", *METRIC_COLUMNS)
+INSERT_EPOCHS = f"INSERT INTO epochs ({', '.join(EPOCH_COLUMNS)}) VALUES "
+EPOCH = f"({', '.join('?' * len(EPOCH_COLUMNS))})"
 FILE_IDS = {"checkpoints": "ckpt", "artifacts": "file"}  # prefixes, by table
 LOG_FULL = b"\n[log limit reached: later output is not kept]\n"
+
+
+class Held(NamedTuple):
+    """The job that a lease holds, and what its attempt has done so far; the columns of HELD."""
+
+    id: str
+    lease_id: str | None
+    status: str
+    phase: str | None
+    attempt: int
+    epochs_done: int
+    epochs_total: int
+    log_bytes: int
+    cancel_grace_s: float | None
+    first_epoch: int | None
+    log_base: int
+    worker_id: str
+    token_id: str
+    last_epoch: int | None  # on record, of any attempt
 
 
 @dataclass(frozen=True)
@@ -91,10 +99,12 @@ def record(
         last = _record_epochs(connection, job, report.epochs)
         done = max(metrics.epoch for metrics in report.epochs) + 1
         changes["epochs_done"] = max(job.epochs_done, done)
-    for checkpoint in report.checkpoints:
-        _record_checkpoint(connection, job, checkpoint, now)
-    for artifact in report.artifacts:
-        _record_file(connection, job, artifacts, artifact, now)
+    if report.checkpoints or report.artifacts:
+        whole = job_rows.get(connection, job.id)
+        for checkpoint in report.checkpoints:
+            _record_checkpoint(connection, whole, checkpoint, now)
+        for artifact in report.artifacts:
+            _record_file(connection, whole, artifacts, artifact, now)
     if report.log is not None:
         changes["log_bytes"] = _record_log(connection, job, report.log)
     if report.phase is not None and report.phase != job.phase:
@@ -107,19 +117,20 @@ def record(
     )
 
 
-def _held(connection: Connection, lease_id: str, token_id: str) -> Row[Any]:
+def _held(connection: Connection, lease_id: str, token_id: str) -> Held:
     """The job that a lease holds, with what its attempt has done so far.
 
     Raises:
         LeaseLost: it holds nothing any more, or another worker's job.
     """
-    row = connection.execute(HELD, {"lease": lease_id}).first()
-    if row is None or row.lease_id != lease_id or row.token_id != token_id:
+    row = plain(connection).execute(HELD, (lease_id,)).fetchone()
+    job = Held(*row) if row else None
+    if job is None or job.lease_id != lease_id or job.token_id != token_id:
         raise LeaseLost
-    return row
+    return job
 
 
-def _begin_at(connection: Connection, job: Row[Any], first_epoch: int, now: float) -> None:
+def _begin_at(connection: Connection, job: Held, first_epoch: int, now: float) -> None:
     """The attempt says where it began: what earlier attempts did from there on is superseded."""
     if job.first_epoch is not None:
         if job.first_epoch != first_epoch:
@@ -138,30 +149,32 @@ def _begin_at(connection: Connection, job: Row[Any], first_epoch: int, now: floa
         record_event(connection, job.id, now, "resumed", {"epoch": first_epoch})
 
 
-def _record_epochs(connection: Connection, job: Row[Any], reported: list[EpochMetrics]) -> int:
+def _record_epochs(connection: Connection, job: Held, reported: list[EpochMetrics]) -> int:
     """Write the epochs that are new; returns the last one on record."""
-    rows = {m.epoch: {**vars(m), "job_id": job.id, "attempt": job.attempt} for m in reported}
+    rows = {metrics.epoch: tuple(vars(metrics).values()) for metrics in reported}
+    first, last = min(rows), max(rows)
     if len(rows) != len(reported):
         raise ReportConflict("The report holds an epoch twice.")
-    if max(rows) >= job.epochs_total:
-        raise ReportConflict(f"The job has {job.epochs_total} epochs; {max(rows)} is beyond.")
-    last = max(rows) if job.last_epoch is None else max(job.last_epoch, *rows)
-    for row in _known(connection, job, min(rows), max(rows)):
-        again = rows.pop(row.epoch, None)
-        if again is not None and any(again[name] != getattr(row, name) for name in METRIC_COLUMNS):
-            raise ReportConflict(f"Epoch {row.epoch} was reported before with other metrics.")
+    if last >= job.epochs_total:
+        raise ReportConflict(f"The job has {job.epochs_total} epochs; {last} is beyond.")
+    for known in _known(connection, job, first, last):
+        if rows.pop(known.epoch, known) != known:
+            raise ReportConflict(f"Epoch {known.epoch} was reported before with other metrics.")
     if rows:
-        values = [tuple(row[name] for name in EPOCH_COLUMNS) for row in rows.values()]
-        connection.exec_driver_sql(INSERT_EPOCHS, values)
-    return last
+        ours = (job.id, job.attempt)
+        values = [value for row in rows.values() for value in (*ours, *row)]
+        # One statement: the driver lets go of the interpreter at each, and others may take it.
+        plain(connection).execute(INSERT_EPOCHS + ", ".join([EPOCH] * len(rows)), values)
+    return last if job.last_epoch is None else max(job.last_epoch, last)
 
 
-def _known(connection: Connection, job: Row[Any], first: int, last: int) -> Sequence[Row[Any]]:
+def _known(connection: Connection, job: Held, first: int, last: int) -> Sequence[Row[Any]]:
     """Epochs of a stretch that are on record; mostly the reported ones come after all of them."""
     if job.last_epoch is None or job.last_epoch < first:
         return ()
     stretch = epochs.c.epoch.between(first, last)
-    return connection.execute(select(epochs).where(epochs.c.job_id == job.id, stretch)).all()
+    metrics = (epochs.c[name] for name in METRIC_COLUMNS)
+    return connection.execute(select(*metrics).where(epochs.c.job_id == job.id, stretch)).all()
 
 
 def _record_checkpoint(
@@ -225,7 +238,7 @@ def _record_file(
     return True
 
 
-def _record_log(connection: Connection, job: Row[Any], log: LogBytes) -> int:
+def _record_log(connection: Connection, job: Held, log: LogBytes) -> int:
     """Append the bytes that are new; returns the length of the job's log."""
     end = job.log_bytes
     start = job.log_base + log.offset

@@ -15,21 +15,11 @@ from pydantic import (
 )
 
 from nbody.config import Config, field_error
-from nbody.metrics import EpochMetrics
+from nbody.metrics import EpochMetrics, Whole
 from server.states import JobStatus, Phase, StopReason
 from server.urls import check_url
 
 Item = TypeVar("Item")
-
-
-def _check_number(value: Any) -> Any:
-    if isinstance(value, bool | str):
-        raise ValueError("use a number")
-    return value
-
-
-Number = BeforeValidator(_check_number)  # after the bounds, which it would hide from the schema
-
 PROTOCOL = 1  # of the worker routes
 MAX_EPOCHS_IN_REPORT = 1000
 MAX_LOG_BYTES_IN_REPORT = 2**18
@@ -47,8 +37,8 @@ def _describe_keys(schema: dict[str, Any]) -> None:
 
 
 CLOSED = Field(json_schema_extra=_describe_keys)
-FileSize = Annotated[int, Field(ge=0, le=2**50), Number]
-EpochNumber = Annotated[int, Field(ge=0, le=10**9), Number]
+FileSize = Annotated[int, Whole(0, 2**50)]
+EpochNumber = Annotated[int, Whole(0, 10**9)]
 Role = Literal["admin", "user", "worker", "viewer"]
 JobKind = Literal["train", "simulate", "evaluate"]
 
@@ -262,7 +252,7 @@ class JobChange(Message):
     """What can be changed of a job; what is not given stays."""
 
     name: Text | None = None
-    priority: Annotated[int, Field(ge=-100, le=100), Number] | None = Field(
+    priority: Annotated[int, Whole(-100, 100)] | None = Field(
         default=None, description="Of jobs that are not over; counts while they wait."
     )
     metadata: Annotated[dict[Identifier, Text], Field(max_length=32), CLOSED] | None = Field(
@@ -374,7 +364,9 @@ class TokenRequest(Message):
 
     name: Text
     role: Role
-    expires_in_s: Annotated[float, Field(gt=0, le=1e9, allow_inf_nan=False), Number] | None = None
+    expires_in_s: Annotated[float, Field(strict=True, gt=0, le=1e9, allow_inf_nan=False)] | None = (
+        None
+    )
 
 
 class TokenView(View):
@@ -420,12 +412,12 @@ class GpuVitals(Message):
     """How one GPU is doing."""
 
     memory_used_bytes: FileSize
-    utilisation: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False), Number] | None = Field(
-        default=None, description="Share of the last second in which a kernel ran."
+    utilisation: Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)] | None = (
+        Field(default=None, description="Share of the last second in which a kernel ran.")
     )
-    temperature_c: Annotated[float, Field(ge=-100, le=300, allow_inf_nan=False), Number] | None = (
-        Field(default=None, description="In degrees Celsius.")
-    )
+    temperature_c: (
+        Annotated[float, Field(strict=True, ge=-100, le=300, allow_inf_nan=False)] | None
+    ) = Field(default=None, description="In degrees Celsius.")
 
 
 class Vitals(Message):
@@ -440,7 +432,7 @@ class WorkerRegistration(Message):
     protocol: Literal[1] = PROTOCOL
     name: Identifier
     host: Text
-    slots: Annotated[int, Number] = Field(default=1, ge=1, le=64)
+    slots: Annotated[int, Whole(1, 64)] = 1
     gpus: list[Gpu] = Field(default_factory=list, max_length=64)
     versions: Annotated[dict[Identifier, Text], CLOSED] = Field(default_factory=dict, max_length=32)
 
@@ -486,7 +478,7 @@ class ClaimRequest(Message):
     kinds: Annotated[list[JobKind], Field(min_length=1, max_length=3)] = Field(
         default=["train"], description="What this worker can do."
     )
-    wait_s: Annotated[float, Field(ge=0, le=25, allow_inf_nan=False), Number] = 0.0
+    wait_s: Annotated[float, Field(strict=True, ge=0, le=25, allow_inf_nan=False)] = 0.0
 
 
 class ResumePoint(View):
@@ -549,7 +541,7 @@ Base64 = Annotated[
 class LogBytes(Message):
     """Log bytes of an attempt, from its `offset` on."""
 
-    offset: Annotated[int, Field(ge=0, le=2**50), Number]
+    offset: FileSize
     data: Annotated[
         bytes,
         BeforeValidator(_decode, json_schema_input_type=Base64),

@@ -15,6 +15,7 @@ from typing import Any, Self
 import httpx
 import pytest
 import uvicorn
+from fastapi import FastAPI
 from sqlalchemy import Connection, text
 
 from server import cli
@@ -53,6 +54,13 @@ class _Listener(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
         self.ready.set()
+
+
+def layer(app: Any, kind: type[Any] = FastAPI) -> Any:
+    """One of the layers of an application; by default the routes, inside the others."""
+    while not isinstance(app, kind):
+        app = app._app
+    return app
 
 
 class OrreryServer:
@@ -103,7 +111,7 @@ class OrreryServer:
     @property
     def service(self) -> Service:
         """The running service behind the routes."""
-        return self.app._app._app._app.state.service
+        return layer(self.app).state.service
 
     def call(self, work: Awaitable[Any]) -> Any:
         """Run a coroutine where the server runs."""

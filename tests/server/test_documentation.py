@@ -12,9 +12,10 @@ from server.auth import PUBLIC_PATHS, allowed_roles
 from server.cli import app
 from server.openapi import describe
 from server.settings import ServerSettings
+from tests.server.conftest import layer
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-PATHS = describe(create_app(ServerSettings())._app._app._app)["paths"]
+PATHS = describe(layer(create_app(ServerSettings())))["paths"]
 COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 
 

@@ -302,17 +302,16 @@ def test_an_epoch_beyond_the_last_is_refused(server: OrreryServer) -> None:
     assert server.metrics(job["id"])["data"] == []
 
 
-def test_metrics_that_are_not_finite_become_null(server: OrreryServer) -> None:
+@pytest.mark.parametrize("number", ["Infinity", "-Infinity", "NaN", "1e999"])
+def test_what_is_not_finite_is_no_number_of_json(server: OrreryServer, number: str) -> None:
     job, assignment = server.start()
-    body = b'{"epochs": [%s]}' % (
-        str(epoch_metrics(0)).replace("'", '"').replace("1e-05", "Infinity").encode()
-    )
+    epoch = str(epoch_metrics(0)).replace("'", '"').replace("1e-05", number)
+    body = f'{{"epochs": [{epoch}]}}'.encode()
     path = f"/v1/leases/{assignment['lease_id']}/report"
     answer = server.worker.post(path, content=body, headers={"content-type": "application/json"})
-    assert answer.status_code == 200, answer.text
-    [row] = server.metrics(job["id"])["data"]
-    assert row["part1/mean_energy_error"] is None
-    assert row["part2/max_rel_dE"] is None
+    assert_problem(answer, 422)
+    assert "/epochs/0/part1~1mean_energy_error" in answer.text
+    assert server.metrics(job["id"])["data"] == []
 
 
 @pytest.mark.parametrize("call", ["report", "finish"])

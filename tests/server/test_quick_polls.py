@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from server import quick_polls, views
-from tests.server.conftest import OrreryServer, assert_problem, checkpoint, epoch_metrics
+from tests.server.conftest import OrreryServer, assert_problem, checkpoint, epoch_metrics, layer
 
 Json = dict[str, Any]
 
@@ -126,13 +126,13 @@ def test_what_is_kept_does_not_grow_without_end(
     server: OrreryServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(quick_polls, "MOST_KEPT", 2)
-    layer = server.app._app._app
-    layer._kept.clear()
+    polls = layer(server.app, quick_polls.QuickPolls)
+    polls._kept.clear()
     for _ in range(4):
         job, _ = server.start()
         server.job(job["id"])
-    assert len(layer._kept) == 2
+    assert len(polls._kept) == 2
     monkeypatch.setattr(quick_polls, "LARGEST_KEPT", 10)
-    layer._kept.clear()
+    polls._kept.clear()
     server.job(job["id"])
-    assert not layer._kept
+    assert not polls._kept
