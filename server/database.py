@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -46,6 +47,7 @@ class DatabaseDamaged(Exception):
 class _Waiting:
     work: Work
     answer: "Future[Any] | asyncio.Future[Any]"
+    loop: asyncio.AbstractEventLoop | None = None  # on whose thread the work is done
 
 
 class _Outcome(NamedTuple):
@@ -76,7 +78,7 @@ class Database:
         self._writer.start()
 
     def close(self) -> None:
-        """Finish the waiting writes and end."""
+        """Finish the waiting writes and end. Not on the thread of an event loop that has some."""
         if not self._closed:
             self._closed = True
             self._queue.put(None)
@@ -88,10 +90,17 @@ class Database:
             self._reading.dispose()
             self._writing.dispose()
 
-    async def write(self, work: Callable[[Connection], Result]) -> Result:
-        """Run `work` in a write transaction; returns once it is durable."""
-        answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._queue.put(_Waiting(work, answer))
+    async def write(self, work: Callable[[Connection], Result], *, brief: bool = False) -> Result:
+        """Run `work` in a write transaction; returns once it is durable.
+
+        Args:
+            brief: it takes well under a millisecond, and is done on the thread of the event loop
+                while the writer waits. Two threads that both want the interpreter hand it over at
+                each statement, which takes longer than the statements.
+        """
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Result] = loop.create_future()
+        self._queue.put(_Waiting(work, answer, loop if brief else None))
         return await answer
 
     def submit(self, work: Callable[[Connection], Result]) -> "Future[Result]":
@@ -149,17 +158,9 @@ class Database:
         outcomes: list[_Outcome] = []
         try:
             with self._writing.begin() as connection:
-                driver = plain(connection)
-                for waiting in group:
-                    driver.execute("SAVEPOINT of_one")
-                    try:
-                        outcomes.append(_Outcome(waiting.answer, waiting.work(connection)))
-                    except Exception as error:
-                        if not driver.in_transaction:
-                            raise
-                        driver.execute("ROLLBACK TO of_one")
-                        outcomes.append(_Outcome(waiting.answer, error=error))
-                    driver.execute("RELEASE of_one")
+                for loop, several in groupby(group, key=lambda waiting: waiting.loop):
+                    run = partial(_run_each, connection, list(several))
+                    outcomes += run() if loop is None else _run_on(loop, run)
         except Exception as error:
             logger.exception("a transaction of %d writes failed", len(group))
             outcomes = [_Outcome(waiting.answer, error=error) for waiting in group]
@@ -167,7 +168,38 @@ class Database:
             if loop is None:
                 _tell(several)
             else:  # wakes the loop once for all of them
-                loop.call_soon_threadsafe(_tell, list(several))
+                with contextlib.suppress(RuntimeError):  # it is closed, and nobody waits any more
+                    loop.call_soon_threadsafe(_tell, list(several))
+
+
+def _run_each(connection: Connection, group: list[_Waiting]) -> list[_Outcome]:
+    outcomes: list[_Outcome] = []
+    driver = plain(connection)
+    for waiting in group:
+        driver.execute("SAVEPOINT of_one")
+        try:
+            outcomes.append(_Outcome(waiting.answer, waiting.work(connection)))
+        except Exception as error:
+            if not driver.in_transaction:
+                raise
+            driver.execute("ROLLBACK TO of_one")
+            outcomes.append(_Outcome(waiting.answer, error=error))
+        driver.execute("RELEASE of_one")
+    return outcomes
+
+
+def _run_on(loop: asyncio.AbstractEventLoop, function: Callable[[], Result]) -> Result:
+    """Call a function on the thread of an event loop, and wait for it."""
+    done: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            done.set_result(function())
+        except BaseException as error:  # noqa: BLE001 - for the writer, who waits
+            done.set_exception(error)
+
+    loop.call_soon_threadsafe(run)
+    return done.result()
 
 
 def _loop_of(outcome: _Outcome) -> asyncio.AbstractEventLoop | None:

@@ -177,7 +177,7 @@ def metrics_page(
     if after is not None:
         query = query.where(epochs.c.epoch > after)
     rows = _named(connection, query)
-    return MetricsPage(
+    return MetricsPage.model_construct(
         job_id=job_id,
         data=rows[:limit],
         has_more=len(rows) > limit,
@@ -209,7 +209,7 @@ def thinned_metrics(
         ]
         kept = {row.epoch for part in extremes for row in connection.execute(part)}
         query = query.where(epochs.c.epoch.in_(sorted(kept)))
-    return MetricsPage(
+    return MetricsPage.model_construct(
         job_id=job_id, data=_named(connection, query), has_more=False, last_epoch=last
     )
 
@@ -228,7 +228,9 @@ def _metric_rows(job_id: str, keys: list[str] | None) -> Select[Any]:
 def _named(connection: Connection, query: Select[Any]) -> list[dict[str, Any]]:
     found = connection.execute(query)
     names = tuple(found.keys())
-    return [dict(zip(names, row, strict=True)) for row in found]
+    assert found.cursor is not None
+    rows = found.cursor.fetchall()  # of numbers, which need no conversion
+    return [dict(zip(names, row)) for row in rows]  # noqa: B905 - as many as columns
 
 
 def events_page(

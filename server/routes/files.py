@@ -44,7 +44,7 @@ async def job_checkpoints(
     """A job's checkpoints, oldest epoch first. A checkpoint that is listed is whole."""
 
     def work(connection: Connection) -> Page[CheckpointView]:
-        views.find_job(connection, job_id, caller.owner_filter)
+        views.job_version(connection, job_id, caller.owner_filter)
         return views.list_checkpoints(connection, job_id, after=after, limit=limit)
 
     return await service.read(work)
@@ -85,7 +85,7 @@ async def job_artifacts(
     """What a simulation or an evaluation wrote. A file that is listed is whole."""
 
     def work(connection: Connection) -> Page[ArtifactView]:
-        views.find_job(connection, job_id, caller.owner_filter)
+        views.job_version(connection, job_id, caller.owner_filter)
         return views.list_artifacts(connection, job_id, after=after, limit=limit)
 
     return await service.read(work)

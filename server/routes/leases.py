@@ -43,7 +43,7 @@ async def take(service: Service, caller: Principal, lease_id: str, message: Repo
         service.leases.renew(lease_id)
         return done
 
-    done = await service.write(work)
+    done = await service.database.write(work, brief=True)
     service.last_seen[done.worker_id] = time.time()
     if message.model_fields_set:
         service.changes.notify(done.job_id)

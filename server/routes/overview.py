@@ -46,12 +46,11 @@ async def compare_jobs(
     limit: Annotated[int, Query(ge=1, le=10000, description="Last epochs of each.")] = 1000,
 ) -> Response:
     """Metrics of several jobs side by side."""
-    found = await service.read(
-        lambda connection: views.comparison(
-            connection, ids, keys, owner_id=caller.owner_filter, limit=limit
+    return await service.read(
+        lambda connection: written(
+            views.comparison(connection, ids, keys, owner_id=caller.owner_filter, limit=limit)
         )
     )
-    return written(found)
 
 
 @router.get("/audit", tags=["service"])

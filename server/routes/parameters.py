@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from fastapi import Depends, Header, Path, Query, Request, Response
+from pydantic_core import to_json
 
 from nbody.metrics import METRIC_NAMES
 from server.auth import Principal
@@ -28,8 +29,8 @@ def entity_tags(header: str | None) -> frozenset[str]:
 
 
 def written(view: View) -> Response:
-    """A long answer, written by pydantic itself: several times as fast as through Python's json."""
-    return Response(view.model_dump_json(), media_type="application/json")
+    """A long answer, written by pydantic's core: several times as fast as through Python's json."""
+    return Response(to_json(vars(view)), media_type="application/json")
 
 
 TheService = Annotated[Service, Depends(_service)]

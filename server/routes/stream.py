@@ -42,7 +42,9 @@ async def stream_job(
     Ends with `end` once the job is over and all was said. Events carry ids: a client that comes
     again with `Last-Event-ID` misses none.
     """
-    await service.read(lambda connection: views.find_job(connection, job_id, caller.owner_filter))
+    await service.read(
+        lambda connection: views.job_version(connection, job_id, caller.owner_filter)
+    )
     after = int(last_event_id) if last_event_id else None
     return StreamingResponse(
         _events(service, job_id, caller.owner_filter, after), media_type="text/event-stream"

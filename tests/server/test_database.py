@@ -1,6 +1,7 @@
 """One writer, group commit, readers that cannot write, and what a crash leaves."""
 
 import asyncio
+import contextlib
 import os
 import re
 import signal
@@ -20,7 +21,13 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import SQLModel
 
-from server.database import Database, DatabaseDamaged, check_integrity, write_engine
+from server.database import (
+    Database,
+    DatabaseDamaged,
+    _Waiting,
+    check_integrity,
+    write_engine,
+)
 from server.migrate import migrate
 from server.service import Service
 from server.settings import ServerSettings
@@ -100,6 +107,52 @@ def test_writes_that_wait_are_committed_together_and_a_failing_one_spoils_no_oth
     assert isinstance(twice.exception(), DBAPIError)
     assert _numbers(database.path) == list(range(20))
     assert len(commits) == 2
+
+
+def test_brief_writes_are_done_on_the_thread_of_their_loop_in_the_same_commit(
+    database: Database,
+) -> None:
+    commits: list[int] = []
+    event.listen(database._writing, "commit", lambda _: commits.append(1))
+    entered, gate = threading.Event(), threading.Event()
+
+    def block(_: Connection) -> None:
+        entered.set()
+        gate.wait(10)
+
+    def fail(connection: Connection) -> None:
+        _insert(99)(connection)
+        raise LookupError("mine alone")
+
+    async def write_all() -> list[Any]:
+        first = database.submit(block)
+        await asyncio.to_thread(entered.wait, 10)
+        works = [_insert(1), lambda _: threading.get_ident(), fail, _insert(2)]
+        writing = [asyncio.ensure_future(database.write(work, brief=True)) for work in works]
+        writing.append(asyncio.ensure_future(database.write(lambda _: threading.get_ident())))
+        writing.append(asyncio.ensure_future(database.write(_insert(3), brief=True)))
+        await asyncio.sleep(0)
+        gate.set()
+        answers = await asyncio.gather(*writing, return_exceptions=True)
+        first.result(10)
+        return answers
+
+    _, here, error, _, elsewhere, _ = asyncio.run(write_all())
+    assert here == threading.get_ident() != elsewhere
+    assert isinstance(error, LookupError)
+    assert _numbers(database.path) == [1, 2, 3]
+    assert len(commits) == 2
+
+
+def test_a_brief_write_whose_loop_is_gone_holds_nobody_up(database: Database) -> None:
+    loop = asyncio.new_event_loop()
+    answer: asyncio.Future[Any] = loop.create_future()
+    loop.close()
+    database._queue.put(_Waiting(_insert(1), answer, loop))
+    with contextlib.suppress(RuntimeError):
+        database.submit(_insert(2)).result(10)
+    database.submit(_insert(3)).result(10)
+    assert _numbers(database.path)[-1] == 3
 
 
 def test_an_acknowledged_write_is_committed(database: Database) -> None:
