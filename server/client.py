@@ -101,9 +101,8 @@ class Client:
 
     def submit(self, config: Json, idempotency_key: str | None = None, **options: Any) -> Json:
         """Submit a job; options are the other fields of a submission."""
-        headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
         body = {"config": config, **options}
-        return self._call("POST", "/v1/jobs", json=body, headers=headers).json()
+        return self._call("POST", "/v1/jobs", json=body, headers=_once(idempotency_key)).json()
 
     def validate(self, config: Json, **options: Any) -> Json:
         """What would run."""
@@ -255,10 +254,16 @@ class Client:
         finally:
             partial.unlink(missing_ok=True)
 
-    def create_sweep(self, space: Json, config: Json | None = None, **options: Any) -> Json:
+    def create_sweep(
+        self,
+        space: Json,
+        config: Json | None = None,
+        idempotency_key: str | None = None,
+        **options: Any,
+    ) -> Json:
         """Begin a sweep; options are the other fields of its request."""
         body = {"space": space, "config": config or {}, **options}
-        return self._call("POST", "/v1/sweeps", json=body).json()
+        return self._call("POST", "/v1/sweeps", json=body, headers=_once(idempotency_key)).json()
 
     def sweeps(self, **filters: Any) -> Json:
         """A page of sweeps, newest first."""
@@ -385,6 +390,10 @@ def _problem(answer: httpx.Response) -> ApiProblem:
         return ApiProblem(answer.status_code, answer.json())
     except ValueError:
         return ApiProblem(answer.status_code, {"detail": answer.text[:200]})
+
+
+def _once(idempotency_key: str | None) -> dict[str, str]:
+    return {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
 
 
 def _quoted(identifier: str) -> str:

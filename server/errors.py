@@ -6,7 +6,7 @@ ServerError
 │   ├── IllegalMove       409  the job's state does not allow that
 │   ├── LeaseLost         409  the worker no longer holds the job
 │   ├── ReportConflict    409  a repeated report says something else
-│   └── KeyReused         422  an idempotency key came again with another body (jobs.py)
+│   └── KeyReused         422  an idempotency key came again with another body (idempotency.py)
 ├── Unauthenticated       401
 ├── Forbidden             403
 ├── InvalidRequest        422  a field is wrong

@@ -16,7 +16,7 @@ from server.job_rows import JobRow, change, record_event
 from server.limits import check_queue
 from server.schemas import JobChange, JobSubmission, RetryRequest
 from server.states import TERMINAL, JobStatus, StopReason, Trigger, next_status
-from server.tables import checkpoints, idempotency_keys, jobs
+from server.tables import checkpoints, jobs
 from server.webhooks import announce
 
 # Fields that take effect in a run that goes on from a checkpoint; the others are in the checkpoint.
@@ -59,24 +59,19 @@ def submit(
     owner_id: str,
     now: float,
     most_queued: int = 0,
-    idempotency_key: str | None = None,
-    request_hash: str = "",
     retry_of: str | None = None,
     from_checkpoint: str | None = None,
     parent: str | None = None,
-) -> tuple[str, bool]:
-    """Queue a job. Returns its id, and whether it is new rather than an idempotent repeat.
+) -> str:
+    """Queue a job. Returns its id.
 
     Args:
         most_queued: jobs of an owner that may wait; 0 means no limit.
         parent: the job or the sweep that makes this one.
 
     Raises:
-        Conflict: the key was used with another body. LimitReached
+        LimitReached
     """
-    known = answered(connection, owner_id, idempotency_key, request_hash)
-    if known is not None:
-        return known, False
     check_queue(connection, owner_id, most_queued)
     config = submission.config
     noted = config.warnings() if submission.kind == "train" else []
@@ -110,48 +105,7 @@ def submit(
     )
     data = {"warnings": noted, "retry_of": retry_of, "from_checkpoint": from_checkpoint}
     record_event(connection, job_id, now, "submitted", data)
-    if idempotency_key is not None:
-        connection.execute(
-            insert(idempotency_keys).values(
-                token_id=owner_id,
-                key=idempotency_key,
-                request_hash=request_hash,
-                job_id=job_id,
-                created_at=now,
-            )
-        )
-    return job_id, True
-
-
-def answered(
-    connection: Connection, owner_id: str, idempotency_key: str | None, request_hash: str
-) -> str | None:
-    """The job that a submission with this key made before.
-
-    Raises:
-        KeyReused: with another body.
-    """
-    if idempotency_key is None:
-        return None
-    row = connection.execute(
-        select(idempotency_keys.c.request_hash, idempotency_keys.c.job_id).where(
-            idempotency_keys.c.token_id == owner_id, idempotency_keys.c.key == idempotency_key
-        )
-    ).first()
-    if row is None:
-        return None
-    if row.request_hash != request_hash:
-        raise KeyReused
-    return row.job_id
-
-
-class KeyReused(Conflict):
-    """An idempotency key came again with another body."""
-
-    status, code, title = 422, "idempotency_key_reused", "Idempotency key reused"
-
-    def __init__(self) -> None:
-        super().__init__("This Idempotency-Key was used with another body; use a new key.")
+    return job_id
 
 
 def retry(
@@ -162,10 +116,8 @@ def retry(
     owner_id: str,
     most_queued: int,
     now: float,
-    idempotency_key: str | None = None,
-    request_hash: str = "",
-) -> tuple[str, bool]:
-    """Queue a new job made from one that is over; returns as `submit` does.
+) -> str:
+    """Queue a new job made from one that is over; returns its id.
 
     Raises:
         IllegalMove: the old job is not over. InvalidRequest: a field does not fit. LimitReached
@@ -200,21 +152,18 @@ def retry(
             raise InvalidRequest(FieldProblem("/stepper", detail))
     elif start is not None:
         _check_start(connection, job, request, submission.config)
-    job_id, is_new = submit(
+    new_job = submit(
         connection,
         submission,
         owner_id=owner_id,
         now=now,
         most_queued=most_queued,
-        idempotency_key=idempotency_key,
-        request_hash=request_hash,
         retry_of=job.id,
         from_checkpoint=start,
         parent=job.parent,
     )
-    if is_new:
-        record_event(connection, job.id, now, "retried", {"as": job_id})
-    return job_id, is_new
+    record_event(connection, job.id, now, "retried", {"as": new_job})
+    return new_job
 
 
 def _exists(connection: Connection, checkpoint_id: str) -> bool:

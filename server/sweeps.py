@@ -207,7 +207,7 @@ def _begin(
     except ValidationError:
         connection.execute(insert(trials).values(**trial, state=TrialState.FAILED))
         return []
-    job_id, _ = job_actions.submit(
+    job_id = job_actions.submit(
         connection, submission, owner_id=row.owner_id, now=now, parent=row.id
     )
     connection.execute(insert(trials).values(**trial, job_id=job_id, state=TrialState.RUNNING))

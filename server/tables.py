@@ -235,14 +235,19 @@ class Trial(SQLModel, table=True):
 
 
 class IdempotencyKey(SQLModel, table=True):
-    """A submission that was answered, so that its repeat gets the same answer."""
+    """A request that made a job or a sweep, so that its repeat gets the same answer."""
 
     __tablename__: ClassVar[Any] = "idempotency_keys"
 
     token_id: str = Field(primary_key=True)
     key: str = Field(primary_key=True)
     request_hash: str
-    job_id: str = Field(sa_column=Column(ForeignKey("jobs.id", ondelete="CASCADE"), nullable=False))
+    job_id: str | None = Field(
+        default=None, sa_column=Column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    )
+    sweep_id: str | None = Field(
+        default=None, sa_column=Column(ForeignKey("sweeps.id", ondelete="CASCADE"))
+    )
     created_at: float
 
 

@@ -70,7 +70,7 @@ def simulate_next(connection: Connection, job: JobRow, *, now: float) -> None:
         metadata=job.labels,
         webhook=job.webhook,
     )
-    child, _ = submit(
+    child = submit(
         connection,
         submission,
         owner_id=job.owner_id,

@@ -1,7 +1,6 @@
 """Jobs: submit, look, change, stop and go on; their metrics, events, attempts and logs."""
 
 import asyncio
-import hashlib
 import re
 import time
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from fastapi import APIRouter, Header, Query, Response
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 from sqlalchemy import Connection
 
-from server import audit, jobs, trained, views
+from server import audit, idempotency, jobs, trained, views
 from server.artifacts import remove_folder
 from server.auth import Principal
 from server.changes import Changes
@@ -32,6 +31,7 @@ from server.routes.parameters import (
     Version,
     WaitSeconds,
     entity_tags,
+    name_new,
     written,
 )
 from server.schemas import (
@@ -91,30 +91,22 @@ async def submit_job(
     idempotency_key: IdempotencyKeyHeader = None,
 ) -> JobView:
     """Submit a job: train, simulate or evaluate. It is durable when this answers."""
-    digest = hashlib.sha256(submission.model_dump_json().encode()).hexdigest()
 
-    def work(connection: Connection) -> tuple[JobView, bool]:
-        known = jobs.answered(connection, caller.token_id, idempotency_key, digest)
-        if known is not None:
-            return views.job_view(connection, views.find_job(connection, known, None)), False
+    def make(connection: Connection, now: float) -> str:
         whole, checkpoint = trained.resolved(connection, submission, caller.owner_filter)
-        job_id, is_new = jobs.submit(
+        job_id = jobs.submit(
             connection,
             whole,
             owner_id=caller.token_id,
             most_queued=service.settings.max_queued_jobs,
-            now=time.time(),
-            idempotency_key=idempotency_key,
-            request_hash=digest,
+            now=now,
             from_checkpoint=checkpoint,
         )
-        if is_new:
-            audit.note(connection, caller, "job.submit", job_id)
-        return views.job_view(connection, views.find_job(connection, job_id, None)), is_new
+        audit.note(connection, caller, "job.submit", job_id)
+        return job_id
 
-    view, is_new = await service.write(work, Changes.QUEUE)
-    _name_new_job(response, view, is_new=is_new)
-    return view
+    key = idempotency.key_of(caller.token_id, idempotency_key, submission.model_dump_json())
+    return await _make_once(service, response, key, make)
 
 
 @router.post("/validate")
@@ -250,27 +242,23 @@ async def retry_job(
     idempotency_key: IdempotencyKeyHeader = None,
 ) -> JobView:
     """Make a new job from one that is over, from scratch or from one of its checkpoints."""
-    digest = hashlib.sha256(f"{job_id} {request.model_dump_json()}".encode()).hexdigest()
 
-    def work(connection: Connection) -> tuple[JobView, bool]:
+    def make(connection: Connection, now: float) -> str:
         row = views.find_job(connection, job_id, caller.owner_filter)
-        new, is_new = jobs.retry(
+        new_job = jobs.retry(
             connection,
             row,
             request,
             owner_id=caller.token_id,
             most_queued=service.settings.max_queued_jobs,
-            now=time.time(),
-            idempotency_key=idempotency_key,
-            request_hash=digest,
+            now=now,
         )
-        if is_new:
-            audit.note(connection, caller, "job.retry", new)
-        return views.job_view(connection, views.find_job(connection, new, None)), is_new
+        audit.note(connection, caller, "job.retry", new_job)
+        return new_job
 
-    view, is_new = await service.write(work, Changes.QUEUE, job_id)
-    _name_new_job(response, view, is_new=is_new)
-    return view
+    asked = f"{job_id} {request.model_dump_json()}"
+    key = idempotency.key_of(caller.token_id, idempotency_key, asked)
+    return await _make_once(service, response, key, make, job_id)
 
 
 @router.delete("/{job_id}")
@@ -411,10 +399,27 @@ def _check_thinning(max_points: int, keys: list[str], after: int | None) -> None
         raise InvalidRequest(FieldProblem("/query/max_points", least))
 
 
-def _name_new_job(response: Response, view: JobView, *, is_new: bool) -> None:
-    response.headers["Location"] = f"/v1/jobs/{view.id}"
-    if not is_new:
-        response.headers["Idempotent-Replayed"] = "true"
+async def _make_once(
+    service: Service,
+    response: Response,
+    key: idempotency.Key | None,
+    make: Callable[[Connection, float], str],
+    *topics: str,
+) -> JobView:
+    """Make a job, or show the one that the same request made before."""
+
+    def work(connection: Connection) -> tuple[JobView, bool]:
+        job_id = known = idempotency.made_before(connection, key)
+        if job_id is None:
+            now = time.time()
+            job_id = make(connection, now)
+            idempotency.remember(connection, key, job_id=job_id, now=now)
+        view = views.job_view(connection, views.find_job(connection, job_id, None))
+        return view, known is not None
+
+    view, is_repeat = await service.write(work, Changes.QUEUE, *topics)
+    name_new(response, f"/v1/jobs/{view.id}", is_repeat=is_repeat)
+    return view
 
 
 async def _act(

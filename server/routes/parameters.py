@@ -33,6 +33,13 @@ def written(view: View) -> Response:
     return Response(to_json(vars(view)), media_type="application/json")
 
 
+def name_new(response: Response, path: str, *, is_repeat: bool) -> None:
+    """Say where the thing is that a request made, and whether an earlier one made it."""
+    response.headers["Location"] = path
+    if is_repeat:
+        response.headers["Idempotent-Replayed"] = "true"
+
+
 TheService = Annotated[Service, Depends(_service)]
 Caller = Annotated[Principal, Depends(_principal)]
 MetricName = Annotated[str, Query(json_schema_extra={"enum": list(METRIC_NAMES)})]

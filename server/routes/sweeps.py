@@ -7,17 +7,19 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Response
 from sqlalchemy import Connection, Row
 
-from server import audit, sweep_views, sweeps
+from server import audit, idempotency, sweep_views, sweeps
 from server.changes import Changes
 from server.routes.parameters import (
     AfterId,
     AfterNumber,
     Caller,
+    IdempotencyKeyHeader,
     Limit,
     SweepId,
     TheService,
     Version,
     WaitSeconds,
+    name_new,
 )
 from server.schemas import DeletedSweep, Page
 from server.sweep_schemas import (
@@ -34,25 +36,34 @@ router = APIRouter(prefix="/v1/sweeps", tags=["sweeps"])
 
 @router.post("", status_code=201)
 async def create_sweep(
-    request: SweepRequest, response: Response, service: TheService, caller: Caller
+    request: SweepRequest,
+    response: Response,
+    service: TheService,
+    caller: Caller,
+    idempotency_key: IdempotencyKeyHeader = None,
 ) -> SweepView:
     """Begin a sweep. Its trials are jobs of kind train, with the sweep as `parent`."""
-
+    key = idempotency.key_of(caller.token_id, idempotency_key, request.model_dump_json())
     await asyncio.to_thread(sweeps.check_space, request)
 
-    def work(connection: Connection) -> SweepView:
-        sweep_id = sweeps.create(
-            connection,
-            request,
-            owner_id=caller.token_id,
-            now=time.time(),
-            most_queued=service.settings.max_queued_jobs,
-        )
-        audit.note(connection, caller, "sweep.create", sweep_id)
-        return sweep_views.sweep_view(connection, sweeps.find(connection, sweep_id, None))
+    def work(connection: Connection) -> tuple[SweepView, bool]:
+        sweep_id = known = idempotency.made_before(connection, key)
+        if sweep_id is None:
+            now = time.time()
+            sweep_id = sweeps.create(
+                connection,
+                request,
+                owner_id=caller.token_id,
+                now=now,
+                most_queued=service.settings.max_queued_jobs,
+            )
+            idempotency.remember(connection, key, sweep_id=sweep_id, now=now)
+            audit.note(connection, caller, "sweep.create", sweep_id)
+        view = sweep_views.sweep_view(connection, sweeps.find(connection, sweep_id, None))
+        return view, known is not None
 
-    view = await service.write(work, Changes.QUEUE)
-    response.headers["Location"] = f"/v1/sweeps/{view.id}"
+    view, is_repeat = await service.write(work, Changes.QUEUE)
+    name_new(response, f"/v1/sweeps/{view.id}", is_repeat=is_repeat)
     return view
 
 

@@ -331,7 +331,7 @@ def add_jobs(connection: sqlalchemy.Connection, count: int, **changes: Any) -> l
     owner = token_of(connection, "admin")
     now = time.time()
     return sorted(
-        jobs.submit(connection, submission, owner_id=owner, now=now)[0] for _ in range(count)
+        jobs.submit(connection, submission, owner_id=owner, now=now) for _ in range(count)
     )
 
 

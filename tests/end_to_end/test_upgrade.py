@@ -46,7 +46,7 @@ def revision_of(path: Path) -> str:
         return connection.execute("SELECT version_num FROM alembic_version").fetchone()[0]
 
 
-@pytest.mark.parametrize("revision", ["0001", "0003"])
+@pytest.mark.parametrize("revision", ["0001", "0003", "0004"])
 def test_a_database_is_upgraded_under_a_live_worker(
     tmp_path: Path, undisturbed: list[dict[str, Any]], revision: str
 ) -> None:

@@ -28,6 +28,7 @@ from server.database import (
     check_integrity,
     write_engine,
 )
+from server.idempotency import Key, made_before
 from server.migrate import migrate
 from server.service import Service
 from server.settings import ServerSettings
@@ -300,6 +301,29 @@ def test_the_migrated_schema_is_that_of_the_tables(tmp_path: Path) -> None:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, SQLModel.metadata) == []
         assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
+    engine.dispose()
+
+
+def test_a_migration_keeps_what_was_answered_before(tmp_path: Path) -> None:
+    path = tmp_path / "orrery.db"
+    migrate(path, "0004")
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(
+            "INSERT INTO jobs (id, version, kind, status, owner_id, queue_rank, max_attempts,"
+            " failures, attempt, config, labels, warnings, epochs_total, epochs_done, log_bytes,"
+            " created_at) VALUES ('job_1', 1, 'train', 'queued', 'token_1', 0, 3, 0, 0, '{}', '{}',"
+            " '[]', 5, 0, 0, 1.0)"
+        )
+        connection.execute(
+            "INSERT INTO idempotency_keys VALUES ('token_1', 'k', 'h', 'job_1', 1.0)"
+        )
+    migrate(path)
+    engine = write_engine(path)
+    with engine.begin() as connection:
+        key = Key("token_1", "k", "h")
+        assert made_before(connection, key) == "job_1"
+        connection.exec_driver_sql("DELETE FROM jobs")
+        assert made_before(connection, key) is None
     engine.dispose()
 
 

@@ -212,6 +212,26 @@ class TestThroughTheService:
         assert_problem(answer, 429, "limit_reached")
         assert server.new_client("user").post("/v1/sweeps", json=body).status_code == 201
 
+    def test_the_same_key_and_body_make_one_sweep(self, server: OrreryServer) -> None:
+        headers = {"Idempotency-Key": "once"}
+        body: Json = {"space": {"lr": LR}, "n_trials": 2}
+        first, again = (
+            server.admin.post("/v1/sweeps", json=body, headers=headers) for _ in range(2)
+        )
+        assert first.status_code == again.status_code == 201
+        assert first.json()["id"] == again.json()["id"]
+        assert "idempotent-replayed" not in first.headers
+        assert again.headers["idempotent-replayed"] == "true"
+        other = server.admin.post("/v1/sweeps", json=body | {"n_trials": 3}, headers=headers)
+        assert_problem(other, 422, "idempotency_key_reused")
+        job = server.admin.post("/v1/jobs", json={"config": {}}, headers=headers)
+        assert_problem(job, 422, "idempotency_key_reused")
+        path = f"/v1/sweeps/{first.json()['id']}"
+        server.admin.post(f"{path}/cancel")
+        assert server.admin.delete(path).status_code == 200
+        fresh = server.admin.post("/v1/sweeps", json=body, headers=headers)
+        assert fresh.json()["id"] != first.json()["id"]
+
     def test_users_see_their_own_sweeps_only(self, server: OrreryServer) -> None:
         sweep = create(server)
         path = f"/v1/sweeps/{sweep['id']}"
