@@ -81,16 +81,8 @@ class AccessControl:
             duration = time.perf_counter() - started
             method, path = scope["method"], scope["path"]
             self._telemetry.count_request(method, status, duration)
-            milliseconds = round(1000 * duration, 1)
-            about = {"method": method, "path": path, "status": status}
-            logger.info(
-                "%s %s %d %.1f ms",
-                method,
-                ascii(path),
-                status,
-                milliseconds,
-                extra={**about, "milliseconds": milliseconds},
-            )
+            if logger.isEnabledFor(logging.INFO):
+                _log(method, path, status, round(1000 * duration, 1))
 
     def _check_site(self, headers: dict[str, str]) -> None:
         """Against DNS rebinding and foreign pages: the host is ours, and so is the page."""
@@ -145,6 +137,12 @@ class AccessControl:
             raise BodyTimeout(settings.body_timeout_s) from None
         whole = {"type": "http.request", "body": b"".join(parts), "more_body": False}
         return replay(whole, then=receive)
+
+
+def _log(method: str, path: str, status: int, milliseconds: float) -> None:
+    about = {"method": method, "path": path, "status": status, "milliseconds": milliseconds}
+    line = "%s %s %d %.1f ms"
+    logger.info(line, method, ascii(path), status, milliseconds, extra=about)
 
 
 async def _drain(receive: Receive) -> None:

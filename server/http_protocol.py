@@ -91,11 +91,16 @@ class ImpatientProtocol(HttpToolsProtocol):
             self.send_400_response("The head of the request is too large.")
 
 
-def uvicorn_config(settings: ServerSettings, **options: Any) -> uvicorn.Config:
-    """The whole service, ready for `uvicorn.Server`."""
+def uvicorn_config(settings: ServerSettings, app: App | None = None) -> uvicorn.Config:
+    """The whole service, ready for `uvicorn.Server`.
+
+    Args:
+        app: what `create_app` made of the settings.
+    """
+    app = app or create_app(settings)
     protocol: Any = partial(ImpatientProtocol, head_timeout_s=settings.head_timeout_s)
     return uvicorn.Config(
-        _traced(create_app(settings)) if settings.tracing else create_app(settings),
+        _traced(app) if settings.tracing else app,
         host=settings.host,
         port=settings.port,
         http=protocol,
@@ -108,7 +113,6 @@ def uvicorn_config(settings: ServerSettings, **options: Any) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S,
-        **options,
     )
 
 

@@ -16,6 +16,7 @@ class Telemetry:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
+        self._counters: dict[tuple[str, int], tuple[Counter, Histogram]] = {}  # by method, status
         self._requests = Counter(
             "orrery_http_requests", "Answers.", ("method", "status"), registry=self._registry
         )
@@ -30,8 +31,13 @@ class Telemetry:
     def count_request(self, method: str, status: int, seconds: float) -> None:
         """An answer went out."""
         known = method if method in {"GET", "HEAD", "POST", "PATCH", "DELETE", "PUT"} else "other"
-        self._requests.labels(known, str(status)).inc()
-        self._seconds.labels(known).observe(seconds)
+        counter = self._counters.get((known, status))
+        if counter is None:
+            counter = self._requests.labels(known, str(status)), self._seconds.labels(known)
+            self._counters[known, status] = counter
+        count, time_taken = counter
+        count.inc()
+        time_taken.observe(seconds)
 
     def exposition(self, gauges: dict[tuple[str, str], list[Sample]]) -> bytes:
         """The text format, with what is true at this moment.

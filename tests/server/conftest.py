@@ -15,11 +15,13 @@ from typing import Any, Self
 import httpx
 import pytest
 import uvicorn
+import uvloop
 from fastapi import FastAPI
 from sqlalchemy import Connection, text
 
 from server import cli
 from server.app import create_app
+from server.http_protocol import uvicorn_config
 from server.leases import Leases
 from server.service import Service
 from server.settings import ServerSettings
@@ -75,14 +77,8 @@ class OrreryServer:
         self._socket.bind(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        config = uvicorn.Config(
-            self.app,
-            interface="asgi3",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            timeout_graceful_shutdown=1,
-        )
+        config = uvicorn_config(self.settings, self.app)
+        config.timeout_graceful_shutdown = 1
         self._listener = _Listener(config)
         self._thread = threading.Thread(target=self._run, name="orrery-under-test")
         self._clients: dict[str | None, httpx.Client] = {}
@@ -102,7 +98,8 @@ class OrreryServer:
         assert not self._thread.is_alive(), "the server does not end"
 
     def _run(self) -> None:
-        asyncio.run(self._serve())
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(self._serve())
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
