@@ -29,6 +29,7 @@ from server.telemetry import Telemetry
 
 DRAIN_TIMEOUT_S = 5.0
 MOST_DRAINED_BYTES = 2**26
+LONGEST_HOST = 300  # a name and a port
 UNCOUNTED = ("/cancel", "/validate")  # writes that the rate of writes never stops
 
 logger = logging.getLogger(__name__)
@@ -77,6 +78,9 @@ class AccessControl:
             await self._app(scope, receive, send_with_id)
         except ServerError as error:
             await send_problem(send_with_id, error, request_id)
+        except Exception:
+            if not status:  # else the framework has answered, logged it, and raised it again
+                raise
         finally:
             duration = time.perf_counter() - started
             method, path = scope["method"], scope["path"]
@@ -87,7 +91,7 @@ class AccessControl:
     def _check_site(self, headers: dict[str, str]) -> None:
         """Against DNS rebinding and foreign pages: the host is ours, and so is the page."""
         host = headers.get("host", "")
-        name = host_name(f"//{host}")
+        name = host_name(f"//{host}") if len(host) <= LONGEST_HOST else ""
         if not (is_address(name) or name == "localhost" or name in self._settings.allowed_hosts):
             raise Misdirected
         origin = headers.get("origin")

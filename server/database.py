@@ -2,7 +2,8 @@
 
 One thread owns the one connection that writes and checkpoints the WAL; it takes whatever writes are
 waiting, runs each in a savepoint of one `BEGIN IMMEDIATE` transaction, commits once for all of
-them, and only then answers. Readers use a pool of connections that cannot write. No two connections
+them, and only then answers. Brief writes it lends the connection to, for the thread of their event
+loop, and waits. Readers use a pool of connections that cannot write. No two connections
 ever write or checkpoint at the same time, which is also what keeps the WAL-reset bug of SQLite
 before 3.51.3 away.
 """
@@ -29,6 +30,7 @@ Work = Callable[[Connection], Any]
 
 READERS = 4
 MOST_IN_GROUP = 256  # writes of one commit
+MOST_AT_ONCE = 32  # brief writes between two looks of the event loop at its other work
 BUSY_TIMEOUT_MS = 5000
 
 logger = logging.getLogger(__name__)
@@ -145,7 +147,7 @@ class Database:
                     last = True
                     break
                 group.append(waiting)
-            self._commit_together([w for w in group if not w.answer.cancelled()])
+            self._commit_together([w for w in group if _is_awaited(w.answer)])
             if last:
                 return
 
@@ -159,8 +161,10 @@ class Database:
         try:
             with self._writing.begin() as connection:
                 for loop, several in groupby(group, key=lambda waiting: waiting.loop):
-                    run = partial(_run_each, connection, list(several))
-                    outcomes += run() if loop is None else _run_on(loop, run)
+                    waiting = list(several)
+                    for part in range(0, len(waiting), MOST_AT_ONCE):
+                        run = partial(_run_each, connection, waiting[part : part + MOST_AT_ONCE])
+                        outcomes += run() if loop is None else _run_on(loop, run)
         except Exception as error:
             logger.exception("a transaction of %d writes failed", len(group))
             outcomes = [_Outcome(waiting.answer, error=error) for waiting in group]
@@ -183,7 +187,9 @@ def _run_each(connection: Connection, group: list[_Waiting]) -> list[_Outcome]:
             if not driver.in_transaction:
                 raise
             driver.execute("ROLLBACK TO of_one")
-            outcomes.append(_Outcome(waiting.answer, error=error))
+            # A coroutine cannot be told of a StopIteration.
+            told = RuntimeError(repr(error)) if isinstance(error, StopIteration) else error
+            outcomes.append(_Outcome(waiting.answer, error=told))
         driver.execute("RELEASE of_one")
     return outcomes
 
@@ -195,11 +201,20 @@ def _run_on(loop: asyncio.AbstractEventLoop, function: Callable[[], Result]) -> 
     def run() -> None:
         try:
             done.set_result(function())
-        except BaseException as error:  # noqa: BLE001 - for the writer, who waits
+        except Exception as error:  # noqa: BLE001 - for the writer, who waits
             done.set_exception(error)
+        except BaseException as error:
+            done.set_exception(RuntimeError(repr(error)))  # the writer must not end of it
+            raise
 
     loop.call_soon_threadsafe(run)
     return done.result()
+
+
+def _is_awaited(answer: "Future[Any] | asyncio.Future[Any]") -> bool:
+    if isinstance(answer, Future):
+        return answer.set_running_or_notify_cancel()
+    return not answer.cancelled()
 
 
 def _loop_of(outcome: _Outcome) -> asyncio.AbstractEventLoop | None:

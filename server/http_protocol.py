@@ -1,8 +1,8 @@
-"""How the server listens: uvicorn's HTTP/1.1, with limits on a request's head: how long it may
-take, and how large it may be.
+"""How the server listens: uvicorn's HTTP/1.1 with limits, for the parser itself has none.
 
-Without them a client that sends half a header, or nothing, keeps a connection open for ever, and
-one that sends a header without end fills the memory: the parser itself has no limit.
+Without them a client that sends half a header, or nothing, keeps a connection open for ever; a
+header without end, or requests that nobody waits for the answers of, fill the memory. And what the
+parser and the application could understand differently is refused.
 """
 
 import asyncio
@@ -18,16 +18,24 @@ from server.settings import ServerSettings
 
 GRACEFUL_SHUTDOWN_S = 3
 MOST_HEAD_BYTES = 2**16
+MOST_PIPELINED = 32  # requests of one connection that wait for the answer to another
+NEVER_TWICE = b"host", b"authorization", b"origin", b"content-type"
+BODY_FIELDS = b"content-length", b"transfer-encoding"
+
+
+class Refused(Exception):
+    """Raised inside the parser: this is answered with 400, and the connection closed."""
 
 
 class ImpatientProtocol(HttpToolsProtocol):
-    """Closes connections on which no whole request head arrives in time, or too large a one."""
+    """Closes connections whose next request head takes too long, is too large, or is ambiguous."""
 
     def __init__(self, *arguments: Any, head_timeout_s: float, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._head_timeout_s = head_timeout_s
         self._deadline: asyncio.TimerHandle | None = None
-        self._held_bytes = 0  # by the parser: what came and is no part of a body
+        self._head_bytes = 0  # of the request that is being read: path, fields and trailers
+        self._held_bytes = 0  # what came, and is neither a body nor a request that is whole
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The first head is awaited from here on."""
@@ -39,11 +47,58 @@ class ImpatientProtocol(HttpToolsProtocol):
         self._held_bytes += len(data)
         super().data_received(data)
         if self._held_bytes > MOST_HEAD_BYTES:
-            self._refuse_head()
+            self.send_400_response("The head of the request is too large.")
         elif self._is_working():
             self._head_is_here()
         else:
             self._await_head()
+
+    def send_400_response(self, msg: str) -> None:
+        """Say what is wrong and close; silently, where an earlier answer is still under way."""
+        if self._is_working():
+            self.transport.abort()
+        elif not self.transport.is_closing():
+            super().send_400_response(msg)
+
+    # What the parser finds, in order. Whatever is raised here ends in `send_400_response`.
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._head_bytes = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the path."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field, of the head or of the trailer."""
+        self._count(len(name) + len(value))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The head is whole.
+
+        The parser takes the body of a request that offers another protocol for that protocol's
+        data, and the fields of a trailer for those of a head.
+
+        Raises:
+            Refused
+        """
+        names = [name for name, _ in self.headers]
+        if any(names.count(name) > 1 for name in NEVER_TWICE):
+            raise Refused("a field that must not come twice")
+        if len(self.pipeline) >= MOST_PIPELINED:
+            raise Refused("too many requests before the first answer")
+        parser: Any = self.parser
+        offers_upgrade = parser.should_upgrade()
+        if offers_upgrade and any(name in BODY_FIELDS and v != b"0" for name, v in self.headers):
+            raise Refused("a body with an offer of another protocol")
+        super().on_headers_complete()
+        self.headers = []  # whatever comes now is no field of this head
+        if offers_upgrade:
+            self.cycle.keep_alive = False  # what follows on the connection is not read
 
     def on_body(self, body: bytes) -> None:
         """A piece of a body; who reads it has a limit of its own."""
@@ -59,10 +114,21 @@ class ImpatientProtocol(HttpToolsProtocol):
         self._held_bytes = 0
         super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        """Nothing more is read before the requests are answered that came together with this."""
+        super().on_response_complete()
+        if self.pipeline:
+            self.flow.pause_reading()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is awaited any more."""
         self._head_is_here()
         super().connection_lost(exc)
+
+    def _count(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > MOST_HEAD_BYTES:
+            raise Refused("a head that is too large")
 
     def _is_working(self) -> bool:
         cycle: Any = self.cycle
@@ -83,13 +149,6 @@ class ImpatientProtocol(HttpToolsProtocol):
         if not self._is_working():
             self.transport.close()
 
-    def _refuse_head(self) -> None:
-        """With a word where no answer to an earlier request is under way."""
-        if self._is_working():
-            self.transport.close()
-        else:
-            self.send_400_response("The head of the request is too large.")
-
 
 def uvicorn_config(settings: ServerSettings, app: App | None = None) -> uvicorn.Config:
     """The whole service, ready for `uvicorn.Server`.
@@ -104,7 +163,7 @@ def uvicorn_config(settings: ServerSettings, app: App | None = None) -> uvicorn.
         host=settings.host,
         port=settings.port,
         http=protocol,
-        loop="uvloop",
+        loop="auto",  # uvloop, where there is one
         ws="none",
         interface="asgi3",
         lifespan="on",

@@ -15,10 +15,17 @@ class Leases:
         self.ttl_s = ttl_s
         self._clock = clock
         self._deadline: dict[str, float] = {}
+        self._begun: set[str] = set()
 
-    def renew(self, lease_id: str) -> None:
-        """The holder was heard of."""
+    def renew(self, lease_id: str, *, has_begun: bool = False) -> None:
+        """The holder was heard of; with has_begun, its attempt has epochs on record."""
         self._deadline[lease_id] = self._clock() + self.ttl_s
+        if has_begun:
+            self._begun.add(lease_id)
+
+    def has_begun(self, lease_id: str) -> bool:
+        """Whether the attempt is known to have epochs on record."""
+        return lease_id in self._begun
 
     def restore(self, lease_ids: Iterable[str]) -> None:
         """Leases that were held when the server started."""
@@ -28,6 +35,7 @@ class Leases:
     def release(self, lease_id: str) -> None:
         """The lease holds nothing any more."""
         self._deadline.pop(lease_id, None)
+        self._begun.discard(lease_id)
 
     def oldest_silence_s(self) -> float:
         """How long the holder that is silent the longest was not heard of [s]."""

@@ -5,6 +5,7 @@ whatever is not a valid report of a lease that holds goes on to the route, which
 """
 
 import re
+import sqlite3
 
 from pydantic import ValidationError
 from sqlalchemy.exc import SQLAlchemyError
@@ -37,7 +38,7 @@ class QuickReports:
             report = Report.model_validate_json(whole.get("body", b""))
             caller = scope["state"]["principal"]
             answer = await leases.take(self._service, caller, found[1], report)
-        except (ValidationError, ServerError, SQLAlchemyError):
+        except (ValidationError, ServerError, SQLAlchemyError, sqlite3.Error):
             await self._app(scope, replay(whole, then=receive), send)
             return
         body = answer.model_dump_json().encode()

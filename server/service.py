@@ -114,7 +114,7 @@ class Service:
         return lost
 
     def _lose(self, lease_id: str, connection: Connection) -> str | None:
-        """In the writer's thread, where reports renew leases too: one of the two comes first."""
+        """Inside a write, as reports renew leases: one of the two comes first."""
         if not self.leases.is_expired(lease_id):
             return None
         self.leases.release(lease_id)

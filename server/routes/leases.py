@@ -21,6 +21,7 @@ from server.tables import workers
 router = APIRouter(prefix="/v1/leases", tags=["leases"])
 
 PAUSE_GRACE_S = 8.0
+MOST_EPOCHS_AT_ONCE = 100  # that are written on the thread of the event loop
 
 
 @router.post("/{lease_id}/report")
@@ -40,10 +41,13 @@ async def take(service: Service, caller: Principal, lease_id: str, message: Repo
 
     def work(connection: Connection) -> reports.Recorded:
         done = reports.record(connection, lease_id, caller.token_id, message, now=time.time())
-        service.leases.renew(lease_id)
+        service.leases.renew(lease_id, has_begun=done.last_epoch is not None)
         return done
 
-    done = await service.database.write(work, brief=True)
+    # The first one may have to delete what earlier attempts did.
+    is_brief = service.leases.has_begun(lease_id) and len(message.epochs) <= MOST_EPOCHS_AT_ONCE
+    is_brief &= not message.checkpoints and not message.artifacts
+    done = await service.database.write(work, brief=is_brief)
     service.last_seen[done.worker_id] = time.time()
     if message.model_fields_set:
         service.changes.notify(done.job_id)

@@ -26,6 +26,7 @@ from server.database import (
     DatabaseDamaged,
     _Waiting,
     check_integrity,
+    plain,
     write_engine,
 )
 from server.idempotency import Key, made_before
@@ -392,10 +393,16 @@ def test_every_query_uses_an_index(server: OrreryServer, call: str) -> None:
     seen: list[tuple[str, Any]] = []
 
     def note(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        if statement.split()[0] in {"SELECT", "UPDATE", "DELETE"}:
+        if statement.split()[:1] in (["SELECT"], ["UPDATE"], ["DELETE"]):
             seen.append((statement, parameters))
 
+    def note_plain(statement: str) -> None:
+        """As run, with its values in it: also what does not go through SQLAlchemy."""
+        note(None, None, statement, ())
+
     engines = server.service.database._reading, server.service.database._writing
+    with engines[1].connect() as writing:
+        plain(writing).set_trace_callback(note_plain)
     for engine in engines:
         event.listen(engine, "before_cursor_execute", note)
     try:
@@ -403,6 +410,8 @@ def test_every_query_uses_an_index(server: OrreryServer, call: str) -> None:
     finally:
         for engine in engines:
             event.remove(engine, "before_cursor_execute", note)
+        with engines[1].connect() as writing:
+            plain(writing).set_trace_callback(None)
     plans = _plans(server, seen)
     assert plans
     for statement, step in plans:

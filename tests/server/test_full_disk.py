@@ -10,6 +10,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 
 from server.database import Database, _Waiting
+from tests.server.conftest import OrreryServer, assert_problem, epoch_metrics
 
 
 def insert(size: int) -> Callable[[Connection], Any]:
@@ -66,3 +67,20 @@ def test_a_transaction_that_cannot_begin_answers_everyone(database: Database) ->
     for waiting in group:
         with pytest.raises(OperationalError, match="locked"):
             waiting.answer.result(0)
+
+
+def test_a_report_that_does_not_fit_is_a_problem_and_writes_nothing(server: OrreryServer) -> None:
+    job, assignment = server.start(config={"epochs": 4000})
+    server.report(assignment["lease_id"], first_epoch=0, epochs=[epoch_metrics(0)])
+    pages = server.write(lambda c: c.exec_driver_sql("PRAGMA page_count").scalar_one())
+    server.write(lambda c: c.exec_driver_sql(f"PRAGMA max_page_count = {pages}"))
+    answers = []
+    for epoch in range(1, 3000, 50):
+        more = [epoch_metrics(number) for number in range(epoch, epoch + 50)]
+        answers.append(server.report(assignment["lease_id"], epochs=more))
+        if answers[-1].status_code != 200:
+            break
+    assert_problem(answers[-1], 500)
+    server.write(lambda c: c.exec_driver_sql("PRAGMA max_page_count = 1000000"))
+    assert server.report(assignment["lease_id"], epochs=more).status_code == 200
+    assert server.job(job["id"])["progress"]["epochs_done"] == epoch + 50
