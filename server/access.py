@@ -32,6 +32,8 @@ MOST_DRAINED_BYTES = 2**26
 LONGEST_HOST = 300  # a name and a port
 UNCOUNTED = ("/cancel", "/validate")  # writes that the rate of writes never stops
 
+Headers = dict[bytes, bytes]
+
 logger = logging.getLogger(__name__)
 
 
@@ -70,7 +72,7 @@ class AccessControl:
             await send(message)
 
         try:
-            headers = {name.decode("latin-1"): v.decode("latin-1") for name, v in scope["headers"]}
+            headers = dict(scope["headers"])
             self._check_site(headers)
             self._check_access(scope, headers)
             if scope["method"] in BODY_METHODS:
@@ -88,22 +90,23 @@ class AccessControl:
             if logger.isEnabledFor(logging.INFO):
                 _log(method, path, status, round(1000 * duration, 1))
 
-    def _check_site(self, headers: dict[str, str]) -> None:
+    def _check_site(self, headers: Headers) -> None:
         """Against DNS rebinding and foreign pages: the host is ours, and so is the page."""
-        host = headers.get("host", "")
+        host = headers.get(b"host", b"").decode("latin-1")
         name = host_name(f"//{host}") if len(host) <= LONGEST_HOST else ""
         if not (is_address(name) or name == "localhost" or name in self._settings.allowed_hosts):
             raise Misdirected
-        origin = headers.get("origin")
-        if origin is not None and origin.partition("://")[2] != host:
+        origin = headers.get(b"origin")
+        if origin is not None and origin.decode("latin-1").partition("://")[2] != host:
             raise Forbidden("Requests from pages of other sites are not answered.")
 
-    def _check_access(self, scope: Scope, headers: dict[str, str]) -> None:
+    def _check_access(self, scope: Scope, headers: Headers) -> None:
         path = scope["path"]
         if path in auth.PUBLIC_PATHS:
             return
         if self._settings.auth:
-            principal = self._tokens.authenticate(headers.get("authorization"), time.time())
+            authorization = headers.get(b"authorization", b"").decode("latin-1")
+            principal = self._tokens.authenticate(authorization, time.time())
             auth.authorize(principal, scope["method"], path)
         else:
             principal = auth.LOCAL_ADMIN
@@ -112,12 +115,12 @@ class AccessControl:
             self._writes.spend(principal.token_id)
         scope["state"]["principal"] = principal
 
-    async def _received(self, scope: Scope, headers: dict[str, str], receive: Receive) -> Receive:
+    async def _received(self, scope: Scope, headers: Headers, receive: Receive) -> Receive:
         """The whole body, read before anyone works on it; too large or too slow is an answer."""
         reports = scope["path"].startswith("/v1/leases/")
         settings = self._settings
         limit = settings.max_report_bytes if reports else settings.max_body_bytes
-        length = headers.get("content-length", "0")
+        length = headers.get(b"content-length", b"0").decode("latin-1")
         if not length.isascii() or not length.isdigit() or int(length[:20]) > limit:
             if length.isdigit() and int(length[:20]) <= MOST_DRAINED_BYTES:
                 await _drain(receive)
