@@ -7,7 +7,7 @@ parser and the application could understand differently is refused.
 
 import asyncio
 from functools import partial
-from typing import Any
+from typing import Any, NoReturn
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -34,6 +34,7 @@ class ImpatientProtocol(HttpToolsProtocol):
         super().__init__(*arguments, **options)
         self._head_timeout_s = head_timeout_s
         self._deadline: asyncio.TimerHandle | None = None
+        self._refused_for = ""  # what to do about it
         self._head_bytes = 0  # of the request that is being read: path, fields and trailers
         self._held_bytes = 0  # what came, and is neither a body nor a request that is whole
 
@@ -58,7 +59,7 @@ class ImpatientProtocol(HttpToolsProtocol):
         if self._is_working():
             self.transport.abort()
         elif not self.transport.is_closing():
-            super().send_400_response(msg)
+            super().send_400_response(self._refused_for or msg)
 
     # What the parser finds, in order. Whatever is raised here ends in `send_400_response`.
 
@@ -88,13 +89,13 @@ class ImpatientProtocol(HttpToolsProtocol):
         """
         names = [name for name, _ in self.headers]
         if any(names.count(name) > 1 for name in NEVER_TWICE):
-            raise Refused("a field that must not come twice")
+            self._refuse("Send Host, Authorization, Origin and Content-Type once.")
         if len(self.pipeline) >= MOST_PIPELINED:
-            raise Refused("too many requests before the first answer")
+            self._refuse("Too many requests at once on a connection; await some answers.")
         parser: Any = self.parser
         offers_upgrade = parser.should_upgrade()
         if offers_upgrade and any(name in BODY_FIELDS and v != b"0" for name, v in self.headers):
-            raise Refused("a body with an offer of another protocol")
+            self._refuse("Send a request with a body as HTTP/1.1, without Upgrade.")
         super().on_headers_complete()
         self.headers = []  # whatever comes now is no field of this head
         if offers_upgrade:
@@ -128,7 +129,11 @@ class ImpatientProtocol(HttpToolsProtocol):
     def _count(self, size: int) -> None:
         self._head_bytes += size
         if self._head_bytes > MOST_HEAD_BYTES:
-            raise Refused("a head that is too large")
+            self._refuse("The head of the request is too large.")
+
+    def _refuse(self, why: str) -> NoReturn:
+        self._refused_for = why
+        raise Refused(why)
 
     def _is_working(self) -> bool:
         cycle: Any = self.cycle
