@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from concurrent.futures import wait
+from concurrent.futures import Future, wait
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,31 @@ def _insert(number: int) -> Any:
     return lambda c: c.exec_driver_sql("INSERT INTO notes VALUES (?)", (number,)) and None
 
 
+def _fail(connection: Connection) -> None:
+    _insert(99)(connection)
+    raise LookupError("mine alone")
+
+
+def _commits(database: Database) -> list[int]:
+    """Grows with every commit."""
+    commits: list[int] = []
+    event.listen(database._writing, "commit", lambda _: commits.append(1))
+    return commits
+
+
+def _blocked(database: Database) -> "tuple[Future[None], threading.Event]":
+    """A write that is under way until the event is set; others wait behind it."""
+    entered, gate = threading.Event(), threading.Event()
+
+    def block(_: Connection) -> None:
+        entered.set()
+        gate.wait(10)
+
+    first = database.submit(block)
+    assert entered.wait(10)
+    return first, gate
+
+
 def _numbers(path: Path) -> list[int]:
     connection = sqlite3.connect(path)
     try:
@@ -84,22 +109,11 @@ def test_every_write_runs_in_the_one_writer_thread(database: Database) -> None:
 def test_writes_that_wait_are_committed_together_and_a_failing_one_spoils_no_other(
     database: Database,
 ) -> None:
-    commits: list[int] = []
-    event.listen(database._writing, "commit", lambda _: commits.append(1))
-    entered, gate = threading.Event(), threading.Event()
+    commits = _commits(database)
+    first, gate = _blocked(database)
 
-    def block(_: Connection) -> None:
-        entered.set()
-        gate.wait(10)
-
-    def fail(connection: Connection) -> None:
-        _insert(99)(connection)
-        raise LookupError("mine alone")
-
-    first = database.submit(block)
-    assert entered.wait(10)
     good = [database.submit(_insert(number)) for number in range(10)]
-    bad = database.submit(fail)
+    bad = database.submit(_fail)
     twice = database.submit(_insert(3))
     good += [database.submit(_insert(number)) for number in range(10, 20)]
     gate.set()
@@ -114,22 +128,11 @@ def test_writes_that_wait_are_committed_together_and_a_failing_one_spoils_no_oth
 def test_brief_writes_are_done_on_the_thread_of_their_loop_in_the_same_commit(
     database: Database,
 ) -> None:
-    commits: list[int] = []
-    event.listen(database._writing, "commit", lambda _: commits.append(1))
-    entered, gate = threading.Event(), threading.Event()
-
-    def block(_: Connection) -> None:
-        entered.set()
-        gate.wait(10)
-
-    def fail(connection: Connection) -> None:
-        _insert(99)(connection)
-        raise LookupError("mine alone")
+    commits = _commits(database)
+    first, gate = _blocked(database)
 
     async def write_all() -> list[Any]:
-        first = database.submit(block)
-        await asyncio.to_thread(entered.wait, 10)
-        works = [_insert(1), lambda _: threading.get_ident(), fail, _insert(2)]
+        works = [_insert(1), lambda _: threading.get_ident(), _fail, _insert(2)]
         writing = [asyncio.ensure_future(database.write(work, brief=True)) for work in works]
         writing.append(asyncio.ensure_future(database.write(lambda _: threading.get_ident())))
         writing.append(asyncio.ensure_future(database.write(_insert(3), brief=True)))
