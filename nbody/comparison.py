@@ -26,6 +26,7 @@ from nbody.long_run import LongRun, long_run
 from nbody.states import States
 from nbody.stepper import Stepper
 from nbody.time_symmetry import time_even_step
+from nbody.watcher import Watcher
 
 BINS = 5  # of eccentricity
 ACCURACIES = 8  # C
@@ -51,6 +52,7 @@ def compare(
     seed: int = 0,
     systems: int = 256,
     data_folder: Path | None = None,
+    watcher: Watcher | None = None,
 ) -> dict[str, Any]:
     """Scores of the stepper and of every criterion, and of each in bins of eccentricity where the
     population is of two bodies.
@@ -59,14 +61,17 @@ def compare(
         population: whose systems and thresholds to score on; the stepper's own where none is given.
         seed: of the held-out draw.
         systems: B, at least 2.
+        watcher: ticked while it goes on.
     """
     population = population or stepper.config
-    held_out = held_out_states(population, seed=seed, systems=systems, data_folder=data_folder)
+    held_out = held_out_states(
+        population, seed=seed, systems=systems, data_folder=data_folder, watcher=watcher
+    )
     rules: dict[str, Callable[[HeldOut], Tensor]] = {
         "network": lambda part: predicted_steps(stepper, part),
         **{name: _scaled(name) for name in CRITERIA},
     }
-    scores = {name: asdict(score(rule, held_out)) for name, rule in rules.items()}
+    scores = {name: asdict(score(rule, held_out, watcher)) for name, rule in rules.items()}
     found: dict[str, Any] = {
         "population": population.summary(),
         "seed": seed,
@@ -99,7 +104,7 @@ def _by_eccentricity(
         part = testing.take((e >= low) & (e < high))
         if not len(part.dt_star):
             continue
-        steps = {name: factors[name] * rule(part) for name, rule in rules.items()}
+        steps = {name: factors[name] * part.each(rule) for name, rule in rules.items()}
         rows.append(
             {
                 "from": low,

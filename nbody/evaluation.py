@@ -28,6 +28,7 @@ from nbody.particle import ParticleTorch
 from nbody.renewal import crossing_time
 from nbody.states import States, concatenate_states
 from nbody.stepper import Stepper
+from nbody.watcher import NoWatcher, Watcher
 
 TARGET_VIOLATION = 1e-3
 STATES_PER_SYSTEM = 128
@@ -35,6 +36,7 @@ HELD_OUT_SEED = 0x5EED_0FF0  # xor-ed into the seed: never the seed of a trainin
 SAMPLING_ETA = 0.05  # of the free-fall time, to walk along systems without a closed form
 MAX_WALK_STEPS = 200_000
 BISECTIONS = 40
+PAIRS_AT_ONCE = 2**20  # of particles, in memory
 ROUND_OFF = 1e-6  # of an energy error near the threshold, in dt
 
 Predict = Callable[["HeldOut"], Tensor]
@@ -77,6 +79,11 @@ class HeldOut:
             self.n_steps,
         )
 
+    def each(self, function: Predict) -> Tensor:
+        """What `function` says of all states (B·K,), asked of some of them at a time."""
+        parts = self.states.parts(PAIRS_AT_ONCE)
+        return torch.cat([function(self.take(rows)) for rows in parts])
+
     def efficiency(self, dt: Tensor) -> float:
         """η of steps dt (B·K,)."""
         oracle = (self.weight / self.dt_star).sum()
@@ -84,8 +91,12 @@ class HeldOut:
 
     def violation_rate(self, dt: Tensor) -> float:
         """Share of steps dt whose energy error is at the threshold or above."""
-        error = self.states.step(dt, self.n_steps).energy_error
-        return float((~(error < self.threshold)).double().mean())
+        parts = self.states.parts(PAIRS_AT_ONCE)
+        passed = [self.take(rows)._passed(dt[rows]) for rows in parts]
+        return 1 - float(torch.cat(passed).double().mean())
+
+    def _passed(self, dt: Tensor) -> Tensor:
+        return self.states.step(dt, self.n_steps).energy_error < self.threshold
 
     def overshoot_rate(self, dt: Tensor) -> float:
         """Share of steps dt beyond the first crossing."""
@@ -94,19 +105,27 @@ class HeldOut:
 
 @torch.no_grad()
 def evaluate(
-    stepper: Stepper, *, seed: int = 0, systems: int = 64, data_folder: Path | None = None
+    stepper: Stepper,
+    *,
+    seed: int = 0,
+    systems: int = 64,
+    data_folder: Path | None = None,
+    watcher: Watcher | None = None,
 ) -> dict[str, dict[str, float]]:
     """Scores of a stepper and of the free-fall criterion on the stepper's own population.
 
     Args:
         seed: of the held-out draw; different from every training draw of the same seed.
         systems: B, at least 2.
+        watcher: ticked while it goes on.
 
     Returns:
         `{"stepper": Score, "free_fall": Score}` as plain dictionaries.
     """
     config = stepper.config
-    held_out = held_out_states(config, seed=seed, systems=systems, data_folder=data_folder)
+    held_out = held_out_states(
+        config, seed=seed, systems=systems, data_folder=data_folder, watcher=watcher
+    )
 
     def network(part: HeldOut) -> Tensor:
         return predicted_steps(stepper, part)
@@ -116,19 +135,19 @@ def evaluate(
         return config.eta * free_fall_time(states.position, states.mass, states.softening)
 
     return {
-        "stepper": asdict(score(network, held_out)),
-        "free_fall": asdict(score(free_fall, held_out)),
+        "stepper": asdict(score(network, held_out, watcher)),
+        "free_fall": asdict(score(free_fall, held_out, watcher)),
     }
 
 
-def score(predict: Predict, held_out: HeldOut) -> Score:
+def score(predict: Predict, held_out: HeldOut, watcher: Watcher | None = None) -> Score:
     """Calibrate on every other system, report on the rest."""
     system = held_out.system
     several = int(system.max()) > 0
     tuning = held_out.take(system % 2 == 0) if several else held_out
     testing = held_out.take(system % 2 == 1) if several else held_out
-    factor = calibration_factor(tuning, predict(tuning))
-    dt = predict(testing)
+    factor = calibration_factor(tuning, tuning.each(predict), watcher or NoWatcher())
+    dt = testing.each(predict)
     return Score(
         efficiency=testing.efficiency(dt),
         violation_rate=testing.violation_rate(dt),
@@ -139,7 +158,7 @@ def score(predict: Predict, held_out: HeldOut) -> Score:
     )
 
 
-def calibration_factor(held_out: HeldOut, dt: Tensor) -> float:
+def calibration_factor(held_out: HeldOut, dt: Tensor, watcher: Watcher) -> float:
     """The largest factor on dt up to which at most 0.1 % of the steps violate.
 
     Of n states, n/1000 less its standard error may violate, so that the rate found here also holds
@@ -154,6 +173,7 @@ def calibration_factor(held_out: HeldOut, dt: Tensor) -> float:
     while low > 0 and held_out.violation_rate(low * dt) > target:
         low *= max(1 - shrink, 0.0)  # dt* itself is at the threshold, to round-off
         shrink *= 2
+        watcher.tick()
     if low == 0:
         return low
     high = low * 1.5
@@ -163,11 +183,17 @@ def calibration_factor(held_out: HeldOut, dt: Tensor) -> float:
             low = middle
         else:
             high = middle
+        watcher.tick()
     return low
 
 
 def held_out_states(
-    config: Config, *, seed: int, systems: int, data_folder: Path | None = None
+    config: Config,
+    *,
+    seed: int,
+    systems: int,
+    data_folder: Path | None = None,
+    watcher: Watcher | None = None,
 ) -> HeldOut:
     """States along systems of the config's population that training never draws.
 
@@ -175,15 +201,16 @@ def held_out_states(
     state carries the time that it stands for. Violations are counted state by state.
     """
     seed ^= HELD_OUT_SEED
+    watcher = watcher or NoWatcher()
     if config.initial_conditions in {"kepler", "kepler_ensemble"}:
         particle, weight = _kepler_states(config, seed, systems)
         system = torch.arange(len(weight), device=weight.device) // STATES_PER_SYSTEM
     else:
-        particle, weight, system = _walked_states(config, seed, systems, data_folder)
+        particle, weight, system = _walked_states(config, seed, systems, data_folder, watcher)
     states = States.of(particle)
     threshold = torch.as_tensor(gate_threshold(states, config)).to(weight).expand(len(weight))
     states = replace(states, threshold=threshold)
-    dt_star = first_crossing(states, threshold, config.n_steps)
+    dt_star = first_crossing(states, threshold, config.n_steps, watcher)
     return HeldOut(states, system, weight, dt_star, config.n_steps)
 
 
@@ -236,7 +263,7 @@ def _kepler_states(config: Config, seed: int, systems: int) -> tuple[ParticleTor
 
 
 def _walked_states(
-    config: Config, seed: int, systems: int, data_folder: Path | None
+    config: Config, seed: int, systems: int, data_folder: Path | None, watcher: Watcher
 ) -> tuple[ParticleTorch, Tensor, Tensor]:
     """Walk along each system with small steps and keep K states at equal time intervals.
 
@@ -270,6 +297,7 @@ def _walked_states(
         dt = torch.minimum(dt, late)
         clock[walking] += dt
         states = states.replaced(walking, here.after(here.step(dt)))
+        watcher.tick()
     owners = torch.cat(owner)
     order = owners.argsort(stable=True)
     particle = concatenate_states(kept).take(order).particle()

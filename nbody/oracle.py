@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nbody.features import free_fall_time
 from nbody.states import States
+from nbody.watcher import NoWatcher, Watcher
 
 START = 1e-4  # of the free-fall time
 FINE = 1.02  # ratio of successive trial steps
@@ -24,7 +25,12 @@ MAX_ELEMENTS = 2**19  # of pairs in flight at once: a few megabytes, near a proc
 
 
 @torch.no_grad()
-def first_crossing(states: States, threshold: Tensor | float, n_steps: int = 1) -> Tensor:
+def first_crossing(
+    states: States,
+    threshold: Tensor | float,
+    n_steps: int = 1,
+    watcher: Watcher | None = None,
+) -> Tensor:
     """dt* (T,): the smallest step at which the relative energy error reaches `threshold`.
 
     The step is bracketed by a geometric scan from 1e-4 of the free-fall time (ratio 1.02 wherever
@@ -34,11 +40,16 @@ def first_crossing(states: States, threshold: Tensor | float, n_steps: int = 1) 
 
     Args:
         threshold: of the relative energy error, one number or (T,).
+        watcher: ticked while it goes on.
     """
+    watcher = watcher or NoWatcher()
     limit = torch.as_tensor(threshold, dtype=states.energy.dtype, device=states.energy.device)
     limit = limit.expand(len(states))
     pairs = MAX_ELEMENTS // (TRIALS * states.position.shape[-1])
-    parts = [_crossing(states.take(rows), limit[rows], n_steps) for rows in states.parts(pairs)]
+    parts: list[Tensor] = []
+    for rows in states.parts(pairs):
+        parts.append(_crossing(states.take(rows), limit[rows], n_steps))
+        watcher.tick()
     return torch.cat(parts) if parts else states.energy.new_empty(0)
 
 

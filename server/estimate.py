@@ -6,10 +6,12 @@ from itertools import pairwise
 from nbody.config import Config
 from nbody.input_width import OUTPUTS, input_width
 
-PROCESS_BYTES = 336_000_000  # Python and torch on a CPU, before anything of the run's own size
+# Python and torch on a CPU, before anything of the run's own size. A process that a worker forks
+# needs 50 MB less, one that loads Triton (as torch's optimizers do where it is installed) 60 more.
+PROCESS_BYTES = 354_000_000
 COPIES_OF_WEIGHTS = {"adam": 5, "adamw": 5, "sgd": 4}  # weights, gradients, optimizer, scratch
 COPIES_OF_ACTIVATIONS = 4  # of every layer: products, activations, dropout, and their gradients
-HEAP_BLOCK, FRAGMENTED = 2**24, 2  # bytes; smaller blocks stay with the allocator, half idle
+HEAP_BLOCK = 2**24  # bytes; the smaller a block is, the more of it stays idle with the allocator
 LISTED_UP_TO, BLOCKED_BEYOND = 5, 512  # particles: pairs listed; not all in memory at once
 STEP_PER_PAIR = 5  # numbers in flight for each pair and dimension in a step
 FEATURES_PER_PAIR, FEATURES_PER_STATE = 20, 400  # numbers in flight while features are made
@@ -65,12 +67,13 @@ def _working_numbers(config: Config, widths: list[int]) -> int:
     judged = min(samples, JUDGED_AT_ONCE, max(1, JUDGED_PAIRS // n**2))
     minibatch = min(config.replay_batch_size, samples)
     batch = max(systems, minibatch)
-    in_heap = batch * max(widths) * (8 if config.dtype == "float64" else 4) < HEAP_BLOCK
-    kept = FRAGMENTED if in_heap else 1
-    return record + max(
+    block = batch * max(widths) * (8 if config.dtype == "float64" else 4)
+    kept = 2 - min(1.0, block / HEAP_BLOCK)
+    most = max(
         record,  # the trajectory is gathered from it
         systems * (features + kept * trained + step),
         minibatch * kept * trained,
         judged * (2 * max(widths) + step),
         oracle if config.loss == "oracle" else 0,
     )
+    return record + round(most)

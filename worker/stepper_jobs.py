@@ -44,7 +44,8 @@ def evaluate_job(
     config, stepper = assignment.config, _stepper(assignment, data)
     watcher.phase("evaluate")
     systems = max(config.evaluation_orbits, LEAST_SYSTEMS)
-    scores = compare(stepper, config, seed=config.seed or 0, systems=systems, data_folder=data)
+    seed = config.seed or 0
+    scores = compare(stepper, config, seed=seed, systems=systems, data_folder=data, watcher=watcher)
     return _succeeded(scores, assignment, data, spool)
 
 

@@ -108,7 +108,9 @@ def _evaluate(
     stepper = Stepper(run.model, run.adapter)
     systems = config.evaluation_orbits
     try:
-        scores = evaluate(stepper, seed=run.seed, systems=systems, data_folder=data)
+        scores = evaluate(
+            stepper, seed=run.seed, systems=systems, data_folder=data, watcher=watcher
+        )
     except (RuntimeError, MemoryError, ValueError, NBodyError):  # the training is done all the same
         traceback.print_exc()
         return None

@@ -10,11 +10,13 @@ import argparse
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,6 @@ from nbody.trajectory_collection import collect_trajectory
 from nbody.unified_training import epochs
 from nbody.watcher import NoWatcher
 from server.client import Client
-from server.estimate import estimate
 from server.settings import ServerSettings
 from server.up import LocalService, free_port
 
@@ -289,7 +290,8 @@ def measured_run(fields: dict[str, Any], at: list[int]) -> dict[str, Any]:
 
 
 def predicted_memory() -> dict[str, float]:
-    """Estimate of `POST /v1/jobs/validate` over the measured peak of the process."""
+    """What `POST /v1/jobs/validate` predicts over the measured peak of the process that trains: one
+    of a worker, and `python -m nbody` alone."""
     cases: dict[str, dict[str, Any]] = {
         "demo": json.loads(DEMO.read_text()),
         "default_network_64_orbits": {"num_orbits": 64, "steps_per_epoch": 16},
@@ -305,11 +307,40 @@ def predicted_memory() -> dict[str, float]:
         "three_layers_of_2000": {"hidden_dims": [2000] * 3, "steps_per_epoch": 16},
     }
     ratios: dict[str, float] = {}
-    for name, fields in cases.items():
-        fields = {**fields, "epochs": 2, "replay_steps": 20, "max_retrain_steps": 5}
-        peak = measured_run(fields, [])["peak"]
-        ratios[name] = estimate(Config(**fields)).memory_bytes / peak
+    short = {"epochs": 2, "replay_steps": 20, "max_retrain_steps": 5, "evaluation_orbits": 0}
+    with local_service() as client:
+        for name, fields in cases.items():
+            fields = {"seed": 1, "device": DEVICE["type"], **fields, **short}
+            predicted = client.validate(fields)["estimated_memory_bytes"]
+            ratios[name] = predicted / peak_in_worker(client, client.submit(fields)["id"])
+            ratios[f"{name}_alone"] = predicted / measured_run(fields, [])["peak"]
     return ratios
+
+
+def peak_in_worker(client: Client, job: str) -> int:
+    """Peak memory of the process that a worker trains in [bytes]."""
+    peaks: dict[int, int] = {}
+    while client.job(job)["status"] not in {"succeeded", "failed"}:
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # it has ended
+                if b"forkserver" in (process / "cmdline").read_bytes():
+                    status = (process / "status").read_text()
+                    found = re.search(r"VmHWM:\s+(\d+)", status)
+                    peaks[int(process.name)] = int(found[1]) * 1024 if found else 0
+        time.sleep(0.02)
+    return peaks[max(peaks)]  # the newest one: the others are those that fork it
+
+
+@contextmanager
+def local_service() -> Iterator[Client]:
+    """A server with one worker on a data folder of its own; its client."""
+    with tempfile.TemporaryDirectory() as folder:
+        settings = ServerSettings(data=Path(folder), port=free_port("127.0.0.1"))
+        with LocalService(settings, 1) as service:
+            service.start_server()
+            service.wait_until_ready(60)
+            service.start_workers()
+            yield Client(service.url, settings.admin_token_path.read_text().strip())
 
 
 def memory_over_epochs() -> dict[str, float]:
@@ -334,30 +365,24 @@ def through_the_server() -> dict[str, float]:
     cores = sorted(os.sched_getaffinity(0))[:2]
     for core, other in (cores, reversed(cores)):
         os.sched_setaffinity(0, {core})
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, local_service() as client:
             config = Path(folder) / "config.json"
             config.write_text(json.dumps(fields))
-            settings = ServerSettings(data=Path(folder), port=free_port("127.0.0.1"))
             # The worker trains with this setting; both sides do.
             environment = {"GOMP_SPINCOUNT": "1000", **os.environ, "OMP_NUM_THREADS": "1"}
             command = ["taskset", "--cpu-list", str(other), sys.executable, "-m", "nbody"]
             command += [str(config), "--json", "--data", folder]
-            with LocalService(settings, 1) as service:
-                service.start_server()
-                service.wait_until_ready(60)
-                service.start_workers()
-                client = Client(service.url, settings.admin_token_path.read_text().strip())
-                for _ in range(5):
-                    job = client.submit(fields)["id"]
-                    output = subprocess.Popen(
-                        command, env=environment, text=True, stdout=subprocess.PIPE
-                    )
-                    client.wait(job)
-                    rows = [json.loads(line) for line in output.communicate()[0].splitlines()]
-                    times = [row["epoch_time"] for row in rows if "epoch_time" in row]
-                    alone += sum(times[measured])
-                    rows = client.metrics(job)["data"]
-                    ours += sum(row["epoch_time"] for row in rows[measured])
+            for _ in range(5):
+                job = client.submit(fields)["id"]
+                output = subprocess.Popen(
+                    command, env=environment, text=True, stdout=subprocess.PIPE
+                )
+                client.wait(job)
+                rows = [json.loads(line) for line in output.communicate()[0].splitlines()]
+                times = [row["epoch_time"] for row in rows if "epoch_time" in row]
+                alone += sum(times[measured])
+                rows = client.metrics(job)["data"]
+                ours += sum(row["epoch_time"] for row in rows[measured])
     os.sched_setaffinity(0, cores)
     return {"server_s": ours, "alone_s": alone, "ratio": ours / alone}
 

@@ -1,17 +1,19 @@
 """The figure of merit: what a perfect stepper scores, and what is known of the simple criteria."""
 
 import math
+from dataclasses import astuple
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from nbody.config import Config
-from nbody.evaluation import HeldOut, evaluate, held_out_states, score
+from nbody.evaluation import HeldOut, evaluate, held_out_states, predicted_steps, score
 from nbody.features import free_fall_time
 from nbody.initial_conditions import initial_particle
 from nbody.model_adapter import ModelAdapter
 from nbody.stepper import Stepper
+from nbody.watcher import NoWatcher
 
 POPULATION = Config(
     initial_conditions="kepler_ensemble",
@@ -86,6 +88,36 @@ def test_a_violation_is_an_error_at_the_threshold_and_beyond(held_out: HeldOut) 
 
 def test_a_step_that_is_not_a_number_violates(held_out: HeldOut) -> None:
     assert held_out.violation_rate(torch.full_like(held_out.dt_star, math.nan)) == 1
+
+
+def test_states_in_parts_get_the_score_that_they_get_at_once(
+    held_out: HeldOut, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once = score(free_fall, held_out)
+    monkeypatch.setattr("nbody.evaluation.PAIRS_AT_ONCE", 4 * 100)  # 100 states of two bodies
+    assert astuple(score(free_fall, held_out)) == pytest.approx(astuple(at_once), rel=1e-9)
+
+
+class Ticks(NoWatcher):
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def tick(self) -> None:
+        self.seen += 1
+
+
+def test_an_evaluation_says_that_it_goes_on() -> None:
+    ticks = Ticks()
+    stepper = Stepper(TimeScale(), ModelAdapter(POPULATION))
+    held_out = held_out_states(POPULATION, seed=0, systems=1024, watcher=ticks)
+    assert ticks.seen >= 10  # the oracle
+    before = ticks.seen
+    score(lambda part: predicted_steps(stepper, part), held_out, ticks)
+    assert ticks.seen - before >= 40  # the calibration
+    walked = POPULATION.model_copy(update={"initial_conditions": "figure_eight"})
+    before = ticks.seen
+    held_out_states(walked, seed=0, systems=1, watcher=ticks)
+    assert ticks.seen - before >= 128  # the walk
 
 
 @pytest.mark.parametrize(

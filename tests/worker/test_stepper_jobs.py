@@ -122,6 +122,14 @@ def test_a_simulation_leaves_when_it_is_asked_to(tmp_path: Path) -> None:
         run(tmp_path, given, stop=True)
 
 
+@pytest.mark.parametrize("population", ["kepler_ensemble", "figure_eight_family"])
+def test_an_evaluation_leaves_when_it_is_asked_to(tmp_path: Path, population: str) -> None:
+    point = stepper_in(tmp_path)
+    given = assignment("evaluate", {"initial_conditions": population}, point)
+    with pytest.raises(StopRequested):
+        run(tmp_path, given, stop=True)
+
+
 def test_states_of_a_batch_are_saved_beside_each_other(tmp_path: Path) -> None:
     given = assignment("simulate", {"integrator_mode": "analytic", "duration": 0.5})
     _, records = run(tmp_path, given)
