@@ -3,9 +3,9 @@
 One thread owns the one connection that writes and checkpoints the WAL; it takes whatever writes are
 waiting, runs each in a savepoint of one `BEGIN IMMEDIATE` transaction, commits once for all of
 them, and only then answers. Brief writes it lends the connection to, for the thread of their event
-loop, and waits. Readers use a pool of connections that cannot write. No two connections
-ever write or checkpoint at the same time, which is also what keeps the WAL-reset bug of SQLite
-before 3.51.3 away.
+loop, and waits; those that came meanwhile are done with them. Readers use a pool of connections
+that cannot write. No two connections ever write or checkpoint at the same time, which is also what
+keeps the WAL-reset bug of SQLite before 3.51.3 away.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ import logging
 import queue
 import sqlite3
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -67,7 +68,8 @@ class Database:
         self.path = path
         self._writing = write_engine(path)
         self._reading = _read_engine(path)
-        self._queue: queue.Queue[_Waiting | None] = queue.Queue()
+        self._queue: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
+        self._is_ending = False
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="database-reader")
         self._writer = threading.Thread(
             target=self._write_loop, name="database-writer", daemon=True
@@ -135,36 +137,43 @@ class Database:
         return self._queue.qsize()
 
     def _write_loop(self) -> None:
-        while (first := self._queue.get()) is not None:
-            group = [first]
-            last = False
-            while len(group) < MOST_IN_GROUP:
-                try:
-                    waiting = self._queue.get_nowait()
-                except queue.Empty:
-                    break
-                if waiting is None:
-                    last = True
-                    break
+        while not self._is_ending and (first := self._queue.get()) is not None:
+            self._commit_together([first])
+
+    def _take_waiting(self, group: list[_Waiting]) -> list[_Waiting]:
+        """Add to a group what waits; returns what was added."""
+        added: list[_Waiting] = []
+        while len(group) < MOST_IN_GROUP and not self._is_ending:
+            try:
+                waiting = self._queue.get_nowait()
+            except queue.Empty:
+                break
+            if waiting is None:
+                self._is_ending = True
+            else:
                 group.append(waiting)
-            self._commit_together([w for w in group if _is_awaited(w.answer)])
-            if last:
-                return
+                added.append(waiting)
+        return added
 
     def _commit_together(self, group: list[_Waiting]) -> None:
-        """One transaction; a write that fails is rolled back alone, the others stand.
+        """One transaction of a group, which grows until it is committed; a write that fails is
+        rolled back alone, the others stand.
 
         Some failures (a full disk) make SQLite roll back the whole transaction: then, as when it
         cannot begin or commit, nobody in the group is told that anything was written.
         """
         outcomes: list[_Outcome] = []
+        todo = deque(group)
         try:
             with self._writing.begin() as connection:
-                for loop, several in groupby(group, key=lambda waiting: waiting.loop):
-                    waiting = list(several)
-                    for part in range(0, len(waiting), MOST_AT_ONCE):
-                        run = partial(_run_each, connection, waiting[part : part + MOST_AT_ONCE])
-                        outcomes += run() if loop is None else _run_on(loop, run)
+                while todo:
+                    todo.extend(self._take_waiting(group))
+                    if (loop := todo[0].loop) is None:
+                        outcomes += _run_each(connection, [todo.popleft()])
+                    else:
+                        outcomes += _run_on(
+                            loop, partial(self._run_brief, connection, loop, group, todo)
+                        )
         except Exception as error:
             logger.exception("a transaction of %d writes failed", len(group))
             outcomes = [_Outcome(waiting.answer, error=error) for waiting in group]
@@ -175,11 +184,27 @@ class Database:
                 with contextlib.suppress(RuntimeError):  # it is closed, and nobody waits any more
                     loop.call_soon_threadsafe(_tell, list(several))
 
+    def _run_brief(
+        self,
+        connection: Connection,
+        loop: asyncio.AbstractEventLoop,
+        group: list[_Waiting],
+        todo: deque[_Waiting],
+    ) -> list[_Outcome]:
+        """The loop's writes at the front, with those that it has put behind them meanwhile."""
+        todo.extend(self._take_waiting(group))
+        front: list[_Waiting] = []
+        while todo and todo[0].loop is loop and len(front) < MOST_AT_ONCE:
+            front.append(todo.popleft())
+        return _run_each(connection, front)
 
-def _run_each(connection: Connection, group: list[_Waiting]) -> list[_Outcome]:
+
+def _run_each(connection: Connection, writes: Iterable[_Waiting]) -> list[_Outcome]:
     outcomes: list[_Outcome] = []
     driver = plain(connection)
-    for waiting in group:
+    for waiting in writes:
+        if not _is_awaited(waiting.answer):
+            continue
         driver.execute("SAVEPOINT of_one")
         try:
             outcomes.append(_Outcome(waiting.answer, waiting.work(connection)))

@@ -7,13 +7,14 @@ parser and the application could understand differently is refused.
 
 import asyncio
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from server.app import create_app
 from server.asgi import App
+from server.gathered_writes import Gathered
 from server.settings import ServerSettings
 
 GRACEFUL_SHUTDOWN_S = 3
@@ -40,7 +41,7 @@ class ImpatientProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The first head is awaited from here on."""
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, Gathered(transport, self.loop)))
         self._await_head()
 
     def data_received(self, data: bytes) -> None:

@@ -149,6 +149,28 @@ def test_brief_writes_are_done_on_the_thread_of_their_loop_in_the_same_commit(
     assert len(commits) == 2
 
 
+def test_brief_writes_that_come_while_the_writer_waits_are_in_its_commit(
+    database: Database,
+) -> None:
+    commits = _commits(database)
+    first, gate = _blocked(database)
+
+    async def write_both() -> None:
+        one = asyncio.ensure_future(database.write(_insert(1), brief=True))
+        await asyncio.sleep(0)
+        gate.set()
+        while database.waiting_writes:
+            pass  # until the writer has taken it; it is done once this coroutine waits
+        two = asyncio.get_running_loop().create_future()
+        database._queue.put(_Waiting(_insert(2), two, two.get_loop()))
+        await asyncio.gather(one, two)
+        first.result(10)
+
+    asyncio.run(write_both())
+    assert _numbers(database.path) == [1, 2]
+    assert len(commits) == 2  # what blocked, and both
+
+
 def test_a_brief_write_whose_loop_is_gone_holds_nobody_up(database: Database) -> None:
     loop = asyncio.new_event_loop()
     answer: asyncio.Future[Any] = loop.create_future()
