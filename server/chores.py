@@ -23,6 +23,7 @@ class Chores:
     def __init__(self, settings: ServerSettings, database: Database, changes: Changes) -> None:
         self._settings, self._database, self._changes = settings, database, changes
         self._calls: dict[str, asyncio.Task[None]] = {}  # under way, by id
+        self._undeleted = retention.Collected()  # no row names it any more
         self._callers = ThreadPoolExecutor(webhooks.MOST_AT_ONCE, thread_name_prefix="webhook")
 
     async def keep_tidy(self) -> None:
@@ -42,12 +43,19 @@ class Chores:
         collected = await self._database.write(
             lambda connection: retention.collect(connection, settings, now=time.time())
         )
-        if collected.files or collected.folders:
+        if collected.names:
             counts = len(collected.files), len(collected.folders)
             logger.info("retention deletes %d checkpoints and the files of %d jobs", *counts)
-            left = await asyncio.to_thread(retention.delete_files, settings.data, collected)
-            if left:
-                logger.error("retention could not delete %s; do it by hand", ", ".join(left[:10]))
+        todo = self._undeleted + collected
+        if todo.names:
+            delete = partial(retention.delete_files, settings.data, todo)
+            self._undeleted = await asyncio.to_thread(delete)
+            if left := self._undeleted.names:
+                logger.error(
+                    "retention could not delete %s; is it mounted read-only? It is tried again "
+                    "every minute until the server ends.",
+                    ", ".join(left[:10]),
+                )
 
     async def keep_calling(self) -> None:
         """Call the webhooks that are due, whenever a job ended and every other second."""

@@ -28,6 +28,14 @@ class Collected:
     files: Sequence[str] = ()
     folders: Sequence[str] = ()
 
+    def __add__(self, other: "Collected") -> "Collected":
+        return Collected([*self.files, *other.files], [*self.folders, *other.folders])
+
+    @property
+    def names(self) -> list[str]:
+        """All of it, relative to the data folder."""
+        return [*self.files, *self.folders]
+
 
 def collect(connection: Connection, settings: ServerSettings, *, now: float) -> Collected:
     """Take the rows of files that the policy does not keep; returns the files."""
@@ -43,10 +51,12 @@ def collect(connection: Connection, settings: ServerSettings, *, now: float) -> 
     return Collected(files, folders)
 
 
-def delete_files(data: Path, collected: Collected) -> list[str]:
+def delete_files(data: Path, collected: Collected) -> Collected:
     """Delete what was collected; returns what is left of it."""
-    left = [file for file in collected.files if not remove_file(data, file)]
-    return left + [folder for folder in collected.folders if not remove_folder(data, folder)]
+    return Collected(
+        [file for file in collected.files if not remove_file(data, file)],
+        [folder for folder in collected.folders if not remove_folder(data, folder)],
+    )
 
 
 def _needed() -> Any:

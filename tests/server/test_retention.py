@@ -106,6 +106,20 @@ def test_files_of_old_jobs_go_and_what_is_known_of_them_stays(
     assert "files_deleted" in server.event_types(job["id"])
 
 
+def test_what_could_not_be_deleted_is_tried_again(
+    server: OrreryServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = job_with_files(server)
+    set_policy(server, monkeypatch, keep_days=1e-9)
+    with monkeypatch.context() as broken:
+        broken.setattr("server.artifacts.shutil.rmtree", lambda *_, **__: None)
+        collect(server)
+    assert len(files(server, job)) == 8
+    assert "could not delete" in caplog.text
+    collect(server)
+    assert files(server, job) == []
+
+
 def test_beyond_the_quota_the_oldest_go_first(
     server: OrreryServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
