@@ -15,7 +15,6 @@ from server import job_rows, trained
 from server.errors import IllegalMove, LeaseLost, ReportConflict
 from server.ids import new_id
 from server.job_rows import JobRow, change, job_folder, record_event
-from server.schemas import Outcome
 from server.states import (
     LEASED,
     RETRYABLE,
@@ -27,6 +26,7 @@ from server.states import (
 )
 from server.tables import attempts, checkpoints, jobs
 from server.webhooks import announce
+from server.worker_protocol import Outcome
 
 RESUME_POINTS = 4  # offered to a new attempt
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel
 from nbody.config import Config
 from nbody.metrics import METRIC_NAMES, EpochMetrics
 from server import schemas
+from server import worker_protocol as protocol
 from server.errors import FieldProblem, InvalidRequest
 from server.states import JobStatus, Phase, StopReason
 from server.sweep_schemas import (
@@ -101,8 +102,8 @@ ATTEMPT = schemas.AttemptView(
     stop_reason=None,
     detail=None,
 )
-GPU = schemas.Gpu(name="NVIDIA H200", memory_bytes=150_754_820_096)
-WORKER = schemas.WorkerView(
+GPU = protocol.Gpu(name="NVIDIA H200", memory_bytes=150_754_820_096)
+WORKER = protocol.WorkerView(
     id="worker_01kjg3b2000000000000000000",
     name="gpu-host",
     host="gpu-host",
@@ -160,27 +161,27 @@ def _page(item: Any) -> "schemas.Page[Any]":
 
 _PROBLEM = InvalidRequest(FieldProblem("/config/epoch", "unknown field; did you mean 'epochs'?"))
 MODELS: dict[str, BaseModel] = {
-    "Assignment": schemas.Assignment(
+    "Assignment": protocol.Assignment(
         job=JOB,
         attempt=2,
         lease_id=LEASE,
         lease_ttl_s=30,
         config=CONFIG,
         output_folder=f"kepler/{JOB}/attempt-2",
-        resume_from=[schemas.ResumePoint(epoch=10, path=CHECKPOINT.path, sha256=SHA)],
+        resume_from=[protocol.ResumePoint(epoch=10, path=CHECKPOINT.path, sha256=SHA)],
         runtime_left_s=None,
     ),
     "ArtifactView": ARTIFACT,
     "CancelRequest": schemas.CancelRequest(),
     "CheckpointView": CHECKPOINT,
-    "ClaimRequest": schemas.ClaimRequest(claim_id="slot-0-41", wait_s=2),
-    "Vitals": schemas.Vitals(
+    "ClaimRequest": protocol.ClaimRequest(claim_id="slot-0-41", wait_s=2),
+    "Vitals": protocol.Vitals(
         gpus=[
-            schemas.GpuVitals(memory_used_bytes=2_147_483_648, utilisation=0.93, temperature_c=61)
+            protocol.GpuVitals(memory_used_bytes=2_147_483_648, utilisation=0.93, temperature_c=61)
         ]
     ),
-    "DrainRequest": schemas.DrainRequest(),
-    "FinishAnswer": schemas.FinishAnswer(status=JobStatus.SUCCEEDED),
+    "DrainRequest": protocol.DrainRequest(),
+    "FinishAnswer": protocol.FinishAnswer(status=JobStatus.SUCCEEDED),
     "Health": schemas.Health(),
     "JobView": VIEW,
     "MetricsPage": schemas.MetricsPage(
@@ -195,7 +196,7 @@ MODELS: dict[str, BaseModel] = {
     "JobChange": schemas.JobChange(name="kepler", priority=10, metadata={"paper": "accepted"}),
     "Page_AttemptView_": _page(ATTEMPT),
     "RetryRequest": schemas.RetryRequest(from_checkpoint=CHECKPOINT.id, config={"epochs": 100}),
-    "Outcome": schemas.Outcome(status="succeeded", stop_reason=StopReason.COMPLETED),
+    "Outcome": protocol.Outcome(status="succeeded", stop_reason=StopReason.COMPLETED),
     "Page_ArtifactView_": _page(ARTIFACT),
     "Page_AuditEntry_": _page(AUDIT_ENTRY),
     "Page_CheckpointView_": _page(CHECKPOINT),
@@ -203,8 +204,8 @@ MODELS: dict[str, BaseModel] = {
     "Page_JobSummary_": _page(SUMMARY),
     "Page_TokenView_": _page(TOKEN),
     "Page_WorkerView_": _page(WORKER),
-    "Report": schemas.Report(first_epoch=0, phase=Phase.COLLECT, epochs=[METRICS]),
-    "ReportAnswer": schemas.ReportAnswer(accepted_through=12, command=None),
+    "Report": protocol.Report(first_epoch=0, phase=Phase.COLLECT, epochs=[METRICS]),
+    "ReportAnswer": protocol.ReportAnswer(accepted_through=12, command=None),
     "ResultView": schemas.ResultView(
         job_id=JOB,
         kind="simulate",
@@ -222,9 +223,9 @@ MODELS: dict[str, BaseModel] = {
     "SweepRequest": SWEEP_REQUEST,
     "SweepView": SweepView(**SWEEP.model_dump(), request=SWEEP_REQUEST, best=TRIAL),
     "Version": schemas.Version(version="0.1.0"),
-    "WorkerRegistration": schemas.WorkerRegistration(name="gpu-host", host="gpu-host", gpus=[GPU]),
+    "WorkerRegistration": protocol.WorkerRegistration(name="gpu-host", host="gpu-host", gpus=[GPU]),
     "WorkerView": WORKER,
-    "WorkerTerms": schemas.WorkerTerms(
+    "WorkerTerms": protocol.WorkerTerms(
         id=WORKER.id, heartbeat_interval_s=1, lease_ttl_s=30, stall_timeout_s=600
     ),
 }

@@ -13,8 +13,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from server.asgi import App, Receive, Scope, Send, replay
 from server.errors import ServerError
 from server.routes import leases
-from server.schemas import Report
 from server.service import Service
+from server.worker_protocol import Report
 
 REPORT = re.compile(r"/v1/leases/(lease_[0-9a-z]{26})/report")
 JSON = (b"content-type", b"application/json")

@@ -17,7 +17,6 @@ from server.database import plain
 from server.errors import LeaseLost, ReportConflict
 from server.ids import new_id
 from server.job_rows import JobRow, change, record_event
-from server.schemas import ArtifactReport, CheckpointReport, LogBytes, Report
 from server.states import JobStatus
 from server.tables import (
     METRIC_COLUMNS,
@@ -27,6 +26,7 @@ from server.tables import (
     epochs,
     log_chunks,
 )
+from server.worker_protocol import ArtifactReport, CheckpointReport, LogBytes, Report
 
 MAX_LOG_BYTES = 64 * 2**20  # of one job; later output is dropped, with a note in the log
 # In plain SQL: these run for every report, and to build a statement takes longer than to run it.

@@ -16,10 +16,10 @@ from server.database import Database, check_integrity
 from server.filesystems import check_local
 from server.leases import Leases
 from server.migrate import migrate
-from server.schemas import GpuVitals
 from server.settings import ServerSettings
 from server.sweep_driver import SweepDriver
 from server.telemetry import Telemetry
+from server.worker_protocol import GpuVitals
 
 Result = TypeVar("Result")
 LOOK_INTERVAL_S = 0.5

@@ -17,7 +17,6 @@ from server.schemas import (
     Comparison,
     EventView,
     Failure,
-    Gpu,
     JobSummary,
     JobView,
     MetricsPage,
@@ -25,7 +24,6 @@ from server.schemas import (
     Progress,
     ResultView,
     TokenView,
-    WorkerView,
 )
 from server.states import JobStatus
 from server.tables import (
@@ -40,6 +38,7 @@ from server.tables import (
     tokens,
     workers,
 )
+from server.worker_protocol import Gpu, WorkerView
 
 ETA_EPOCHS = 20  # most recent epochs that the estimate is made of
 ALIASES = {name: field.alias or name for name, field in EpochMetrics.model_fields.items()}

@@ -11,8 +11,8 @@ import time
 from multiprocessing.connection import wait
 from pathlib import Path
 
-from server.schemas import Assignment, Outcome, ReportAnswer, WorkerTerms
 from server.states import StopReason
+from server.worker_protocol import Assignment, Outcome, ReportAnswer, WorkerTerms
 from worker.client import Unreachable
 from worker.reporter import Reporter
 from worker.settings import WorkerSettings

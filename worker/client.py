@@ -11,10 +11,10 @@ from typing import Any, Self, get_args
 
 import httpx
 
-from server.schemas import (
+from server.schemas import JobKind
+from server.worker_protocol import (
     Assignment,
     ClaimRequest,
-    JobKind,
     Outcome,
     Report,
     ReportAnswer,

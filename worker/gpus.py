@@ -6,7 +6,7 @@ from typing import Any
 
 import pynvml
 
-from server.schemas import Gpu, GpuVitals
+from server.worker_protocol import Gpu, GpuVitals
 
 logger = logging.getLogger(__name__)
 

@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from nbody.metrics import EpochMetrics
-from server.schemas import (
+from server.states import Phase
+from server.worker_protocol import (
     MAX_LOG_BYTES_IN_REPORT,
     ArtifactReport,
     CheckpointReport,
@@ -13,7 +14,6 @@ from server.schemas import (
     Report,
     ReportAnswer,
 )
-from server.states import Phase
 from worker.client import Client
 from worker.spool import LogReader, Progress, Record, SpoolReader, recorded_outcome
 

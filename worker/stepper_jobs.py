@@ -12,8 +12,8 @@ from nbody.errors import CheckpointUnreadable
 from nbody.initial_conditions import initial_particle
 from nbody.simulation import simulate
 from nbody.stepper import Stepper, load_stepper
-from server.schemas import Assignment
 from server.states import StopReason
+from server.worker_protocol import Assignment
 from worker.child_watcher import ChildWatcher
 from worker.described import described, finite, sha256
 from worker.spool import SpoolWriter

@@ -13,8 +13,8 @@ from nbody.evaluation import evaluate
 from nbody.stepper import Stepper
 from nbody.training_run import TrainingRun
 from nbody.unified_training import checkpoint_path, epochs, is_checkpoint_epoch
-from server.schemas import Assignment
 from server.states import StopReason
+from server.worker_protocol import Assignment
 from worker.child_watcher import ChildWatcher
 from worker.described import described, finite, sha256
 from worker.spool import SpoolWriter

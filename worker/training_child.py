@@ -24,8 +24,8 @@ from nbody.errors import (
     StepImpossible,
     TrainingDiverged,
 )
-from server.schemas import Assignment
 from server.states import StopReason
+from server.worker_protocol import Assignment
 from worker.child_watcher import ChildWatcher, StopRequested
 from worker.spool import Progress, SpoolWriter
 from worker.stepper_jobs import evaluate_job, simulate_job

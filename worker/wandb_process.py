@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from server.schemas import Assignment
+from server.worker_protocol import Assignment
 from worker.spool import Record, SpoolReader
 
 POLL_S = 0.5

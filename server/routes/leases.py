@@ -12,11 +12,11 @@ from server.auth import Principal
 from server.changes import Changes
 from server.errors import LeaseLost
 from server.routes.parameters import Caller, LeaseId, TheService
-from server.schemas import Command, FinishAnswer, Outcome, Report, ReportAnswer
 from server.service import Service
 from server.states import JobStatus
 from server.tables import attempts as attempt_table
 from server.tables import workers
+from server.worker_protocol import Command, FinishAnswer, Outcome, Report, ReportAnswer
 
 router = APIRouter(prefix="/v1/leases", tags=["leases"])
 

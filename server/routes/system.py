@@ -11,8 +11,9 @@ from nbody.config import Config
 from server import __version__, views
 from server.artifacts import file_size
 from server.routes.parameters import TheService
-from server.schemas import GpuVitals, Health, Version
+from server.schemas import Health, Version
 from server.states import JobStatus
+from server.worker_protocol import GpuVitals
 
 router = APIRouter(tags=["service"])
 FILES = (("database", ""), ("wal", "-wal"))

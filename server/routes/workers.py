@@ -12,18 +12,18 @@ from server.changes import Changes
 from server.errors import NotFound
 from server.ids import new_id
 from server.routes.parameters import Caller, TheService, WorkerId
-from server.schemas import (
+from server.schemas import Page
+from server.tables import workers
+from server.worker_protocol import (
     Assignment,
     ClaimRequest,
     DrainRequest,
-    Page,
     ResumePoint,
     Vitals,
     WorkerRegistration,
     WorkerTerms,
     WorkerView,
 )
-from server.tables import workers
 
 router = APIRouter(prefix="/v1/workers", tags=["workers"])
 DRAIN = DrainRequest()

@@ -15,11 +15,12 @@ from server import attempts, auth, jobs, reports
 from server.database import write_engine
 from server.errors import Conflict, LeaseLost, ReportConflict
 from server.migrate import migrate
-from server.schemas import JobSubmission, Outcome, Report
+from server.schemas import JobSubmission
 from server.states import LEASED, TERMINAL, TRANSITIONS, JobStatus, Trigger, next_status
 from server.tables import attempts as attempt_table
 from server.tables import epochs, events
 from server.tables import jobs as job_table
+from server.worker_protocol import Outcome, Report
 from tests.server.conftest import TINY, epoch_metrics
 
 # The table of the interface, by hand.

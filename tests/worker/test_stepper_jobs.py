@@ -12,8 +12,8 @@ import torch
 from nbody.config import Config
 from nbody.errors import CheckpointUnreadable, SimulationImpossible
 from nbody.training_run import TrainingRun
-from server.schemas import Assignment, ResumePoint
 from server.states import StopReason
+from server.worker_protocol import Assignment, ResumePoint
 from worker.child_watcher import ChildWatcher, StopRequested
 from worker.spool import Progress, SpoolReader, SpoolWriter
 from worker.stepper_jobs import evaluate_job, simulate_job

@@ -16,8 +16,8 @@ from nbody.errors import (
     TrainingDiverged,
 )
 from nbody.metrics import METRIC_NAMES
-from server.schemas import Assignment, ResumePoint
 from server.states import StopReason
+from server.worker_protocol import Assignment, ResumePoint
 from worker.child_watcher import ChildWatcher, StopRequested
 from worker.spool import Progress, SpoolReader, SpoolWriter
 from worker.training import train_job
