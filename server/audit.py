@@ -5,9 +5,9 @@ import time
 from sqlalchemy import Connection, insert, select
 
 from server.auth import Principal
+from server.pages import instant, page
 from server.schemas import AuditEntry, Page
 from server.tables import audit
-from server.views import instant, page
 
 
 def note(connection: Connection, caller: Principal, action: str, target: str) -> None:

@@ -22,7 +22,6 @@ PROTOCOL = 1  # of the worker routes
 Text = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Identifier = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:-]+$")]
 Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 def _describe_keys(schema: dict[str, Any]) -> None:

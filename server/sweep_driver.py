@@ -12,12 +12,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from server import sweeps, views
+from server import sweeps
 from server.changes import Changes
 from server.database import Database
 from server.sweep_moves import Move, is_over
 from server.sweep_schemas import SCORES, SweepRequest, TrialState
-from server.tables import epochs, jobs, trials
+from server.tables import COLUMN_OF, epochs, jobs, trials
 
 LOOK_INTERVAL_S = 2.0  # at running trials, for those to end early
 MOST_POINTS = 100  # of a trial's series that pruners see
@@ -85,7 +85,7 @@ def _look(
     ).all()
     series: dict[str, dict[int, float]] = {}
     if request.objective not in SCORES:
-        column = epochs.c[views.COLUMNS[request.objective]]
+        column = epochs.c[COLUMN_OF[request.objective]]
         for row in rows:
             wanted = request.pruner != "none" or (row.state == TrialState.RUNNING and is_over(row))
             if row.status is not None and wanted:

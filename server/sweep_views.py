@@ -4,6 +4,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
 
+from server.pages import instant, instant_or_none, page
 from server.schemas import Page
 from server.sweep_schemas import (
     SweepRequest,
@@ -14,7 +15,6 @@ from server.sweep_schemas import (
     TrialView,
 )
 from server.tables import sweeps, trials
-from server.views import instant, instant_or_none, page
 
 
 def sweep_view(connection: Connection, row: Row[Any]) -> SweepView:

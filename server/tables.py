@@ -277,6 +277,8 @@ class Epoch(SQLModel, table=True):
 
 
 METRIC_COLUMNS = tuple(EpochMetrics.model_fields)
+ALIASES = {name: field.alias or name for name, field in EpochMetrics.model_fields.items()}
+COLUMN_OF = {alias: name for name, alias in ALIASES.items()}  # by the name that users see
 
 jobs = SQLModel.metadata.tables["jobs"]
 attempts = SQLModel.metadata.tables["attempts"]

@@ -1,25 +1,22 @@
-"""Rows → what the API answers. Queries that only read."""
+"""Rows → what the API answers of jobs, workers and tokens. Queries that only read."""
 
-import difflib
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, Row, Select, and_, func, select
+from sqlalchemy import Connection, Row, and_, func, select
 
 from nbody.config import Config
-from nbody.metrics import METRIC_NAMES, EpochMetrics
-from server.errors import FieldProblem, InvalidRequest, NotFound
+from nbody.metrics import EpochMetrics
+from server.errors import NotFound
+from server.file_views import checkpoint_view
+from server.pages import instant, instant_or_none, page
 from server.schemas import (
-    ArtifactView,
     AttemptView,
-    CheckpointView,
-    Comparison,
     EventView,
     Failure,
     JobSummary,
     JobView,
-    MetricsPage,
     Page,
     Progress,
     ResultView,
@@ -27,8 +24,8 @@ from server.schemas import (
 )
 from server.states import JobStatus
 from server.tables import (
+    ALIASES,
     METRIC_COLUMNS,
-    artifacts,
     attempts,
     checkpoints,
     epochs,
@@ -41,19 +38,7 @@ from server.tables import (
 from server.worker_protocol import Gpu, WorkerView
 
 ETA_EPOCHS = 20  # most recent epochs that the estimate is made of
-ALIASES = {name: field.alias or name for name, field in EpochMetrics.model_fields.items()}
-COLUMNS = {alias: name for name, alias in ALIASES.items()}
 SUMMARY_COLUMNS = [column for column in jobs.c if column.name not in {"config", "result"}]
-
-
-def instant(seconds: float) -> datetime:
-    """UTC time of a row's instant."""
-    return datetime.fromtimestamp(seconds, tz=UTC)
-
-
-def instant_or_none(seconds: float | None) -> datetime | None:
-    """As `instant`, for instants that may be missing."""
-    return None if seconds is None else instant(seconds)
 
 
 def find_job(connection: Connection, job_id: str, owner_id: str | None) -> Row[Any]:
@@ -153,85 +138,6 @@ def list_jobs(
     return page([job_summary(row) for row in rows], limit)
 
 
-def page(items: list[Any], limit: int) -> Page[Any]:
-    """A page of `items`, which hold one more than `limit` where there is more."""
-    shown = items[:limit]
-    return Page(
-        data=shown,
-        has_more=len(items) > limit,
-        first_id=shown[0].id if shown else None,
-        last_id=shown[-1].id if shown else None,
-    )
-
-
-def metrics_page(
-    connection: Connection, job_id: str, *, after: int | None, keys: list[str] | None, limit: int
-) -> MetricsPage:
-    """Epochs after `after`, in order, one row each. `epoch` is always among the keys.
-
-    Raises:
-        InvalidRequest: there is no metric of that name.
-    """
-    query = _metric_rows(job_id, keys).limit(limit + 1)
-    if after is not None:
-        query = query.where(epochs.c.epoch > after)
-    rows = _named(connection, query)
-    return MetricsPage.model_construct(
-        job_id=job_id,
-        data=rows[:limit],
-        has_more=len(rows) > limit,
-        last_epoch=rows[:limit][-1]["epoch"] if rows else None,
-    )
-
-
-def thinned_metrics(
-    connection: Connection, job_id: str, *, keys: list[str], max_points: int
-) -> MetricsPage:
-    """The whole series in at most `max_points` epochs: of each stretch of epochs those where a
-    metric is least and greatest, so that no peak is lost.
-
-    Raises:
-        InvalidRequest: there is no metric of that name.
-    """
-    query = _metric_rows(job_id, keys)
-    of_job = epochs.c.job_id == job_id
-    ends = select(func.min(epochs.c.epoch), func.max(epochs.c.epoch)).where(of_job)
-    first, last = connection.execute(ends).one()
-    if last is not None and last - first >= max_points:
-        stretches = max(1, max_points // (2 * len(keys)))
-        stretch = ((epochs.c.epoch - first) * stretches).op("/")(last - first + 1)
-        # SQLite takes the other columns from the row that has the minimum or the maximum.
-        extremes = [
-            select(epochs.c.epoch, extreme(epochs.c[COLUMNS[key]])).where(of_job).group_by(stretch)
-            for key in keys
-            for extreme in (func.min, func.max)
-        ]
-        kept = {row.epoch for part in extremes for row in connection.execute(part)}
-        query = query.where(epochs.c.epoch.in_(sorted(kept)))
-    return MetricsPage.model_construct(
-        job_id=job_id, data=_named(connection, query), has_more=False, last_epoch=last
-    )
-
-
-def _metric_rows(job_id: str, keys: list[str] | None) -> Select[Any]:
-    for key in keys or ():
-        if key not in METRIC_NAMES:
-            close = difflib.get_close_matches(key, METRIC_NAMES, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"use {', '.join(METRIC_NAMES)}"
-            raise InvalidRequest(FieldProblem("/query/keys", f"no such metric; {hint}"))
-    names = [n for n in METRIC_COLUMNS if not keys or n == "epoch" or ALIASES[n] in keys]
-    columns = (epochs.c[name].label(ALIASES[name]) for name in names)
-    return select(*columns).where(epochs.c.job_id == job_id).order_by(epochs.c.epoch)
-
-
-def _named(connection: Connection, query: Select[Any]) -> list[dict[str, Any]]:
-    found = connection.execute(query)
-    names = tuple(found.keys())
-    assert found.cursor is not None
-    rows = found.cursor.fetchall()  # of numbers, which need no conversion
-    return [dict(zip(names, row)) for row in rows]  # noqa: B905 - as many as columns
-
-
 def events_page(
     connection: Connection, job_id: str, *, after: int | None, limit: int
 ) -> Page[EventView]:
@@ -302,22 +208,6 @@ def queue_page(
     return page([job_summary(row) for row in rows], limit)
 
 
-def comparison(
-    connection: Connection, ids: list[str], keys: list[str], *, owner_id: str | None, limit: int
-) -> Comparison:
-    """The last epochs of several jobs.
-
-    Raises:
-        NotFound: one of the jobs is not there.
-    """
-    series: dict[str, list[dict[str, float | int | None]]] = {}
-    for job_id in ids:
-        done = find_job(connection, job_id, owner_id).epochs_done
-        rows = metrics_page(connection, job_id, after=done - limit - 1, keys=keys, limit=limit)
-        series[job_id] = rows.data
-    return Comparison(keys=keys, data=series)
-
-
 def log_bytes(connection: Connection, job_id: str, offset: int, limit: int) -> tuple[bytes, int]:
     """Log bytes from an offset, at most `limit`, and the length of the whole log."""
     end = connection.execute(select(jobs.c.log_bytes).where(jobs.c.id == job_id)).scalar_one()
@@ -343,40 +233,6 @@ def log_bytes(connection: Connection, job_id: str, offset: int, limit: int) -> t
     return b"".join(parts)[:limit], end
 
 
-def list_checkpoints(
-    connection: Connection, job_id: str, *, after: str | None, limit: int
-) -> Page[CheckpointView]:
-    """A job's checkpoints, oldest epoch first."""
-    query = (
-        select(checkpoints)
-        .where(checkpoints.c.job_id == job_id, checkpoints.c.rolling.is_(False))
-        .order_by(checkpoints.c.epoch)
-        .limit(limit + 1)
-    )
-    if after is not None:
-        epoch = select(checkpoints.c.epoch).where(checkpoints.c.id == after).scalar_subquery()
-        query = query.where(checkpoints.c.epoch > epoch)
-    return page([checkpoint_view(row) for row in connection.execute(query)], limit)
-
-
-def find_checkpoint(
-    connection: Connection, checkpoint_id: str, owner_id: str | None
-) -> CheckpointView:
-    """A checkpoint of a job that this owner may see.
-
-    Raises:
-        NotFound
-    """
-    row = connection.execute(
-        select(checkpoints, jobs.c.owner_id)
-        .join(jobs)
-        .where(checkpoints.c.id == checkpoint_id, checkpoints.c.rolling.is_(False))
-    ).first()
-    if row is None or (owner_id is not None and row.owner_id != owner_id):
-        raise NotFound(f"checkpoint {checkpoint_id}")
-    return checkpoint_view(row)
-
-
 def job_result(connection: Connection, job_id: str) -> ResultView:
     """What a job found.
 
@@ -389,61 +245,6 @@ def job_result(connection: Connection, job_id: str) -> ResultView:
     if row.result is None:
         raise NotFound(f"result of job {job_id}, which is {row.status},")
     return ResultView(job_id=job_id, kind=row.kind, data=row.result)
-
-
-def list_artifacts(
-    connection: Connection, job_id: str, *, after: str | None, limit: int
-) -> Page[ArtifactView]:
-    """A job's files besides checkpoints, in the order in which they were made."""
-    query = (
-        select(artifacts)
-        .where(artifacts.c.job_id == job_id, artifacts.c.id > (after or ""))
-        .order_by(artifacts.c.id)
-        .limit(limit + 1)
-    )
-    return page([artifact_view(row) for row in connection.execute(query)], limit)
-
-
-def find_artifact(connection: Connection, artifact_id: str, owner_id: str | None) -> ArtifactView:
-    """A file of a job that this owner may see.
-
-    Raises:
-        NotFound
-    """
-    row = connection.execute(
-        select(artifacts, jobs.c.owner_id).join(jobs).where(artifacts.c.id == artifact_id)
-    ).first()
-    if row is None or (owner_id is not None and row.owner_id != owner_id):
-        raise NotFound(f"artifact {artifact_id}")
-    return artifact_view(row)
-
-
-def artifact_view(row: Row[Any]) -> ArtifactView:
-    """An artifact's row as the API shows it."""
-    return ArtifactView(
-        id=row.id,
-        job_id=row.job_id,
-        attempt=row.attempt,
-        name=row.path.rpartition("/")[2],
-        path=row.path,
-        bytes=row.bytes,
-        sha256=row.sha256,
-        created_at=instant(row.created_at),
-    )
-
-
-def checkpoint_view(row: Row[Any]) -> CheckpointView:
-    """A checkpoint's row as the API shows it."""
-    return CheckpointView(
-        id=row.id,
-        job_id=row.job_id,
-        attempt=row.attempt,
-        epoch=row.epoch,
-        path=row.path,
-        bytes=row.bytes,
-        sha256=row.sha256,
-        created_at=instant(row.created_at),
-    )
 
 
 def list_workers(

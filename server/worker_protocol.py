@@ -16,7 +16,6 @@ from server.schemas import (
     Identifier,
     JobKind,
     Message,
-    Sha256,
     Text,
     View,
 )
@@ -24,6 +23,8 @@ from server.states import JobStatus, Phase, StopReason
 
 MAX_EPOCHS_IN_REPORT = 1000
 MAX_LOG_BYTES_IN_REPORT = 2**18
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Gpu(Message):

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Header
 from fastapi.responses import FileResponse
 from sqlalchemy import Connection
 
-from server import views
+from server import file_views, views
 from server.artifacts import check_range, locate
 from server.routes.parameters import (
     AfterId,
@@ -45,7 +45,7 @@ async def job_checkpoints(
 
     def work(connection: Connection) -> Page[CheckpointView]:
         views.job_version(connection, job_id, caller.owner_filter)
-        return views.list_checkpoints(connection, job_id, after=after, limit=limit)
+        return file_views.list_checkpoints(connection, job_id, after=after, limit=limit)
 
     return await service.read(work)
 
@@ -56,7 +56,9 @@ async def show_checkpoint(
 ) -> CheckpointView:
     """One checkpoint: epoch, path, size, sha256."""
     return await service.read(
-        lambda connection: views.find_checkpoint(connection, checkpoint_id, caller.owner_filter)
+        lambda connection: file_views.find_checkpoint(
+            connection, checkpoint_id, caller.owner_filter
+        )
     )
 
 
@@ -73,7 +75,9 @@ async def download_checkpoint(
 ) -> FileResponse:
     """The file itself; Range and If-Range work. The ETag is the sha256."""
     checkpoint = await service.read(
-        lambda connection: views.find_checkpoint(connection, checkpoint_id, caller.owner_filter)
+        lambda connection: file_views.find_checkpoint(
+            connection, checkpoint_id, caller.owner_filter
+        )
     )
     return _content(service, checkpoint, requested_range)
 
@@ -86,7 +90,7 @@ async def job_artifacts(
 
     def work(connection: Connection) -> Page[ArtifactView]:
         views.job_version(connection, job_id, caller.owner_filter)
-        return views.list_artifacts(connection, job_id, after=after, limit=limit)
+        return file_views.list_artifacts(connection, job_id, after=after, limit=limit)
 
     return await service.read(work)
 
@@ -97,7 +101,7 @@ async def show_artifact(
 ) -> ArtifactView:
     """One file: name, path, size, sha256."""
     return await service.read(
-        lambda connection: views.find_artifact(connection, artifact_id, caller.owner_filter)
+        lambda connection: file_views.find_artifact(connection, artifact_id, caller.owner_filter)
     )
 
 
@@ -110,7 +114,7 @@ async def download_artifact(
 ) -> FileResponse:
     """The file itself; Range and If-Range work. The ETag is the sha256."""
     artifact = await service.read(
-        lambda connection: views.find_artifact(connection, artifact_id, caller.owner_filter)
+        lambda connection: file_views.find_artifact(connection, artifact_id, caller.owner_filter)
     )
     return _content(service, artifact, requested_range)
 

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Header, Query, Response
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 from sqlalchemy import Connection
 
-from server import audit, idempotency, jobs, trained, views
+from server import audit, idempotency, jobs, series, trained, views
 from server.artifacts import remove_folder
 from server.auth import Principal
 from server.changes import Changes
@@ -326,9 +326,9 @@ async def job_metrics(
     distinct = list(dict.fromkeys(keys or ()))
     if max_points is not None:
         _check_thinning(max_points, distinct, after)
-        look = partial(views.thinned_metrics, keys=distinct, max_points=max_points)
+        look = partial(series.thinned_metrics, keys=distinct, max_points=max_points)
     else:
-        look = partial(views.metrics_page, after=after, keys=keys, limit=limit)
+        look = partial(series.metrics_page, after=after, keys=keys, limit=limit)
     brief = max_points is None and limit <= MOST_ROWS_AT_ONCE
     return await _read(service, caller, job_id, lambda *where: written(look(*where)), brief=brief)
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from server import audit, views
+from server import audit, series, views
 from server.routes.parameters import (
     JOB_ID,
     AfterId,
@@ -48,7 +48,7 @@ async def compare_jobs(
     """Metrics of several jobs side by side."""
     return await service.read(
         lambda connection: written(
-            views.comparison(connection, ids, keys, owner_id=caller.owner_filter, limit=limit)
+            series.comparison(connection, ids, keys, owner_id=caller.owner_filter, limit=limit)
         )
     )
 

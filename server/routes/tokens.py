@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from sqlalchemy import Connection
 
 from server import audit, auth, views
+from server.pages import page
 from server.routes.parameters import Caller, TheService, TokenId
 from server.schemas import NewToken, Page, TokenRequest, TokenView
 
@@ -34,7 +35,7 @@ async def create_token(request: TokenRequest, service: TheService, caller: Calle
 async def list_tokens(service: TheService) -> Page[TokenView]:
     """Every token, without secrets."""
     found = await service.read(views.list_tokens)
-    return views.page(found, len(found))
+    return page(found, len(found))
 
 
 @router.delete("/{token_id}")

@@ -11,6 +11,7 @@ from server.auth import Principal
 from server.changes import Changes
 from server.errors import NotFound
 from server.ids import new_id
+from server.pages import page
 from server.routes.parameters import Caller, TheService, WorkerId
 from server.schemas import Page
 from server.tables import workers
@@ -69,7 +70,7 @@ async def list_workers(service: TheService, caller: Caller) -> Page[WorkerView]:
         worker.model_copy(update={"gpu_vitals": service.vitals.get(worker.id, [])})
         for worker in found
     ]
-    return views.page(found, len(found))
+    return page(found, len(found))
 
 
 @router.post("/{worker_id}/vitals", status_code=204)
