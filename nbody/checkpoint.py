@@ -85,7 +85,8 @@ def load_checkpoint(
     except OSError as error:
         raise CheckpointUnreadable(path, error.strerror or "no such file") from error
     except Exception as error:
-        raise CheckpointUnreadable(path, str(error).partition("\n")[0]) from error
+        reason = "it is no checkpoint, is damaged, or holds more than tensors and plain data"
+        raise CheckpointUnreadable(path, reason) from error
     if not isinstance(content, dict) or not _weights(content):
         raise CheckpointUnreadable(path, "it holds no model_state_dict")
     return cast(dict[str, Any], content)

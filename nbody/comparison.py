@@ -60,7 +60,7 @@ def compare(
     Args:
         population: whose systems and thresholds to score on; the stepper's own where none is given.
         seed: of the held-out draw.
-        systems: B, at least 2.
+        systems: B, at least 2; one fixed system stays one.
         watcher: ticked while it goes on.
     """
     population = population or stepper.config
@@ -75,7 +75,7 @@ def compare(
     found: dict[str, Any] = {
         "population": population.summary(),
         "seed": seed,
-        "systems": systems,
+        "systems": held_out.systems,
         "states": len(held_out.dt_star),
         "scores": scores,
     }
@@ -95,7 +95,7 @@ def _by_eccentricity(
     held_out: HeldOut, rules: dict[str, Callable[[HeldOut], Tensor]], factors: dict[str, float]
 ) -> list[dict[str, Any]]:
     """η and V of each calibrated rule, on the half that it was not calibrated on."""
-    testing = held_out.take(held_out.system % 2 == 1)
+    _, testing = held_out.halves()
     e = eccentricity(testing.states)
     ends = torch.linspace(float(e.min()), float(e.max()) + 1e-9, BINS + 1)
     edges = cast(list[float], ends.tolist())

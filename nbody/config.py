@@ -40,7 +40,8 @@ DRAWN = (
     "figure_eight_family",
     "plummer",
 )  # populations
-FLOAT32_THRESHOLD = 1e-5  # five times what rounding adds to an energy error in 99 % of states
+# Five times what rounding adds to an energy error in 99 % of states.
+LEAST_THRESHOLD = {"float32": 1e-5, "float64": 2e-14}
 
 
 def field_error(field: str, message: str) -> ValidationError:
@@ -166,9 +167,11 @@ class Config(
         Raises:
             pydantic.ValidationError
         """
-        if self.dtype == "float32" and self.energy_threshold < FLOAT32_THRESHOLD:
-            reason = f"rounding decides the gate below energy_threshold {FLOAT32_THRESHOLD:g}"
-            raise field_error("dtype", f"with float32 {reason}: use float64")
+        least = LEAST_THRESHOLD[self.dtype]
+        if self.energy_threshold < least:
+            reason = f"with {self.dtype} rounding decides the gate below {least:g}"
+            advice = " or use float64" if self.dtype == "float32" else ""
+            raise field_error("energy_threshold", f"{reason}: use a larger one{advice}")
 
     @property
     def systems(self) -> int:

@@ -126,7 +126,8 @@ class GateSection(BaseModel):
         gt=0,
         le=1e6,
         allow_inf_nan=False,
-        description="Accept/reject gate on the relative energy error of one step.",
+        description="Accept/reject gate on the relative energy error of one step; "
+        "in a simulation also what the stepper is asked for.",
     )
     energy_threshold_max: float | None = Field(
         default=None,

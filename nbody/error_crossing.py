@@ -17,6 +17,7 @@ from nbody.error_series import FIRST_ORDER, LAST_ORDER
 FARTHEST = 4.0  # step that is looked at, in units of the least single-term crossing
 LEAST_LEADING = 1e-6  # coefficient of a cubic: its lost root lies far outside
 SECTIONS, ROUNDS, POLISHES = 8, 3, 2  # of a bracket; then steps of Newton's method
+NEAREST = 0.02  # hump that is told from one nearer to zero, in units of the crossing
 TALLEST = 20.0  # hump that is told from a taller one
 NEARNESS = 1e-3  # of a hump to the threshold that is told from a nearer one
 TINY = 1e-30
@@ -137,7 +138,7 @@ def _hump_features(
     return (
         height,
         _nearness(1 - height),
-        (there / step).log(),
+        (there / step).clamp_min(NEAREST).log(),
         _nearness(next_height - 1),
         next_place,
     )

@@ -14,11 +14,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from nbody.blocked_gravity import BLOCK_ELEMENTS
 from nbody.config_sections import FeatureType
 from nbody.edges import Edges, edges_of, squared_distance_floor
 from nbody.error_crossing import crossing_of
 from nbody.error_series import error_series
-from nbody.gravity import centre_of_mass, kinetic_energy, pairwise
+from nbody.gravity import WHOLE, centre_of_mass, kinetic_energy, pairwise
 from nbody.states import States
 from nbody.vectors import lengths
 
@@ -93,11 +94,28 @@ def free_fall_times(squared: Tensor, pair_mass: Tensor) -> Tensor:
 
 
 def free_fall_time(position: Tensor, mass: Tensor, softening: float) -> Tensor:
-    """The shortest free-fall time over the pairs, (...,)."""
+    """The shortest free-fall time over the pairs, (...,); of many particles some rows at a time."""
+    if position.shape[-2] > WHOLE:
+        return _blocked_free_fall_time(position, mass, softening)
     i, j = pair_index(position.shape[-2], position.device)
     squared = (position[..., j, :] - position[..., i, :]).square().sum(-1) + softening**2
     floor = squared_distance_floor(position.dtype)
     return free_fall_times(squared.clamp_min(floor), mass[..., i] + mass[..., j]).amin(-1)
+
+
+def _blocked_free_fall_time(position: Tensor, mass: Tensor, softening: float) -> Tensor:
+    n, floor = position.shape[-2], squared_distance_floor(position.dtype)
+    every = torch.arange(n, device=position.device)
+    shortest = torch.full_like(mass[..., 0], torch.inf)
+    size = max(1, BLOCK_ELEMENTS // mass.numel())
+    for first in range(0, n, size):
+        rows = every[first : first + size]
+        separation = position[..., rows, None, :] - position[..., None, :, :]
+        squared = (separation.square().sum(-1) + softening**2).clamp_min(floor)  # (..., R, N)
+        times = free_fall_times(squared, mass[..., rows, None] + mass[..., None, :])
+        times = times.masked_fill(rows.unsqueeze(1) == every, torch.inf)  # no pair with itself
+        shortest = torch.minimum(shortest, times.amin((-2, -1)))
+    return shortest
 
 
 class Geometry(NamedTuple):

@@ -43,7 +43,7 @@ def initial_particle(
     if config.energy_threshold_max is not None:
         ratio = config.energy_threshold_max / config.energy_threshold
         shape = particle.position.shape[:-2]
-        share = torch.rand(*shape, generator=generator, dtype=torch.float64)
+        share = torch.rand(shape, generator=generator, dtype=torch.float64)
         threshold = config.energy_threshold * ratio**share
         particle.energy_threshold = threshold.to(particle.position)
     return particle
@@ -125,7 +125,11 @@ def _from_rows(config: Config, data_folder: Path | None) -> ParticleTorch:
         if not path.is_relative_to(folder):
             raise InvalidInitialConditions("ic_path leads out of the data folder")
         rows = read_particles(path)
-    return make_particle(rows)
+    particle = make_particle(rows)
+    places = len(torch.unique(particle.position, dim=0))
+    if places < len(particle.position) and not config.softening:
+        raise InvalidInitialConditions("two particles are at one place; move one, or set softening")
+    return particle
 
 
 def _prepared(particle: ParticleTorch, config: Config) -> ParticleTorch:

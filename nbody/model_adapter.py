@@ -18,11 +18,12 @@ from nbody.features import (
 from nbody.gravity import centre_of_mass, pairwise
 from nbody.history_buffer import HistoryBuffer
 from nbody.input_width import WIDTHS
+from nbody.model import LogTimeStepNN
 from nbody.particle import ParticleTorch
 from nbody.states import States
 from nbody.vectors import at_least_2d
 
-DT_FLOOR = 1e-12  # a step is never zero
+DT_FLOOR = 1e-12  # softplus, whose steps know no scale of the system, is never zero
 Threshold = Tensor | float
 
 
@@ -163,7 +164,8 @@ def gate_threshold(states: States, config: Config) -> Threshold:
 
 def dt_from_features(model: nn.Module, features: Tensor) -> Tensor:
     """dt (T,) of inputs (T, F), in the model's present mode, differentiable."""
-    return model(features)[:, 0] + DT_FLOOR
+    dt = model(features)[:, 0]
+    return dt if isinstance(model, LogTimeStepNN) else dt + DT_FLOOR
 
 
 @torch.no_grad()

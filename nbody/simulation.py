@@ -82,6 +82,8 @@ def simulate(
 ) -> Simulation:
     """Integrate `particle`, which is not changed, with the rule `config.integrator_mode`.
 
+    `config.energy_threshold` is what the stepper's steps are for, and the gate of `gated`.
+
     Ends at `duration` or after `steps` steps, whichever comes first; without either, after
     `Nperiod` periods where the period is known, else after 10,000 steps. Batches advance each
     with its own steps until the slowest has covered the time.
@@ -97,6 +99,7 @@ def simulate(
     """
     rule, history = _rule(config, stepper)
     state = particle.clone_detached()
+    state.energy_threshold = torch.full_like(state.current_time, config.energy_threshold)
     duration = _duration(config, state)
     states = States.of(state)
     recorded = [_recorded(state)]

@@ -45,6 +45,8 @@ class Stepper:
     ) -> Tensor:
         """The step (...,) of states (..., N, D) with masses (..., N), (N,) or one for all.
 
+        Softening and external field are those of the config.
+
         The step of a state that is not finite is NaN.
 
         Args:
@@ -62,6 +64,7 @@ class Stepper:
             velocity.reshape(-1, *shape[-2:]),
             softening=self.config.softening,
         )
+        state.external_field = field_from_config(self.config)
         if energy_threshold is not None:
             threshold = torch.as_tensor(energy_threshold, device=device, dtype=dtype)
             state.energy_threshold = threshold.expand(shape[:-2]).reshape(-1)
@@ -72,8 +75,6 @@ class Stepper:
         """The step (B,) of a batch, or () of one system; knows the step that led to the state."""
         if self.adapter.history_enabled and history is None:
             history = HistoryBuffer(self.config.history_len, self.config.feature_type)
-        if state.external_field is None:
-            state.external_field = field_from_config(self.config)
         batch = state.batched()
         dt = self.of_states(States.of(batch), batch.dt, history)
         return dt if state.is_batch else dt.squeeze(0)

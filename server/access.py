@@ -77,7 +77,7 @@ class AccessControl:
             self._check_access(scope, headers)
             if scope["method"] in BODY_METHODS:
                 receive = await self._received(scope, headers, receive)
-            await self._app(scope, receive, send_with_id)
+            await self._app(_as_get(scope), receive, send_with_id)
         except ServerError as error:
             await send_problem(send_with_id, error, request_id)
         except Exception:
@@ -144,6 +144,13 @@ class AccessControl:
             raise BodyTimeout(settings.body_timeout_s) from None
         whole = {"type": "http.request", "body": b"".join(parts), "more_body": False}
         return replay(whole, then=receive)
+
+
+def _as_get(scope: Scope) -> Scope:
+    """HEAD is answered as GET is; the body is left out further down. A stream has no end to it."""
+    if scope["method"] != "HEAD" or scope["path"].endswith("/stream"):
+        return scope
+    return {**scope, "method": "GET"}
 
 
 def _log(method: str, path: str, status: int, milliseconds: float) -> None:

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
@@ -20,6 +20,7 @@ from server.openapi import describe
 from server.quick_polls import QuickPolls
 from server.quick_reports import QuickReports
 from server.routes import files, jobs, leases, overview, stream, sweeps, system, tokens, workers
+from server.routes.parameters import known_query
 from server.service import Service
 from server.settings import ServerSettings
 
@@ -55,8 +56,9 @@ def create_app(settings: ServerSettings) -> AccessControl:
     )
     app.state.service = service
     app.openapi = partial(describe, app)
-    for routes in (system, leases, jobs, stream, overview, files, sweeps, workers, tokens):
-        app.include_router(routes.router)
+    app.include_router(system.router)
+    for routes in (leases, jobs, stream, overview, files, sweeps, workers, tokens):
+        app.include_router(routes.router, dependencies=[Depends(known_query)])
     app.add_exception_handler(ServerError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http)

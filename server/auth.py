@@ -91,6 +91,11 @@ class Tokens:
             raise Unauthenticated
         return principal
 
+    def holds(self, principal: Principal, now: float) -> bool:
+        """Whether the token of a principal is still good: neither revoked nor expired."""
+        known = any(valid.token_id == principal.token_id for valid in self._by_hash.values())
+        return known and (principal.expires_at is None or now < principal.expires_at)
+
 
 def authorize(principal: Principal, method: str, path: str) -> None:
     """Let the call pass, or raise Forbidden."""

@@ -20,6 +20,7 @@ from server.tables import checkpoints, jobs
 from server.webhooks import announce
 
 # Fields that take effect in a run that goes on from a checkpoint; the others are in the checkpoint.
+TRIAL_LABELS = "sweep", "trial"
 CHANGEABLE_ON_THE_WAY = frozenset(
     (
         "epochs",
@@ -124,6 +125,8 @@ def retry(
     """
     if JobStatus(job.status) not in TERMINAL:
         raise IllegalMove(job.id, job.status, "be retried; cancel it first, or resume it")
+    of_sweep = (job.parent or "").startswith("sweep_")  # the retry is a job of its own
+    labels = {k: v for k, v in job.labels.items() if not (of_sweep and k in TRIAL_LABELS)}
     try:
         submission = JobSubmission.model_validate(
             {
@@ -134,7 +137,7 @@ def retry(
                 "priority": -job.queue_rank,
                 "max_runtime_s": job.max_runtime_s,
                 "max_attempts": job.max_attempts,
-                "metadata": job.labels,
+                "metadata": labels,
                 "webhook": job.webhook,
             }
         )
@@ -160,7 +163,7 @@ def retry(
         most_queued=most_queued,
         retry_of=job.id,
         from_checkpoint=start,
-        parent=job.parent,
+        parent=None if of_sweep else job.parent,
     )
     record_event(connection, job.id, now, "retried", {"as": new_job})
     return new_job

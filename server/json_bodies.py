@@ -24,15 +24,25 @@ class JsonBodies:
         """
         if scope["type"] == "http" and scope["method"] in BODY_METHODS:
             whole = await receive()
-            _check(whole.get("body", b""))
+            body = whole.get("body", b"")
+            if body:
+                _check_type(scope)
+                _check(body)
             receive = replay(whole, then=receive)
         await self._app(scope, receive, send)
 
 
+def _check_type(scope: Scope) -> None:
+    """A body that says that it is something else is not taken for JSON; one that is silent is."""
+    kind = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
+    name = kind.partition(b";")[0].strip().lower()
+    if name and not (name == b"application/json" or name.endswith(b"+json")):
+        raise MalformedBody("Send JSON, with the header Content-Type: application/json.")
+
+
 def _check(body: bytes) -> None:
-    if body:
-        try:
-            from_json(body)
-        except ValueError as error:
-            field = FieldProblem(pointer_of(body, str(error)), str(error))
-            raise MalformedBody(f"The body is not valid JSON: {error}.", (field,)) from None
+    try:
+        from_json(body)
+    except ValueError as error:
+        field = FieldProblem(pointer_of(body, str(error)), str(error))
+        raise MalformedBody(f"The body is not valid JSON: {error}.", (field,)) from None

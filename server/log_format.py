@@ -19,6 +19,7 @@ def configure(form: Literal["text", "json"]) -> None:
     handler.setFormatter(JsonLines() if form == "json" else logging.Formatter(TEXT))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells webhooks' whole URLs
     if form == "text":  # for programs every request is worth a line
         logging.getLogger("server.access").setLevel(logging.WARNING)
 

@@ -179,8 +179,10 @@ def _hopeless(known: Sequence[Trial], rows: Sequence[Row[Any]]) -> str | None:
     first = known[:FAILURES_IN_A_ROW]
     if len(first) < FAILURES_IN_A_ROW or any(t.state is not TrialState.FAILED for t in first):
         return None
+    if any(row.status == JobStatus.CANCELLED for row in rows[:FAILURES_IN_A_ROW]):
+        return None  # somebody's choice, which says nothing of the rest
     reasons = [row.failure for row in rows if row.failure]
-    last = reasons[-1] if reasons else "they were cancelled, or made no valid config"
+    last = reasons[-1] if reasons else "it made no valid config"
     return f"the first {FAILURES_IN_A_ROW} trials all failed; the last: {last}"[:1000]
 
 

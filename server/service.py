@@ -120,6 +120,10 @@ class Service:
         self.leases.release(lease_id)
         return attempts.lose(connection, lease_id, now=time.time())
 
+    def is_welcome(self, caller: auth.Principal) -> bool:
+        """Whether somebody who was let in before still may be here."""
+        return not self.settings.auth or self.tokens.holds(caller, time.time())
+
     def heard_of(self, worker_id: str, now: float) -> None:
         """A worker was heard of; those that were not for a day are forgotten."""
         self.last_seen[worker_id] = now

@@ -116,7 +116,7 @@ def apply(
         touched += _begin(connection, row, request, number, params, now=now)
         number += 1
     if move.ends is not None:
-        _end(connection, sweep_id, move.ends, move.failure, now=now)
+        touched += _end(connection, sweep_id, move.ends, move.failure, now=now)
     else:
         _touch(connection, sweep_id)
     return touched
@@ -132,11 +132,7 @@ def cancel(connection: Connection, row: Row[Any], *, now: float) -> list[str]:
         return []
     if row.status != SweepStatus.RUNNING:
         raise Conflict(f"Sweep {row.id} is {row.status}: it cannot be cancelled.")
-    under_way = trials.c.sweep_id == row.id, trials.c.state == TrialState.RUNNING
-    job_ids = list(connection.execute(select(trials.c.job_id).where(*under_way)).scalars())
-    connection.execute(update(trials).where(*under_way).values(state=TrialState.FAILED))
-    _end(connection, row.id, SweepStatus.CANCELLED, None, now=now)
-    return _cancel_jobs(connection, job_ids, now=now)
+    return _end(connection, row.id, SweepStatus.CANCELLED, None, now=now)
 
 
 def remove(connection: Connection, row: Row[Any]) -> None:
@@ -234,5 +230,10 @@ def _touch(connection: Connection, sweep_id: str, **values: Any) -> None:
 
 def _end(
     connection: Connection, sweep_id: str, status: SweepStatus, failure: str | None, *, now: float
-) -> None:
+) -> list[str]:
+    """End a sweep, and with it the trials that go on; returns their jobs, which are cancelled."""
+    under_way = trials.c.sweep_id == sweep_id, trials.c.state == TrialState.RUNNING
+    job_ids = list(connection.execute(select(trials.c.job_id).where(*under_way)).scalars())
+    connection.execute(update(trials).where(*under_way).values(state=TrialState.FAILED))
     _touch(connection, sweep_id, status=status, failure=failure, finished_at=now)
+    return _cancel_jobs(connection, job_ids, now=now)

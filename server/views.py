@@ -15,6 +15,7 @@ from server.schemas import (
     AttemptView,
     EventView,
     Failure,
+    JobKind,
     JobSummary,
     JobView,
     Page,
@@ -114,6 +115,7 @@ def list_jobs(
     *,
     owner_id: str | None,
     status: list[JobStatus],
+    kind: list[JobKind],
     name: str | None,
     labels: dict[str, str],
     created_after: datetime | None,
@@ -126,6 +128,8 @@ def list_jobs(
         query = query.where(jobs.c.owner_id == owner_id)
     if status:
         query = query.where(jobs.c.status.in_(status))
+    if kind:
+        query = query.where(jobs.c.kind.in_(kind))
     if name is not None:
         query = query.where(jobs.c.name == name)
     for key, text in labels.items():

@@ -40,6 +40,7 @@ from server.schemas import (
     Deleted,
     EventView,
     JobChange,
+    JobKind,
     JobSubmission,
     JobSummary,
     JobView,
@@ -131,6 +132,7 @@ async def list_jobs(
     service: TheService,
     caller: Caller,
     status: Annotated[list[JobStatus] | None, Query(description="Only these states.")] = None,
+    kind: Annotated[list[JobKind] | None, Query(description="Only these kinds.")] = None,
     name: Annotated[str | None, Query(max_length=200, description="Only this name.")] = None,
     metadata: Annotated[
         list[Label] | None,
@@ -150,6 +152,7 @@ async def list_jobs(
             connection,
             owner_id=caller.owner_filter,
             status=status or [],
+            kind=kind or [],
             name=name,
             labels=labels,
             created_after=created_after,

@@ -1,5 +1,6 @@
 """Parameters that several routes share."""
 
+import difflib
 from typing import Annotated
 
 from fastapi import Depends, Header, Path, Query, Request, Response
@@ -7,6 +8,7 @@ from pydantic_core import to_json
 
 from nbody.metrics import METRIC_NAMES
 from server.auth import Principal
+from server.errors import FieldProblem, InvalidRequest
 from server.schemas import View
 from server.service import Service
 
@@ -20,6 +22,24 @@ async def _service(request: Request) -> Service:
 
 async def _principal(request: Request) -> Principal:
     return request.state.principal
+
+
+async def known_query(request: Request) -> None:
+    """Refuse query parameters that the route does not have: a typo would change what is meant.
+
+    Raises:
+        InvalidRequest
+    """
+    if not request.query_params:
+        return
+    operation = request.app.openapi()["paths"][request.scope["route"].path][request.method.lower()]
+    known = [p["name"] for p in operation.get("parameters", ()) if p["in"] == "query"]
+    for name in request.query_params:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"use {', '.join(known) or 'none'}"
+            place = name[:100].replace("~", "~0").replace("/", "~1")
+            raise InvalidRequest(FieldProblem(f"/query/{place}", f"no such parameter; {hint}"))
 
 
 def entity_tags(header: str | None) -> frozenset[str]:

@@ -10,6 +10,7 @@ from fastapi.responses import StreamingResponse
 from sqlalchemy import Connection
 
 from server import views
+from server.auth import Principal
 from server.errors import NotFound
 from server.routes.parameters import Caller, JobId, TheService
 from server.schemas import EventView, JobSummary
@@ -39,32 +40,32 @@ async def stream_job(
 ) -> StreamingResponse:
     """A job's event log as server-sent events, and `progress` whenever the job changes.
 
-    Ends with `end` once the job is over and all was said. Events carry ids: a client that comes
-    again with `Last-Event-ID` misses none.
+    Ends with `end` once the job is over and all was said, and without it where the token is
+    revoked. Events carry ids: a client that comes again with `Last-Event-ID` misses none.
     """
     await service.read(
         lambda connection: views.job_version(connection, job_id, caller.owner_filter)
     )
     after = int(last_event_id) if last_event_id else None
     return StreamingResponse(
-        _events(service, job_id, caller.owner_filter, after), media_type="text/event-stream"
+        _events(service, job_id, caller, after), media_type="text/event-stream"
     )
 
 
 async def _events(
-    service: Service, job_id: str, owner_id: str | None, after: int | None
+    service: Service, job_id: str, caller: Principal, after: int | None
 ) -> AsyncGenerator[str]:
     yield f"retry: {RECONNECT_MS}\n\n"
     said: dict[str, Any] | None = None
     until = time.monotonic() + LONGEST_S
 
     def look(connection: Connection) -> tuple[JobSummary, list[EventView], bool]:
-        row = views.find_job(connection, job_id, owner_id)
+        row = views.find_job(connection, job_id, caller.owner_filter)
         page = views.events_page(connection, job_id, after=after, limit=PART)
         return views.job_summary(row), page.data, page.has_more
 
     with service.changes.subscribe(job_id) as subscription:
-        while time.monotonic() < until:
+        while time.monotonic() < until and service.is_welcome(caller):
             try:
                 job, events, more = await service.read(look)
             except NotFound:

@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -134,3 +135,36 @@ def test_long_runs_are_of_every_rule_and_ias15(monkeypatch: pytest.MonkeyPatch) 
 def test_the_comparison_uses_other_systems_than_training() -> None:
     first, second = (compare(untrained(), seed=seed, systems=4) for seed in (1, 2))
     assert first["scores"]["free fall"] != second["scores"]["free fall"]
+
+
+def trained_on(path: Path, **fields: Any) -> Path:
+    config = CONFIG.model_copy(update=fields)
+    TrainingRun.start(Config.model_validate(config.model_dump())).save(path)
+    return path
+
+
+def test_one_fixed_system_is_scored_and_the_report_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [[1.0, 0.0, 0.0, 0.0, 0.5], [1.0, 1.0, 0.0, 0.0, -0.5]]
+    path = trained_on(tmp_path / "a.pt", initial_conditions="inline", particles=rows)
+    assert main([str(path), "--systems", "16", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["systems"], report["states"]) == (1, 128)
+    assert main([str(path)]) == 0
+    assert "held-out systems: 1," in (told := capsys.readouterr().out)
+    assert "on the same states" in told
+
+
+@pytest.mark.parametrize(
+    "changes", [["hierarchical_triple"], ["plummer", "num_particles=4"], ["kepler"]]
+)
+def test_another_population_brings_its_own_defaults(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: list[str]
+) -> None:
+    path = trained_on(tmp_path / "a.pt", resample_each_epoch=True, num_orbits=4)
+    kind, *others = changes
+    sets = [f"initial_conditions={kind}", *others]
+    given = [word for change in sets for word in ("--set", change)]
+    assert main([str(path), "--systems", "2", *given]) == 0
+    assert kind in capsys.readouterr().out

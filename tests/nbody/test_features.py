@@ -287,3 +287,17 @@ def test_automatic_scales_are_those_of_the_first_state() -> None:
     length, speed, acceleration = mean(s["distance"]), rms(s["speed"]), rms(s["acceleration"])
     divisors = [1.0] * 3 + [length] * 2 + [speed] * 2 + [acceleration] * 2 + [length] * 2
     torch.testing.assert_close(found * torch.tensor(divisors).double(), plain)
+
+
+@pytest.mark.parametrize("shape", [(700, 3), (2, 600, 2)])
+def test_the_free_fall_time_of_many_particles_is_the_least_of_all_pairs(
+    shape: tuple[int, ...],
+) -> None:
+    generator = torch.Generator().manual_seed(3)
+    position = torch.randn(shape, generator=generator, dtype=torch.float64)
+    mass = torch.rand(shape[:-1], generator=generator, dtype=torch.float64)
+    distance = torch.cdist(position, position)
+    pairs = (distance**3 / (mass.unsqueeze(-1) + mass.unsqueeze(-2))).sqrt()
+    pairs.diagonal(dim1=-2, dim2=-1).fill_(torch.inf)
+    found = free_fall_time(position, mass, 0.0)
+    torch.testing.assert_close(found, pairs.amin((-2, -1)), rtol=1e-6, atol=0)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nbody.config import Config
+from nbody.errors import InvalidInitialConditions
 from nbody.gravity import angular_momentum, energies, kinetic_energy, pairwise
 from nbody.initial_conditions import initial_particle
 from nbody.kepler import eccentric_anomaly
@@ -259,3 +260,22 @@ def test_inline_particles_are_the_rows_of_the_config() -> None:
     particle = named("inline", particles=rows, dim=3)
     assert particle.position.tolist() == [row[1:4] for row in rows]
     assert particle.velocity.tolist() == [row[4:] for row in rows]
+
+
+def test_two_particles_at_one_place_need_softening() -> None:
+    rows = [[1.0, 0.0, 0.0, 0.0, 1.0], [1.0, 0.0, 0.0, 0.0, -1.0]]
+    config = Config(initial_conditions="inline", particles=rows, device="cpu")
+    with pytest.raises(InvalidInitialConditions, match="softening"):
+        initial_particle(config, seed=0)
+    softened = config.model_copy(update={"softening": 0.1})
+    assert initial_particle(softened, seed=0).position.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", ["kepler", "random_bound"])
+def test_one_system_can_have_a_gate_of_its_own(kind: str) -> None:
+    config = Config.model_validate(
+        {"initial_conditions": kind, "energy_threshold_max": 1e-2, "device": "cpu"}
+    )
+    threshold = initial_particle(config, seed=3).energy_threshold
+    assert threshold is not None
+    assert 2e-4 <= float(threshold) <= 1e-2

@@ -410,3 +410,42 @@ def test_secrets_are_nowhere_in_the_database(tmp_path: Path) -> None:
     assert any(b"token_" in content for content in contents)
     for secret in secrets:
         assert not any(secret.encode() in content for content in contents)
+
+
+def test_a_query_parameter_that_is_not_there_is_refused(server: OrreryServer) -> None:
+    job = server.submit()["id"]
+    for path, name, hint in (
+        ("/v1/jobs?state=failed", "state", "did you mean 'status'?"),
+        (f"/v1/jobs/{job}?waits=3", "waits", "did you mean 'wait'?"),
+        (f"/v1/jobs/{job}/metrics?keys=epoch&downsample=9", "downsample", "use "),
+        ("/v1/queue?a%2Fb=1", "a~1b", "use "),
+        ("/v1/workers?x=1", "x", "use "),
+    ):
+        problem = assert_problem(server.admin.get(path), 422, "invalid_request")
+        assert problem["errors"][0]["pointer"] == f"/query/{name}"
+        assert hint in problem["errors"][0]["detail"]
+    assert server.admin.get("/healthz?now=1").status_code == 200
+
+
+def test_jobs_can_be_asked_for_by_kind(server: OrreryServer) -> None:
+    server.submit()
+    assert len(server.admin.get("/v1/jobs?kind=train").json()["data"]) == 1
+    assert server.admin.get("/v1/jobs?kind=simulate&kind=evaluate").json()["data"] == []
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/v1/jobs", "/v1/jobs/JOB", "/openapi.json"])
+def test_head_is_get_without_the_body(server: OrreryServer, path: str) -> None:
+    path = path.replace("JOB", server.submit()["id"])
+    head, get = server.admin.head(path), server.admin.get(path)
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-type"] == get.headers["content-type"]
+    assert head.headers["content-length"] == get.headers["content-length"]
+    assert server.admin.get(path).status_code == 200  # the connection is still in order
+
+
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain"])
+def test_a_body_that_says_it_is_not_json_is_told_what_to_send(
+    server: OrreryServer, kind: str
+) -> None:
+    answer = server.admin.post("/v1/jobs", content=b"{}", headers={"Content-Type": kind})
+    assert "application/json" in assert_problem(answer, 400, "malformed_body")["detail"]

@@ -91,6 +91,18 @@ def test_a_stream_is_for_those_who_may_see_the_job(server: OrreryServer) -> None
         next(client.stream(job["id"]))
 
 
+def test_a_revoked_token_hears_no_more(server: OrreryServer, impatient: None) -> None:
+    job = server.submit()
+    made = server.admin.post("/v1/tokens", json={"name": "dashboard", "role": "viewer"}).json()
+    viewer = server.http(made["secret"])
+    with viewer.stream("GET", f"/v1/jobs/{job['id']}/stream") as answer:
+        lines = answer.iter_lines()
+        assert next(lines).startswith("retry: ")
+        server.admin.delete(f"/v1/tokens/{made['id']}")
+        server.admin.patch(f"/v1/jobs/{job['id']}", json={"name": "secret"})
+        assert "secret" not in "".join(lines)
+
+
 def test_no_text_can_break_a_message(server: OrreryServer) -> None:
     job = server.submit()
     name = "a\u2028b\u0085c"

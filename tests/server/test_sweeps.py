@@ -141,6 +141,37 @@ class TestThroughTheService:
         assert "out of memory" in sweep["failure"]
         assert len(trials(server, sweep)) == 5
 
+    def test_a_sweep_that_fails_takes_its_other_trials_along(self, server: OrreryServer) -> None:
+        sweep = create(server, n_trials=50, parallelism=7)
+        move(server, sweep)
+        for _ in range(5):
+            assignment = server.claim()
+            assert assignment is not None
+            server.finish(assignment["lease_id"], "failed", "oom", detail="out of memory")
+        sweep = move(server, sweep)
+        assert sweep["status"] == "failed"
+        assert set(sweep["trials"]) == {"failed"}
+        states = [server.job(trial["job_id"])["status"] for trial in trials(server, sweep)]
+        assert states[:5] == ["failed"] * 5
+        assert len(states) >= 7
+        assert set(states[5:]) == {"cancelled"}
+
+    def test_trials_that_somebody_cancels_do_not_end_a_sweep(self, server: OrreryServer) -> None:
+        sweep = create(server, n_trials=6)
+        for _ in range(5):
+            move(server, sweep)
+            server.admin.post(f"/v1/jobs/{running(server, sweep)[0]['job_id']}/cancel")
+        assert move(server, sweep)["status"] == "running"
+        finish_one(server, value=0.4)
+        assert move(server, sweep)["status"] == "succeeded"
+
+    def test_a_retry_of_a_trial_is_a_job_of_its_own(self, server: OrreryServer) -> None:
+        sweep = create(server, metadata={"paper": "draft"})
+        move(server, sweep)
+        job = finish_one(server, value=0.4)["job"]
+        again = server.admin.post(f"/v1/jobs/{job}/retry").json()
+        assert (again["parent"], again["metadata"]) == (None, {"paper": "draft"})
+
     def test_cancelling_ends_the_jobs_too(self, server: OrreryServer) -> None:
         sweep = create(server, parallelism=3)
         move(server, sweep)
