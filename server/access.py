@@ -55,7 +55,7 @@ class AccessControl:
             return
         request_id = new_id("req")
         REQUEST_ID.set(request_id)
-        scope.setdefault("state", {})["request_id"] = request_id
+        scope.setdefault("state", {}).update(request_id=request_id, method=scope["method"])
         started = time.perf_counter()
         status = 0
 
@@ -147,7 +147,10 @@ class AccessControl:
 
 
 def _as_get(scope: Scope) -> Scope:
-    """HEAD is answered as GET is; the body is left out further down. A stream has no end to it."""
+    """HEAD is answered as GET is; the body is left out further down. A stream has no end to it.
+
+    What was asked for stays in the scope's state, for those who save work with it.
+    """
     if scope["method"] != "HEAD" or scope["path"].endswith("/stream"):
         return scope
     return {**scope, "method": "GET"}

@@ -8,7 +8,7 @@ from nbody.input_width import OUTPUTS, input_width
 
 # Python and torch on a CPU, before anything of the run's own size. A process that a worker forks
 # needs 50 MB less, one that loads Triton (as torch's optimizers do where it is installed) 60 more.
-PROCESS_BYTES = 354_000_000
+PROCESS_BYTES = 357_000_000
 COPIES_OF_WEIGHTS = {"adam": 5, "adamw": 5, "sgd": 4}  # weights, gradients, optimizer, scratch
 COPIES_OF_ACTIVATIONS = 4  # of every layer: products, activations, dropout, and their gradients
 HEAP_BLOCK = 2**24  # bytes; the smaller a block is, the more of it stays idle with the allocator

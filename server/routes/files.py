@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 
 from server import file_views, views
 from server.artifacts import check_range, locate
+from server.asgi import Receive, Scope, Send
 from server.routes.parameters import (
     AfterId,
     ArtifactId,
@@ -35,6 +36,14 @@ BYTES: dict[int | str, dict[str, Any]] = {
     200: {"content": FILE, "description": "The file."},
     206: {"content": FILE, "description": "The range that was asked for."},
 }
+
+
+class Content(FileResponse):
+    """A file; nothing of it is read where only its head was asked for."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        await super().__call__({**scope, "method": scope["state"]["method"]}, receive, send)
 
 
 @router.get("/jobs/{job_id}/checkpoints")
@@ -72,7 +81,7 @@ async def download_checkpoint(
     service: TheService,
     caller: Caller,
     requested_range: RangeHeader = None,
-) -> FileResponse:
+) -> Content:
     """The file itself; Range and If-Range work. The ETag is the sha256."""
     checkpoint = await service.read(
         lambda connection: file_views.find_checkpoint(
@@ -111,7 +120,7 @@ async def download_artifact(
     service: TheService,
     caller: Caller,
     requested_range: RangeHeader = None,
-) -> FileResponse:
+) -> Content:
     """The file itself; Range and If-Range work. The ETag is the sha256."""
     artifact = await service.read(
         lambda connection: file_views.find_artifact(connection, artifact_id, caller.owner_filter)
@@ -121,10 +130,10 @@ async def download_artifact(
 
 def _content(
     service: Service, file: CheckpointView | ArtifactView, requested_range: str | None
-) -> FileResponse:
+) -> Content:
     path = locate(service.settings.data, file.path)
     check_range(requested_range, file.bytes)
-    return FileResponse(
+    return Content(
         path,
         media_type="application/octet-stream",
         filename=path.name,

@@ -849,6 +849,17 @@ def _saved(server: OrreryServer, content: bytes) -> str:
     return listed["id"]
 
 
+def test_the_head_of_a_file_says_how_large_it_is_and_reads_nothing(
+    server: OrreryServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"/v1/checkpoints/{_saved(server, b'0123456789')}/content"
+    monkeypatch.setattr("starlette.responses.anyio.open_file", None)
+    answer = server.admin.head(path)
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert answer.headers["content-length"] == "10"
+    assert answer.headers["accept-ranges"] == "bytes"
+
+
 def test_a_checkpoint_is_downloaded_whole_or_in_part(server: OrreryServer) -> None:
     content = bytes(range(256)) * 8
     path = f"/v1/checkpoints/{_saved(server, content)}/content"
