@@ -1,10 +1,10 @@
 """`python -m worker`: run the agent until SIGTERM or SIGINT."""
 
-import logging
 import signal
 import sys
 import threading
 
+from server.log_format import configure
 from worker.agent import Agent, AlreadyRunning
 from worker.client import Client, ServerRefused
 from worker.settings import InvalidSettings, read_settings
@@ -13,13 +13,12 @@ from worker.workplace import warm_up
 
 def main() -> int:
     """Work until told to stop; returns the exit code."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     try:
         settings = read_settings()
     except InvalidSettings as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
+    configure(settings.log_format)
     with Client(settings.server, settings.token) as client:
         agent = Agent(settings, client)
         for number in (signal.SIGTERM, signal.SIGINT):

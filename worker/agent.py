@@ -166,7 +166,8 @@ class Agent:
         Returns:
             Whether this host is fit for the next job.
         """
-        logger.info("job %s, attempt %d", assignment.job, assignment.attempt)
+        of_job = {"job_id": assignment.job}
+        logger.info("job %s, attempt %d", assignment.job, assignment.attempt, extra=of_job)
         gpu = self._devices[slot % len(self._devices)] if self._devices else None
         state = self._settings.state_folder / assignment.lease_id
         reporter = Reporter(self._client, assignment.lease_id, state)
@@ -176,9 +177,10 @@ class Agent:
             attempt = Attempt(assignment, terms, self._settings, state, gpu, self._stopping)
             delivered = self._settle(reporter, attempt.supervise(reporter))
         except LeaseLost:
-            logger.warning("the lease of job %s is lost; its process is ended", assignment.job)
+            what = "the lease of job %s is lost; its process is ended"
+            logger.warning(what, assignment.job, extra=of_job)
         except (ServerRefused, OSError) as error:
-            logger.exception("job %s cannot go on", assignment.job)
+            logger.exception("job %s cannot go on", assignment.job, extra=of_job)
             if attempt is not None:
                 attempt.kill()
             self._give_up(reporter, error, began=attempt is not None)

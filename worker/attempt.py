@@ -83,7 +83,8 @@ class Attempt:
                 try:
                     self._obey(reporter.deliver())
                 except Unreachable as error:
-                    logger.warning("cannot report: %s; the spool keeps it", error)
+                    of_job = {"job_id": self._assignment.job}
+                    logger.warning("cannot report: %s; the spool keeps it", error, extra=of_job)
             self._check_time()
         self._process.join()
         self._kill_group()  # whatever the process may have left behind
@@ -140,7 +141,8 @@ class Attempt:
         """Ask the process to leave; the first reason stands, the shortest grace counts."""
         kill_at = time.monotonic() + grace_s
         if self._stop_reason is None:
-            logger.info("ending job %s: %s", self._assignment.job, reason)
+            job = self._assignment.job
+            logger.info("ending job %s: %s", job, reason, extra={"job_id": job})
             self._stop_reason = reason
             self._signal(signal.SIGTERM)
         self._kill_at = kill_at if self._kill_at is None else min(self._kill_at, kill_at)

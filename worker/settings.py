@@ -6,6 +6,7 @@ import re
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from nbody.cores import usable_cores
 
@@ -20,6 +21,7 @@ class WorkerSettings:
     name: str
     slots: int
     threads: int
+    log_format: Literal["text", "json"] = "text"
 
     @property
     def state_folder(self) -> Path:
@@ -75,7 +77,15 @@ def read_settings(arguments: list[str] | None = None) -> WorkerSettings:
         default=int(environment.get("ORRERY_THREADS", "0")),
         help="CPU threads of each job; 0 shares the cores between the slots (ORRERY_THREADS)",
     )
+    parser.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        default=environment.get("ORRERY_LOG_FORMAT", "text"),
+        help="lines for people, or JSON objects with job ids (ORRERY_LOG_FORMAT)",
+    )
     options = parser.parse_args(arguments)
+    if options.log_format not in {"text", "json"}:
+        raise InvalidSettings("ORRERY_LOG_FORMAT must be text or json")
     if not 1 <= options.slots <= 64:
         raise InvalidSettings("slots must be between 1 and 64")
     if not re.fullmatch(r"[A-Za-z0-9._:-]{1,64}", options.name) or options.name.startswith("."):
@@ -92,7 +102,13 @@ def read_settings(arguments: list[str] | None = None) -> WorkerSettings:
         raise InvalidSettings(f"the worker token file {token_file} holds no token")
     threads = options.threads or max(1, usable_cores() // options.slots)
     return WorkerSettings(
-        options.server.rstrip("/"), token, options.data, options.name, options.slots, threads
+        options.server.rstrip("/"),
+        token,
+        options.data,
+        options.name,
+        options.slots,
+        threads,
+        options.log_format,
     )
 
 

@@ -34,3 +34,13 @@ def test_slots_share_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     arguments = ["--token-file", str(token(tmp_path)), "--slots", "3"]
     assert read_settings(arguments).threads == 2
     assert read_settings([*arguments, "--threads", "5"]).threads == 5
+
+
+def test_the_log_can_be_for_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = ["--token-file", str(token(tmp_path))]
+    assert read_settings(arguments).log_format == "text"
+    monkeypatch.setenv("ORRERY_LOG_FORMAT", "json")
+    assert read_settings(arguments).log_format == "json"
+    monkeypatch.setenv("ORRERY_LOG_FORMAT", "xml")
+    with pytest.raises(InvalidSettings, match="text or json"):
+        read_settings(arguments)
