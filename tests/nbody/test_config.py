@@ -359,3 +359,15 @@ def test_a_gpu_that_is_not_there_is_an_error_that_says_what_to_do() -> None:
 
     with pytest.raises(DeviceUnavailable, match="use device 'auto' or 'cpu'"):
         resolve_device(Config(device="cuda:99"))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "threshold", "advice"), [("float32", 1e-6, "float64"), ("float64", 1e-15, "larger")]
+)
+def test_a_threshold_that_rounding_would_decide_is_refused(
+    dtype: str, threshold: float, advice: str
+) -> None:
+    config = Config.model_validate({"dtype": dtype, "energy_threshold": threshold})
+    with pytest.raises(ValidationError, match=advice):
+        config.check_arithmetic()
+    Config.model_validate({"dtype": dtype, "energy_threshold": 2e-4}).check_arithmetic()

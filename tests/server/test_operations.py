@@ -140,14 +140,17 @@ class TestLog:
         try:
             configure(form)
             logging.getLogger("server.service").warning("lease %s", "x", extra={"job_id": "job_1"})
+            logging.getLogger("httpx").info("POST https://hooks.example/?token=secret")
         finally:
             root.handlers[:], _ = before
             root.setLevel(before[1])
             logging.getLogger("server.access").setLevel(logging.NOTSET)
             logging.getLogger("alembic").setLevel(logging.NOTSET)
+            logging.getLogger("httpx").setLevel(logging.NOTSET)
         written = capsys.readouterr().err
         assert ("job_1" in written) == (form == "json")
         assert "lease x" in written
+        assert "secret" not in written
 
 
 class TestVitals:
