@@ -10,17 +10,17 @@ Legend: B orbits, A of them at a time, F features.
 import warnings
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nbody.collection_record import CollectionRecord
 from nbody.config import Config
 from nbody.errors import StepImpossible
-from nbody.history_buffer import HistoryBuffer
 from nbody.kick_drift_kick import Step
-from nbody.model_adapter import ModelAdapter, gate_dt, gate_threshold
+from nbody.model_adapter import gate_dt, gate_threshold
 from nbody.particle import ParticleTorch
 from nbody.sample_loss import Samples, descend, losses_of
 from nbody.states import States
+from nbody.training import Training
 from nbody.watcher import Watcher
 
 HALVINGS = 2000  # of a step, before a state counts as impossible
@@ -29,35 +29,28 @@ HALVINGS = 2000  # of a step, before a state counts as impossible
 class Collection:
     """The orbits of one epoch on their way through the gate."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        particle: ParticleTorch,
-        optimizer: torch.optim.Optimizer,
-        config: Config,
-        adapter: ModelAdapter,
-        history: HistoryBuffer | None,
-        steps: int,
-    ) -> None:
-        self.model, self.optimizer, self.config = model, optimizer, config
-        self.adapter = adapter
-        self.history = history if adapter.history_enabled else None
+    def __init__(self, training: Training, particle: ParticleTorch, steps: int) -> None:
+        self.training = training
+        self.model, self.optimizer, self.config, self.adapter, history = training
+        self.history = self.adapter.history_buffer if history is None else history
+        if not self.adapter.history_enabled:
+            self.history = None
         self.single = not particle.is_batch
         self.particle = particle.batched()  # what the orbits started from
         self.states = States.of(self.particle)  # the present state of every orbit
-        adapter.fit_scales(self.particle)
-        _check_energy(self.particle, self.states, config)
+        self.adapter.fit_scales(self.particle)
+        _check_energy(self.particle, self.states, self.config)
         batch, like = len(self.states), self.states.energy
         self.steps = steps
         self.last_dt = self.particle.dt.detach().expand(batch).clone()
         self.time = self.particle.current_time.detach().expand(batch).clone()
         self.end = None  # (B,) time at which an orbit collects no more
-        if config.stop_at_period and self.particle.period is not None:
+        if self.config.stop_at_period and self.particle.period is not None:
             self.end = self.time + self.particle.period
         self.threshold = torch.as_tensor(
-            gate_threshold(self.states, config), dtype=like.dtype, device=like.device
+            gate_threshold(self.states, self.config), dtype=like.dtype, device=like.device
         ).expand(batch)
-        self.features: Tensor = adapter.features_of(self.states, self.last_dt, self.history)
+        self.features: Tensor = self.adapter.features_of(self.states, self.last_dt, self.history)
         self.dt_star = torch.full_like(like, torch.nan)  # of the present states, where known
         self.record = CollectionRecord(steps, self.states, self.features)
         self.optimizer_steps = 0

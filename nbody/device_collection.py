@@ -12,16 +12,15 @@ from collections.abc import Sequence
 from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nbody.collection import Collection
-from nbody.config import Config
-from nbody.history_buffer import HistoryBuffer
 from nbody.masked_descent import MaskedDescent
-from nbody.model_adapter import ModelAdapter, gate_dt
+from nbody.model_adapter import gate_dt
 from nbody.particle import ParticleTorch
 from nbody.replay import Replay
 from nbody.sample_loss import Samples, losses_of
+from nbody.training import Training
 from nbody.watcher import Watcher
 
 LONGEST_STRIDE = 16  # attempts between two looks; the first few looks come sooner
@@ -36,17 +35,8 @@ class DeviceCollection(Collection):
     waits for the host's next look.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        particle: ParticleTorch,
-        optimizer: torch.optim.Optimizer,
-        config: Config,
-        adapter: ModelAdapter,
-        history: HistoryBuffer | None,
-        steps: int,
-    ) -> None:
-        super().__init__(model, particle, optimizer, config, adapter, history, steps)
+    def __init__(self, training: Training, particle: ParticleTorch, steps: int) -> None:
+        super().__init__(training, particle, steps)
         self.states, self.features = self.states.clone(), self.features.clone()
         self.threshold = self.threshold.clone()
         device = self.features.device
@@ -55,14 +45,12 @@ class DeviceCollection(Collection):
             torch.zeros_like(self.everyone, dtype=torch.bool) for _ in range(4)
         )
         self.dt = torch.zeros_like(self.last_dt)  # of the orbits that passed
-        self.descent = MaskedDescent(optimizer)
+        self.descent = MaskedDescent(self.optimizer)
         self.attempt, self.advance = Replay(self._attempt, device), Replay(self._advance, device)
 
     def restart(self, particle: ParticleTorch) -> None:
         """Begin again from a batch of the same shape."""
-        fresh = Collection(
-            self.model, particle, self.optimizer, self.config, self.adapter, self.history, 1
-        )
+        fresh = Collection(self.training, particle, 1)
         self.particle, self.single = fresh.particle, fresh.single
         self.states.copy_(fresh.states)
         for name in ("features", "threshold", "last_dt", "time", "dt_star"):

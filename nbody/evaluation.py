@@ -8,6 +8,7 @@ half of the systems and reported on the other; one fixed system serves for both.
 """
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -306,6 +307,12 @@ def _walked_states(
         clock[walking] += dt
         states = states.replaced(walking, here.after(here.step(dt)))
         watcher.tick()
+    else:
+        warnings.warn(
+            f"{len(walking)} of {len(states)} held-out systems were followed for the first part of "
+            f"their time only, which {MAX_WALK_STEPS} steps covered",
+            stacklevel=4,
+        )
     owners = torch.cat(owner)
     order = owners.argsort(stable=True)
     particle = concatenate_states(kept).take(order).particle()

@@ -20,6 +20,7 @@ from nbody.loops import Loops
 from nbody.model_adapter import ModelAdapter
 from nbody.particle import ParticleTorch
 from nbody.sample_loss import Samples, check_weights, energy_losses
+from nbody.training import Training
 from nbody.trajectory import Trajectory
 from nbody.verdict import Verdict, is_done, judge
 from nbody.watcher import NoWatcher, Watcher
@@ -116,7 +117,7 @@ def generalize_on_trajectory(
     samples = Samples.of(whole.states, whole.features, config)
     size = min(config.replay_batch_size, len(samples))
     minibatches = _minibatches(len(samples), size, whole.dt.device)
-    learner = loops.learner(model, samples, optimizer, config, size)
+    learner = loops.learner(Training(model, optimizer, config, adapter), samples, size)
     iterations = 0
     while iterations < config.replay_steps:
         learner.load(samples, next(minibatches))

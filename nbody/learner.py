@@ -4,12 +4,12 @@ Legend: M samples of a minibatch.
 """
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from nbody.config import Config
 from nbody.masked_descent import MaskedDescent
 from nbody.replay import Replay
 from nbody.sample_loss import Samples, descend, losses_of
+from nbody.training import Training
 from nbody.verdict import Verdict, is_done, judge
 
 CHECK_EVERY = 10  # iterations between looks at the gate, where the loss itself does not need it
@@ -22,11 +22,9 @@ class Learner:
         check_every: iterations between two questions whether the minibatch is done with.
     """
 
-    def __init__(
-        self, model: nn.Module, samples: Samples, optimizer: torch.optim.Optimizer, config: Config
-    ) -> None:
-        self.model, self.optimizer, self.config = model, optimizer, config
-        self.check_every = 1 if config.loss == "band_failing" else CHECK_EVERY
+    def __init__(self, training: Training, samples: Samples) -> None:
+        self.model, self.optimizer, self.config = training[:3]
+        self.check_every = 1 if self.config.loss == "band_failing" else CHECK_EVERY
         self._batch = samples
         self._verdict: Verdict | None = None
 
@@ -57,22 +55,15 @@ class DeviceLearner:
 
     check_every = CHECK_EVERY
 
-    def __init__(
-        self,
-        model: nn.Module,
-        samples: Samples,
-        optimizer: torch.optim.Optimizer,
-        config: Config,
-        size: int,
-    ) -> None:
+    def __init__(self, training: Training, samples: Samples, size: int) -> None:
         device = samples.features.device
-        self.model, self.config = model, config
+        self.model, self.config = training.model, training.config
         first = torch.arange(size, device=device)
         self._source = samples, first
         self._batch = samples.take(first)
         self._everyone = torch.ones(size, dtype=torch.bool, device=device)
         self._done = torch.zeros((), dtype=torch.bool, device=device)
-        self._descent = MaskedDescent(optimizer)
+        self._descent = MaskedDescent(training.optimizer)
         self._learning, self._judging = Replay(self._learn, device), Replay(self._judge, device)
 
     def begin(self) -> None:

@@ -8,17 +8,14 @@ under masks, on tensors that stay in place, and are replayed as CUDA graphs.
 from typing import Any
 
 import torch
-from torch import nn
 
 from nbody.collection import Collection
-from nbody.config import Config
 from nbody.device_collection import DeviceCollection
-from nbody.history_buffer import HistoryBuffer
 from nbody.learner import DeviceLearner, Learner
 from nbody.masked_descent import can_be_masked
-from nbody.model_adapter import ModelAdapter
 from nbody.particle import ParticleTorch
 from nbody.sample_loss import Samples
+from nbody.training import Training
 
 
 class Loops:
@@ -35,20 +32,10 @@ class Loops:
         self._collects: Any = None  # what the kept loops were made for
         self._learns: Any = None
 
-    def collection(
-        self,
-        model: nn.Module,
-        particle: ParticleTorch,
-        optimizer: torch.optim.Optimizer,
-        config: Config,
-        adapter: ModelAdapter,
-        history: HistoryBuffer | None,
-        steps: int,
-    ) -> Collection:
+    def collection(self, training: Training, particle: ParticleTorch, steps: int) -> Collection:
         """Orbits that start from `particle`, on their way through Part 1."""
-        rest = optimizer, config, adapter, history
-        if not self._stays(particle.position.device, optimizer, config):
-            return Collection(model, particle, *rest, steps)
+        if not self._stays(training, particle.position.device):
+            return Collection(training, particle, steps)
         shape = (
             *particle.position.shape,
             particle.position.dtype,
@@ -57,25 +44,18 @@ class Loops:
             particle.energy_threshold is None,
             particle.period is None,
         )
-        made_for = (model, *rest, steps, shape)
+        made_for = (*training, steps, shape)
         if self._collection is None or not _same(made_for, self._collects):
-            self._collection = DeviceCollection(model, particle, *rest, steps)
+            self._collection = DeviceCollection(training, particle, steps)
             self._collects = made_for
         else:
             self._collection.restart(particle)
         return self._collection
 
-    def learner(
-        self,
-        model: nn.Module,
-        samples: Samples,
-        optimizer: torch.optim.Optimizer,
-        config: Config,
-        size: int,
-    ) -> Learner | DeviceLearner:
+    def learner(self, training: Training, samples: Samples, size: int) -> Learner | DeviceLearner:
         """Iterations of Part 2 on minibatches of `size` of the samples."""
-        if not self._stays(samples.features.device, optimizer, config):
-            return Learner(model, samples, optimizer, config)
+        if not self._stays(training, samples.features.device):
+            return Learner(training, samples)
         states = samples.states
         shape = (
             size,
@@ -86,20 +66,18 @@ class Loops:
             states.field,
             states.threshold is None,
         )
-        made_for = (model, optimizer, config, shape)
+        made_for = (training.model, training.optimizer, training.config, shape)
         if self._learner is None or not _same(made_for, self._learns):
-            self._learner = DeviceLearner(model, samples, optimizer, config, size)
+            self._learner = DeviceLearner(training, samples, size)
             self._learns = made_for
         self._learner.begin()
         return self._learner
 
-    def _stays(
-        self, device: torch.device, optimizer: torch.optim.Optimizer, config: Config
-    ) -> bool:
+    def _stays(self, training: Training, device: torch.device) -> bool:
         wanted = self._on_device
         if wanted is None:
-            wanted = device.type == "cuda" and config.cuda_graphs
-        return wanted and can_be_masked(optimizer)
+            wanted = device.type == "cuda" and training.config.cuda_graphs
+        return wanted and can_be_masked(training.optimizer)
 
 
 def _same(one: Any, other: Any) -> bool:

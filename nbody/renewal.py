@@ -31,4 +31,5 @@ def renewed(evolved: ParticleTorch, fresh: ParticleTorch, lifetime: float) -> Pa
     particle.current_time = chosen("current_time")
     particle.external_field = fresh.external_field
     particle.energy_threshold = fresh.energy_threshold
+    particle.period = None if fresh.period is None else chosen("period")
     return particle

@@ -44,7 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
         action="append",
         default=[],
         choices=LONG_RUN_RULES,
-        help="only this rule in the long runs; can be repeated",
+        metavar="RULE",
+        help="only this rule in the long runs; can be repeated: " + "; ".join(LONG_RUN_RULES),
     )
     parser.add_argument("--eccentricity", type=float, default=0.9, help="of those orbits")
     parser.add_argument(

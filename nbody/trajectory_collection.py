@@ -20,6 +20,7 @@ from nbody.model_adapter import ModelAdapter, dt_from_features
 from nbody.particle import ParticleTorch
 from nbody.sample_loss import check_weights
 from nbody.states import States
+from nbody.training import Training
 from nbody.trajectory import Trajectory
 from nbody.vectors import at_least_2d
 from nbody.watcher import NoWatcher, Watcher
@@ -80,7 +81,8 @@ def collect_trajectory_step(
     Raises:
         StepImpossible, TrainingDiverged
     """
-    collection = Collection(model, particle, optimizer, config, adapter, history_buffer, steps=1)
+    training = Training(model, optimizer, config, adapter, history_buffer)
+    collection = Collection(training, particle, steps=1)
     collection.run(NoWatcher(), max_retrain_warn)
     dt = collection.record.dt[0]
     return (
@@ -119,10 +121,10 @@ def collect_trajectory(
     Raises:
         StepImpossible, TrainingDiverged
     """
-    history = adapter.history_buffer if history_buffer is None else history_buffer
     steps = config.steps_per_epoch
     loops = Loops() if loops is None else loops
-    collection = loops.collection(model, particle, optimizer, config, adapter, history, steps)
+    training = Training(model, optimizer, config, adapter, history_buffer)
+    collection = loops.collection(training, particle, steps)
     collection.run(watcher or NoWatcher())
     check_weights(model)
     warmup = min(config.history_len if adapter.history_enabled else 0, steps)

@@ -34,6 +34,7 @@ from nbody.model import build_model
 from nbody.model_adapter import ModelAdapter, dt_from_features
 from nbody.sample_loss import Samples
 from nbody.stepper import Stepper
+from nbody.training import Training
 from nbody.training_run import TrainingRun, build_optimizer
 from nbody.trajectory_collection import collect_trajectory
 from nbody.unified_training import epochs
@@ -183,8 +184,8 @@ def part1_retrain() -> dict[str, float]:
     loops = {n: Loops() for n in capped}
 
     def collect(attempts: int) -> None:
-        parts = model, particle, optimizer, capped[attempts], adapter, None, 1
-        collection = loops[attempts].collection(*parts)
+        training = Training(model, optimizer, capped[attempts], adapter)
+        collection = loops[attempts].collection(training, particle, 1)
         collection.run(NoWatcher(), 10**9)
         assert collection.optimizer_steps == attempts
 
@@ -270,6 +271,7 @@ RUN_AND_MEASURE = """
 import json, re, sys
 from pathlib import Path
 from nbody.config import Config
+from nbody.training import Training
 from nbody.training_run import TrainingRun
 from nbody.unified_training import epochs
 def memory(line):

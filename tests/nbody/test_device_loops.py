@@ -16,6 +16,7 @@ from nbody.masked_descent import MaskedDescent, can_be_masked
 from nbody.model_adapter import gate_dt
 from nbody.sample_loss import Samples, descend
 from nbody.states import States
+from nbody.training import Training
 from nbody.training_run import TrainingRun, build_optimizer
 from nbody.unified_training import epochs
 
@@ -97,6 +98,10 @@ def run_of(on_device: bool, **fields: Any) -> TrainingRun:
     return run
 
 
+def training_of(run: TrainingRun) -> Training:
+    return Training(run.model, run.optimizer, run.config, run.adapter, run.history_buffer)
+
+
 def rows(run: TrainingRun) -> Iterator[dict[str, Any]]:
     for metrics in epochs(run):
         yield metrics.model_dump(exclude={"epoch_time"})
@@ -123,9 +128,7 @@ def test_training_is_long_enough_to_tell_the_loops_apart() -> None:
 def test_of_many_orbits_every_sample_that_is_recorded_passed_the_gate(loss: str) -> None:
     run = run_of(True, num_orbits=32, loss=loss, steps_per_epoch=7)
     config, particle = run.config, run.begin_epoch()
-    collection = run.loops.collection(
-        run.model, particle, run.optimizer, config, run.adapter, None, config.steps_per_epoch
-    )
+    collection = run.loops.collection(training_of(run), particle, config.steps_per_epoch)
     collection.run(watcher=Ticks())
     record = collection.record
     trajectory = record.trajectory(collection.states, warmup=0)
@@ -160,9 +163,7 @@ def test_a_caller_with_another_batch_gets_loops_of_its_own() -> None:
     run = run_of(True, num_orbits=3)
     first = collection_of(run)
     wider = TrainingRun.start(config_of(num_orbits=4))
-    again = run.loops.collection(
-        run.model, wider.initial, run.optimizer, run.config, run.adapter, None, 5
-    )
+    again = run.loops.collection(training_of(run), wider.initial, 5)
     assert again is not first
     assert len(again.states) == 4
 
@@ -174,15 +175,7 @@ class Ticks:
 
 
 def collection_of(run: TrainingRun) -> DeviceCollection:
-    found = run.loops.collection(
-        run.model,
-        run.begin_epoch(),
-        run.optimizer,
-        run.config,
-        run.adapter,
-        run.history_buffer,
-        run.config.steps_per_epoch,
-    )
+    found = run.loops.collection(training_of(run), run.begin_epoch(), run.config.steps_per_epoch)
     assert isinstance(found, DeviceCollection)
     return found
 
@@ -200,7 +193,7 @@ def test_no_iteration_makes_the_host_wait(case: str) -> None:
     collection.run(Ticks())
     trajectory = collection.record.trajectory(collection.states, warmup=0)
     samples = Samples.of(trajectory.states, trajectory.features, run.config)
-    learner = run.loops.learner(run.model, samples, run.optimizer, run.config, 3)
+    learner = run.loops.learner(training_of(run), samples, 3)
     assert isinstance(learner, DeviceLearner)
     learner.learn()
     learner.done()
@@ -212,9 +205,7 @@ def test_no_iteration_makes_the_host_wait(case: str) -> None:
 
 def test_the_watch_sees_the_loop_that_does_wait() -> None:
     run = run_of(False)
-    collection = run.loops.collection(
-        run.model, run.begin_epoch(), run.optimizer, run.config, run.adapter, None, 3
-    )
+    collection = run.loops.collection(training_of(run), run.begin_epoch(), 3)
     with pytest.raises(HostWaits), NoSynchronisation():
         collection.run(Ticks())
 

@@ -76,6 +76,13 @@ def test_efficiency_counts_steps_and_does_not_average_steps(held_out: HeldOut) -
     assert share == pytest.approx(0.5, abs=0.1)
 
 
+def test_a_walk_that_ends_early_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nbody.evaluation.MAX_WALK_STEPS", 100)
+    with pytest.warns(UserWarning, match="1 of 1 held-out systems were followed for the first"):
+        found = held_out_states(Config(initial_conditions="figure_eight"), seed=0, systems=2)
+    assert 0 < len(found.dt_star) < 100
+
+
 def test_a_violation_is_an_error_at_the_threshold_and_beyond(held_out: HeldOut) -> None:
     dt = torch.where(
         torch.arange(len(held_out.dt_star)) % 4 == 0,

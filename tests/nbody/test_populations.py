@@ -79,6 +79,18 @@ def test_a_system_past_its_lifetime_is_replaced_and_others_evolve_on() -> None:
     assert float(mixed.current_time[::2].max()) == 0
 
 
+def test_renewed_orbits_know_their_periods() -> None:
+    evolved, fresh = drawn("kepler_ensemble"), drawn("kepler_ensemble", a_min=2.0, a_max=3.0)
+    assert evolved.period is not None
+    assert fresh.period is not None
+    evolved.current_time = torch.zeros(len(evolved.period), dtype=torch.float64)
+    evolved.current_time[::2] = 1e6
+    mixed = renewed(evolved, fresh, lifetime=3.0)
+    assert mixed.period is not None
+    assert torch.equal(mixed.period[::2], fresh.period[::2])
+    assert torch.equal(mixed.period[1::2], evolved.period[1::2])
+
+
 def test_each_system_has_a_threshold_of_its_own_and_the_gate_keeps_it() -> None:
     config = Config(
         num_orbits=40,

@@ -356,6 +356,16 @@ def test_an_epoch_that_is_all_warm_up_gives_an_empty_trajectory() -> None:
     assert metrics["warmup_discarded"] == metrics["total_steps"] == 2
 
 
+def test_without_a_history_of_the_caller_the_adapter_s_own_is_filled() -> None:
+    model, config = ConstantStep(0.01), config_of(history_len=2)
+    adapter = ModelAdapter(config)
+    particle = initial_particle(config, seed=0)
+    for _ in range(2):
+        particle, _, _ = collect_trajectory_step(model, particle, adam(model), config, adapter)
+    assert adapter.history_buffer is not None
+    assert len(adapter.history_buffer) == 2
+
+
 def test_the_history_of_a_sample_ends_before_its_own_state() -> None:
     model, config = ConstantStep(0.01), config_of(steps_per_epoch=4, history_len=2)
     adapter, seen = ModelAdapter(config), HistoryBuffer(2, "basic")
