@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from nbody.config import Config
 from nbody.durable_file import write_durably
 from nbody.errors import CheckpointUnreadable
+from nbody.original_format import means_basic, translate
 from nbody.particle import ParticleTorch
 
 PARTICLE_TENSORS = ("mass", "position", "velocity", "acceleration", "dt", "current_time")
@@ -56,7 +57,7 @@ def save_checkpoint(
     }
     if config is not None:
         content |= {
-            "config": config.as_wandb_dict(),
+            "config": {**config.as_wandb_dict(), "extra": plain(config.extra)},
             "config_summary": config.summary(),
             "history_len": config.history_len,
             "feature_type": config.feature_type,
@@ -122,7 +123,9 @@ def config_of(content: dict[str, Any]) -> Config | None:
         known.setdefault("initial_conditions", "random")
         known.setdefault("loss", "band_failing")
         known = {key: value for key, value in known.items() if value is not None}
-    return Config.from_dict({**known, "extra": _json_only(fields)})
+    if not isinstance(known.get("extra"), dict):  # the original's: whatever else it kept
+        known["extra"] = _json_only(fields)
+    return Config.model_validate(translate(known) if means_basic(known) else known)
 
 
 def plain(value: Any) -> Any:

@@ -156,7 +156,7 @@ class Collection:
         fails = torch.zeros_like(orbits, dtype=torch.bool)
         for _ in range(HALVINGS):
             error = states.step(dt, self.config.n_steps).energy_error
-            fails = ~(error < threshold)
+            fails = ~(error < threshold) | (dt == 0)  # a step of nothing is none
             if not fails.any():
                 return dt
             dt = torch.where(fails, torch.where(dt.isfinite(), dt / 2, torch.ones_like(dt)), dt)

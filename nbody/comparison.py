@@ -97,7 +97,7 @@ def _by_eccentricity(
     """η and V of each calibrated rule, on the half that it was not calibrated on."""
     _, testing = held_out.halves()
     e = eccentricity(testing.states)
-    ends = torch.linspace(float(e.min()), float(e.max()) + 1e-9, BINS + 1)
+    ends = torch.linspace(float(e.min()), float(e.max()) + 1e-9, BINS + 1, dtype=torch.float64)
     edges = cast(list[float], ends.tolist())
     rows: list[dict[str, Any]] = []
     for low, high in pairwise(edges):
@@ -165,6 +165,8 @@ def _ias15_curve(e: float, orbits: int) -> dict[str, Any]:
 
 def _rule_of(name: str, stepper: Stepper) -> Callable[[States], Tensor]:
     """The steps that a rule of LONG_RUN_RULES asks for."""
+    if "network" in name.split(", ")[:1] and stepper.adapter.history_enabled:
+        raise ValueError("long runs of the network need a stepper trained without history")
     if name == "network" + REVERSIBLE:
         return partial(time_even_step, stepper)
     if name in {"network", "network" + GATED}:

@@ -197,6 +197,13 @@ class Config(
             )
         if self.replay_steps == 0:
             found.append("Part 2 does not train: replay_steps is 0")
+        if self.stop_at_period and not self.initial_conditions.startswith("kepler"):
+            found.append(f"stop_at_period has no effect: {self.initial_conditions} has no period")
+        if self.loss != "oracle" and self.E_upper >= self.energy_threshold:
+            found.append(
+                f"steps at E_upper ({self.E_upper:g}) fail the gate (energy_threshold, "
+                f"{self.energy_threshold:g}): the band is moved down, to end at half of the gate"
+            )
         if self.tf32 and self.dtype == "float64":
             found.append("tf32 has no effect on float64 networks")
         return found
@@ -235,14 +242,15 @@ class Config(
 def read_config_file(path: str | Path) -> dict[str, Any]:
     """The fields in a config file, before validation; the original's files are translated."""
     path = Path(path)
+    toml = path.suffix == ".toml"
     text = path.read_text(encoding="utf-8")
     try:
-        data: Any = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+        data: Any = tomllib.loads(text) if toml else json.loads(text)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     if not isinstance(data, dict):
         raise ValueError(f"{path}: a config is a table of fields")
-    if original_format.is_original(data):
+    if original_format.is_original(data) or (toml and original_format.means_basic(data)):
         return original_format.translate(data, folder=path.parent)
     return cast(dict[str, Any], data)
 

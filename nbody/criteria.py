@@ -15,6 +15,8 @@ from nbody.force_series import acceleration_series
 from nbody.states import States
 from nbody.vectors import lengths
 
+NO_FORCE = 1e-12  # of the largest acceleration
+
 Criterion = Callable[[States], Tensor]
 
 
@@ -52,9 +54,14 @@ def aarseth(states: States) -> Tensor:
 
 
 def pham_rein_spiegel(states: States) -> Tensor:
-    """sqrt(2) |a| / sqrt(|j|² + |a||s|) (Pham, Rein & Spiegel 2024)."""
+    """sqrt(2) |a| / sqrt(|j|² + |a||s|) (Pham, Rein & Spiegel 2024).
+
+    Particles on which no force acts, to rounding, have no such time and are left out, as REBOUND
+    leaves them out.
+    """
     a, j, s, _ = _derivatives(states)
-    return (2 * a.square() / (j.square() + a * s)).sqrt().amin(-1)
+    time = (2 * a.square() / (j.square() + a * s)).sqrt()
+    return time.masked_fill(a <= NO_FORCE * a.amax(-1, keepdim=True), torch.inf).amin(-1)
 
 
 def error_series(states: States) -> Tensor:

@@ -143,8 +143,9 @@ def evaluate(
         return predicted_steps(stepper, part)
 
     def free_fall(part: HeldOut) -> Tensor:
-        states = part.states
-        return config.eta * free_fall_time(states.position, states.mass, states.softening)
+        states, gate = part.states, part.threshold / config.energy_threshold
+        time = free_fall_time(states.position, states.mass, states.softening)
+        return config.eta * gate ** (1 / 3) * time
 
     return {
         "stepper": asdict(score(network, held_out, watcher)),
@@ -244,7 +245,8 @@ def _kepler_states(config: Config, seed: int, systems: int) -> tuple[ParticleTor
     def each(values: Tensor) -> Tensor:
         return values.repeat_interleave(STATES_PER_SYSTEM)
 
-    mass = log_uniform(config.mass_ratio_min, systems, generator=generator)
+    least = 1.0 if config.initial_conditions == "kepler" else config.mass_ratio_min
+    mass = log_uniform(least, systems, generator=generator)
     ratio = torch.stack((torch.ones_like(mass), mass), dim=1)  # (B, 2)
     bare = kepler_orbits(
         each(eccentricity),
@@ -332,7 +334,7 @@ def predicted_steps(stepper: Stepper, part: HeldOut) -> Tensor:
     )
     reversed_.external_field = states.field
     for _ in range(stepper.config.history_len):
-        step = States.of(reversed_).step(part.dt_star)
+        step = States.of(reversed_).step(part.dt_star, part.n_steps)
         reversed_ = ParticleTorch(
             states.mass, step.position, step.velocity, softening=states.softening
         )

@@ -33,6 +33,7 @@ def random_bound(
     masses: Tensor,
     pos_scale: float,
     generator: torch.Generator,
+    softening: float = 0.0,
 ) -> ParticleTorch:
     """Gaussian positions and velocities (B, N, D), speeds scaled so that each system is bound.
 
@@ -41,11 +42,12 @@ def random_bound(
     Args:
         masses: (B, N)
         pos_scale: standard deviation of each coordinate.
+        softening: of the potential that binds them.
     """
     shape = (2, systems, number, dim)
     position, velocity = torch.randn(shape, generator=generator, dtype=torch.float64)
     velocity = velocity - centre_of_mass(velocity, masses)
-    kinetic, potential = energies(pos_scale * position, velocity, masses)
+    kinetic, potential = energies(pos_scale * position, velocity, masses, softening)
     low, high = KINETIC_SHARE
     share = low + (high - low) * torch.rand(systems, generator=generator, dtype=torch.float64)
     speed = (share * potential.abs() / kinetic).sqrt()

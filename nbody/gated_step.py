@@ -12,7 +12,9 @@ from nbody.states import States
 HALVINGS = 200
 
 
-def gated_step(states: States, dt: Tensor, threshold: float) -> tuple[Tensor, Tensor]:
+def gated_step(
+    states: States, dt: Tensor, threshold: float, n_steps: int = 1
+) -> tuple[Tensor, Tensor]:
     """Steps (B,) that pass, and how many were rejected for each system (B,).
 
     Steps of zero are those of systems that rest, and pass.
@@ -22,7 +24,7 @@ def gated_step(states: States, dt: Tensor, threshold: float) -> tuple[Tensor, Te
     """
     rejected, fails = torch.zeros_like(dt), torch.zeros_like(dt, dtype=torch.bool)
     for _ in range(HALVINGS):
-        fails = ~(states.step(dt).energy_error < threshold) & (dt > 0)
+        fails = ~(states.step(dt, n_steps).energy_error < threshold) & (dt > 0)
         if not bool(fails.any()):
             return dt, rejected
         rejected, dt = rejected + fails, torch.where(fails, dt / 2, dt)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from nbody.config import Config
 from nbody.history_buffer import HistoryBuffer
 from nbody.loops import Loops
-from nbody.model_adapter import ModelAdapter
+from nbody.model_adapter import ModelAdapter, dt_from_features
 from nbody.particle import ParticleTorch
 from nbody.sample_loss import Samples, check_weights, energy_losses
 from nbody.training import Training
@@ -63,7 +63,7 @@ def evaluate_minibatch(
     failing = samples.take(~verdict.passed)
     losses: list[Tensor] = []
     if len(failing):
-        dt = model(failing.features)[:, 0]
+        dt = dt_from_features(model, failing.features)
         losses = list(energy_losses(failing.states, dt, config).unbind())
     failed = len(failing)
     metrics = {
@@ -114,7 +114,7 @@ def generalize_on_trajectory(
         samples = Samples(whole.states, whole.features, None)
         verdict = judge(model, samples, config)
         return verdict.all_pass, 0, {**_final_metrics(verdict), "skipped": True}
-    samples = Samples.of(whole.states, whole.features, config)
+    samples = Samples.of(whole.states, whole.features, config, watcher)
     size = min(config.replay_batch_size, len(samples))
     minibatches = _minibatches(len(samples), size, whole.dt.device)
     learner = loops.learner(Training(model, optimizer, config, adapter), samples, size)

@@ -82,7 +82,9 @@ class HistoryBuffer:
 
     def features_for_batch(self, particle: ParticleTorch) -> Tensor:
         """(B, F_total). A history of one system serves every system of the batch."""
-        return self.features_of(States.of(particle), particle.batched().dt)
+        states = States.of(particle)
+        threshold = THRESHOLD if states.threshold is None else states.threshold
+        return self.features_of(states, particle.batched().dt, threshold)
 
     def features_of(
         self, states: States, last_dt: Tensor, threshold: Tensor | float = THRESHOLD

@@ -65,7 +65,9 @@ def draw_population(config: Config, generator: torch.Generator) -> ParticleTorch
         batch = near_figure_eight(systems, config.dim, config.perturbation, generator)
     elif kind == "random_bound":
         masses = _masses(config, generator)
-        batch = random_bound(systems, number, config.dim, masses, config.pos_scale, generator)
+        batch = random_bound(
+            systems, number, config.dim, masses, config.pos_scale, generator, config.softening
+        )
     elif kind == "hierarchical_triple":
         masses = _masses(config, generator)
         a = torch.rand(systems, generator=generator, dtype=torch.float64)

@@ -57,6 +57,8 @@ def long_run(
     for count in range(MOST_STEPS):
         if count % LOOK_EVERY == 0 and bool((clock >= span * (1 - 1e-12)).all()):
             break
+        if count % LOOK_EVERY == 0 and not bool(clock.isfinite().all()):
+            raise StepImpossible((~clock.isfinite()).nonzero().squeeze(1).tolist(), gate or 0.0)
         dt = symmetric_step(rule(states), previous) if reversible else rule(states)
         previous = dt
         dt = torch.minimum(dt, span - clock).clamp_min(0)

@@ -15,12 +15,27 @@ ERROR_FLOOR = 1e-16  # ln of an error that happens to be zero
 BLOWN_UP = 10.0  # loss of a step whose energy is not finite
 
 
-def band_loss(energy_error: Tensor, lower: float, upper: float) -> Tensor:
-    """relu(ln lower - ln e)² + relu(ln e - ln upper)², zero inside the band; per sample (T,)."""
-    log_error = energy_error.clamp_min(ERROR_FLOOR).log()
+def band_loss(
+    energy_error: Tensor, lower: float, upper: float, gate: Tensor | float = math.inf
+) -> Tensor:
+    """relu(ln lower - ln e)² + relu(ln e - ln upper)², zero inside the band; per sample (T,).
+
+    Args:
+        gate: the threshold of each sample (T,), or of all. A band that reaches up to it is moved
+            down, until it ends at half of it: inside the band every step must pass.
+    """
+    scaled = energy_error / band_scale(upper, gate)
+    log_error = scaled.clamp_min(ERROR_FLOOR).log()
     below = (math.log(lower) - log_error).relu()
     above = (log_error - math.log(upper)).relu()
     return below.square() + above.square()
+
+
+def band_scale(upper: float, gate: Tensor | float) -> Tensor | float:
+    """What both ends of a band are multiplied by, so that it lies under the gate."""
+    if isinstance(gate, Tensor):
+        return torch.where(gate > upper, 1.0, gate / (2 * upper))
+    return 1.0 if gate > upper else gate / (2 * upper)
 
 
 def pinball_loss(dt: Tensor, dt_star: Tensor, quantile: float) -> Tensor:

@@ -57,8 +57,12 @@ def is_original(data: dict[str, Any]) -> bool:
         any(isinstance(data.get(section), dict) for section in SECTIONS)
         or not WITHOUT_MEANING.isdisjoint(data)
         or not RENAMED.keys().isdisjoint(data)
-        or (data.get("feature_type") == "delta_mag" and not data.get("history_len"))
     )
+
+
+def means_basic(data: dict[str, Any]) -> bool:
+    """Whether `data` asks for `delta_mag` without history, which the original reads as `basic`."""
+    return data.get("feature_type") == "delta_mag" and not data.get("history_len")
 
 
 def translate(data: dict[str, Any], folder: Path | None = None) -> dict[str, Any]:
@@ -86,7 +90,7 @@ def translate(data: dict[str, Any], folder: Path | None = None) -> dict[str, Any
     if "max_retrain_steps" in flat:  # the original writes 1e6
         flat["max_retrain_steps"] = int(flat["max_retrain_steps"])
     fields = {**ORIGINAL_DEFAULTS, **flat}
-    if fields["feature_type"] == "delta_mag" and not fields.get("history_len"):
+    if means_basic(fields):
         warnings.warn(
             "feature_type 'delta_mag' without history means 'basic' in the original; using 'basic'",
             stacklevel=3,

@@ -15,7 +15,7 @@ def plummer_spheres(systems: int, number: int, generator: torch.Generator) -> Pa
     """B spheres of N equal masses (B, N, 3): M = 1, E = -1/4, virial ratio 1/2 (Plummer 1911).
 
     Radii and speeds after Aarseth, Hénon & Wielen (1974); then scaled, so that energy and virial
-    ratio hold for each drawn system and not only on average.
+    ratio hold for each drawn system and not only on average. Both are without softening.
     """
     shape = (systems, number)
 

@@ -12,6 +12,7 @@ from nbody.losses import band_loss, pinball_loss, shrink_loss
 from nbody.model_adapter import DT_FLOOR, dt_from_features, gate_threshold
 from nbody.oracle import first_crossing
 from nbody.states import States
+from nbody.watcher import Watcher
 
 
 class Samples:
@@ -33,12 +34,14 @@ class Samples:
         self._states, self._rows = states, rows
 
     @classmethod
-    def of(cls, states: States, features: Tensor, config: Config) -> "Samples":
+    def of(
+        cls, states: States, features: Tensor, config: Config, watcher: Watcher | None = None
+    ) -> "Samples":
         """The samples that the config's loss is taken over; the oracle is asked here, once."""
         if config.loss != "oracle":
             return cls(states, features, None)
         threshold = gate_threshold(states, config)
-        return cls(states, features, first_crossing(states, threshold, config.n_steps))
+        return cls(states, features, first_crossing(states, threshold, config.n_steps, watcher))
 
     @property
     def states(self) -> States:
@@ -86,7 +89,8 @@ def energy_losses(states: States, dt: Tensor, config: Config) -> Tensor:
     with torch.no_grad():
         finite = states.step(dt, config.n_steps).energy_error.isfinite()
     measured = states.step(torch.where(finite, dt, DT_FLOOR), config.n_steps).energy_error
-    banded = band_loss(measured, config.E_lower, config.E_upper)
+    gate = gate_threshold(states, config)
+    banded = band_loss(measured, config.E_lower, config.E_upper, gate)
     return torch.where(finite, banded, shrink_loss(dt))
 
 

@@ -16,27 +16,27 @@ from nbody.config import Config
 from nbody.errors import SimulationImpossible, StepImpossible
 from nbody.features import free_fall_time
 from nbody.gated_step import gated_step
-from nbody.gravity import angular_momentum, energies, momentum
+from nbody.gravity import angular_momentum, momentum
 from nbody.history_buffer import HistoryBuffer
 from nbody.particle import ParticleTorch
 from nbody.states import States
 from nbody.stepper import Stepper
 from nbody.time_symmetry import symmetric_step, time_even_step
-from nbody.vectors import at_least_1d, lengths
+from nbody.vectors import lengths
 from nbody.watcher import NoWatcher, Watcher
 
 DEFAULT_STEPS = 10_000
 MOST_NUMBERS = 2**27  # of all recorded states: a gigabyte
 NUMBERS_OF_OVERHEAD = 200  # what a state's small tensors take besides their numbers
-StepRule = Callable[[ParticleTorch], Tensor]
+StepRule = Callable[[States, Tensor], Tensor]  # states, the steps that led to them → steps (B,)
 
 
 @dataclass(frozen=True)
 class Simulation:
     """A finished run: K recorded states, the initial one first, and what was conserved.
 
-    Residuals are relative to the initial value: |E - E0| / |E0|, |p - p0| / Σ m|v0| and
-    |L - L0| / Σ m|r0 × v0|.
+    Residuals are relative: |E - E0| / |E0|, and |p - p0| and |L - L0| over the largest Σ m|v| and
+    Σ m|r||v| of the run.
     """
 
     time: Tensor  # (K,) or (K, B)
@@ -86,7 +86,8 @@ def simulate(
 
     Ends at `duration` or after `steps` steps, whichever comes first; without either, after
     `Nperiod` periods where the period is known, else after 10,000 steps. Batches advance each
-    with its own steps until the slowest has covered the time.
+    with its own steps until the slowest has covered the time. A network that sees its past and was
+    trained with several KDK steps of one dt (`n_steps`) takes as many at a time here.
 
     Args:
         stepper: the trained network of the modes `ml` and `history`.
@@ -98,40 +99,44 @@ def simulate(
         StepImpossible: the step or the energy is not finite.
     """
     rule, history = _rule(config, stepper)
-    state = particle.clone_detached()
-    state.energy_threshold = torch.full_like(state.current_time, config.energy_threshold)
-    duration = _duration(config, state)
-    states = States.of(state)
-    recorded = [_recorded(state)]
+    start = particle.batched().clone_detached()
+    start.energy_threshold = torch.full_like(start.current_time, config.energy_threshold)
+    states, clock = States.of(start), start.current_time
+    last_dt = start.dt.expand(clock.shape)
+    duration = _duration(config, start)
+    # A network with a past takes the steps that it was trained on: the same dt so many times.
+    repeats = stepper.config.n_steps if stepper and history is not None else 1
+    recorded = [_Recorded(clock, states.position, states.velocity, states.energy)]
     steps: list[Tensor] = []
     forces = 1
     watcher = watcher or NoWatcher()
-    most = max(2, MOST_NUMBERS // (2 * state.position.numel() + NUMBERS_OF_OVERHEAD))
+    most = max(2, MOST_NUMBERS // (2 * states.position.numel() + NUMBERS_OF_OVERHEAD))
     limit = config.steps or (DEFAULT_STEPS if duration is None else 10**9)
-    while len(steps) < limit and not _is_over(state, duration):
-        dt = rule(state)
+    while len(steps) < limit and not _is_over(clock, duration):
+        dt = rule(states, last_dt)
         if config.integrator_mode == "reversible":
             dt = symmetric_step(dt, steps[-1] if steps else dt)
         if not bool((dt.isfinite() & (dt > 0)).all()):
-            raise StepImpossible([], config.energy_threshold)
+            raise StepImpossible(_others(dt.isfinite() & (dt > 0)), config.energy_threshold)
         if duration is not None:
-            dt = torch.minimum(dt, duration - state.current_time).clamp_min(0)
+            dt = torch.minimum(dt, (duration - clock) / repeats).clamp_min(0)
         if config.integrator_mode == "gated":
-            passing, rejected = gated_step(states, at_least_1d(dt), config.energy_threshold)
-            dt, forces = passing.reshape(dt.shape), forces + int(rejected.max())
+            dt, rejected = gated_step(states, dt, config.energy_threshold, repeats)
+            forces += repeats * int(rejected.max())
         if history is not None:
-            history.push(state)
-        states = _advance(state, states, at_least_1d(dt))
-        state.dt = dt
-        state.current_time = state.current_time + dt
-        recorded.append(_recorded(state))
+            history.push_states(states, last_dt)
+        states = states.after(states.step(dt, repeats))
+        if not bool(states.energy.isfinite().all()):
+            raise StepImpossible(_others(states.energy.isfinite()), config.energy_threshold)
+        last_dt, clock = dt, clock + repeats * dt
+        recorded.append(_Recorded(clock, states.position, states.velocity, states.energy))
         steps.append(dt)
         if len(recorded) > most:
             raise SimulationImpossible(
                 f"no more than {most} states are kept; end earlier (steps, duration, Nperiod)"
             )
         watcher.tick()
-    return _measured(particle, recorded, steps, forces + len(steps))
+    return _measured(particle, recorded, steps, forces + repeats * len(steps))
 
 
 def _rule(config: Config, stepper: Stepper | None) -> tuple[StepRule, HistoryBuffer | None]:
@@ -140,10 +145,12 @@ def _rule(config: Config, stepper: Stepper | None) -> tuple[StepRule, HistoryBuf
         if config.dt is None:
             raise SimulationImpossible("integrator_mode 'fixed' needs dt")
         fixed = config.dt
-        return (lambda state: torch.full_like(state.current_time, fixed)), None
+        return (lambda states, _: torch.full_like(states.energy, fixed)), None
     if mode == "analytic" or (stepper is None and mode in {"gated", "reversible"}):
         return (
-            lambda state: config.eta * free_fall_time(state.position, state.mass, state.softening)
+            lambda states, _: (
+                config.eta * free_fall_time(states.position, states.mass, states.softening)
+            )
         ), None
     if stepper is None:
         raise SimulationImpossible(f"integrator_mode {mode!r} needs a trained stepper")
@@ -152,79 +159,64 @@ def _rule(config: Config, stepper: Stepper | None) -> tuple[StepRule, HistoryBuf
     scale = config.dt_scale
     if not stepper.adapter.history_enabled:
         if mode == "reversible":
-            return (lambda state: scale * _time_even(stepper, state)), None
-        return (lambda state: scale * stepper.of_particle(state)), None
+            return (lambda states, _: scale * time_even_step(stepper, states)), None
+        return (lambda states, last_dt: scale * stepper.of_states(states, last_dt)), None
     if mode == "reversible":
         raise SimulationImpossible(
             "integrator_mode 'reversible' needs a stepper trained without history"
         )
     history = HistoryBuffer(stepper.config.history_len, stepper.config.feature_type)
-    return (lambda state: scale * stepper.of_particle(state, history)), history
+    return (lambda states, dt: scale * stepper.of_states(states, dt, history)), history
 
 
-def _time_even(stepper: Stepper, state: ParticleTorch) -> Tensor:
-    dt = time_even_step(stepper, States.of(state))
-    return dt if state.is_batch else dt.squeeze(0)
-
-
-def _duration(config: Config, state: ParticleTorch) -> Tensor | None:
-    """Time () or (B,) at which the run ends, if time ends it."""
+def _duration(config: Config, start: ParticleTorch) -> Tensor | None:
+    """Time (B,) at which the run ends, if time ends it."""
     if config.duration is not None:
-        return torch.full_like(state.current_time, config.duration)
-    if config.steps is None and state.period is not None:
-        return config.Nperiod * state.period.expand(state.current_time.shape)
+        return torch.full_like(start.current_time, config.duration)
+    if config.steps is None and start.period is not None:
+        return config.Nperiod * start.period.expand(start.current_time.shape)
     return None
 
 
-def _is_over(state: ParticleTorch, duration: Tensor | None) -> bool:
-    if duration is None:
-        return False
-    return bool((state.current_time >= duration * (1 - 1e-12)).all())
+def _is_over(clock: Tensor, duration: Tensor | None) -> bool:
+    return duration is not None and bool((clock >= duration * (1 - 1e-12)).all())
 
 
-def _advance(state: ParticleTorch, states: States, dt: Tensor) -> States:
-    """Move `state` by one KDK step; the force at its end serves the next step."""
-    step = states.step(dt)
-    after = states.after(step)
-    shape = state.position.shape
-    state.position = step.position.reshape(shape)
-    state.velocity = step.velocity.reshape(shape)
-    state.acceleration = step.acceleration.reshape(shape)
-    return after
+def _others(fine: Tensor) -> list[int]:
+    """Indices of the systems that a mask (B,) does not pick."""
+    return (~fine).nonzero().squeeze(1).tolist()
 
 
 class _Recorded(NamedTuple):
-    """What is kept of a state."""
+    """What is kept of a state: (B,), (B, N, D) twice, (B,)."""
 
     time: Tensor
     position: Tensor
     velocity: Tensor
-
-
-def _recorded(state: ParticleTorch) -> _Recorded:
-    found = state.current_time, state.position, state.velocity
-    return _Recorded(*(tensor.detach().clone() for tensor in found))
+    energy: Tensor
 
 
 def _measured(
     first: ParticleTorch, recorded: list[_Recorded], steps: list[Tensor], force_evaluations: int
 ) -> Simulation:
-    time, position, velocity = (torch.stack(series) for series in zip(*recorded, strict=True))
-    mass, softening, field = first.mass, first.softening, first.external_field
-    energy = torch.stack([energies(x, v, mass, softening, field).total for _, x, v in recorded])
+    series = [torch.stack(values) for values in zip(*recorded, strict=True)]
+    series.append(torch.stack(steps) if steps else series[0][:0])
+    if not first.is_batch:
+        series = [values.squeeze(1) for values in series]
+    time, position, velocity, energy, dt = series
+    mass = first.mass
     total_momentum = momentum(velocity, mass)
     spin = angular_momentum(position, velocity, mass)
     tiny = torch.finfo(position.dtype).tiny
-    momentum_scale = (mass * lengths(velocity[0])).sum(-1)
-    reach = lengths(position[0])
-    speed = lengths(velocity[0])
-    spin_scale = (mass * reach * speed).sum(-1)
+    speed = lengths(velocity)  # (K, ..., N)
+    momentum_scale = (mass * speed).sum(-1).amax(0)
+    spin_scale = (mass * lengths(position) * speed).sum(-1).amax(0)
     return Simulation(
         time,
         position,
         velocity,
         mass,
-        torch.stack(steps) if steps else position.new_zeros(0, *first.current_time.shape),
+        dt,
         (energy - energy[0]).abs() / energy[0].abs(),
         lengths(total_momentum - total_momentum[0]) / momentum_scale.clamp_min(tiny),
         lengths(spin - spin[0]) / spin_scale.clamp_min(tiny),

@@ -52,6 +52,7 @@ class Stepper:
         Args:
             history: past states; without it a network trained with history sees none.
             energy_threshold: of the gate, one number or (...,); the config's where none is given.
+                Only `error_series` features see it.
         """
         device, dtype = self.adapter.device, self.adapter.dtype
         position = torch.as_tensor(position, device=device, dtype=dtype)
@@ -92,7 +93,8 @@ class Stepper:
         if len(rows) > 1 and history is None:
             led = led.expand(len(states))
             return torch.cat([self.of_states(states.take(part), led[part]) for part in rows])
-        dt = gate_dt(self.model, self.adapter.features_of(states, led, history))
+        features = self.adapter.features_of(states, led, history).to(self.adapter.dtype)
+        dt = gate_dt(self.model, features).to(states.energy)
         finite = states.position.isfinite() & states.velocity.isfinite()
         return dt.masked_fill(~finite.all(-1).all(-1), torch.nan)
 

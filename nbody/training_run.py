@@ -13,6 +13,7 @@ from torch import nn
 
 from nbody.checkpoint import load_checkpoint, particle_from_plain, plain, save_checkpoint
 from nbody.config import Config
+from nbody.errors import CheckpointUnreadable
 from nbody.history_buffer import HistoryBuffer
 from nbody.initial_conditions import initial_particle
 from nbody.loops import Loops
@@ -78,10 +79,17 @@ class TrainingRun:
         """The run whose checkpoint is at `path`, ready for its next epoch.
 
         Raises:
-            CheckpointUnreadable, KeyError: not the checkpoint of a run with this config.
+            CheckpointUnreadable: not the checkpoint of a run with this config.
         """
         run = cls.start(config, data_folder)
-        run.load_state_dict(load_checkpoint(path))
+        content = load_checkpoint(path)
+        if not isinstance(content["extra"], dict) or "training_run" not in content["extra"]:
+            raise CheckpointUnreadable(path, "it holds a network, but not the state of a run")
+        try:
+            run.load_state_dict(content)
+        except (RuntimeError, ValueError, KeyError) as error:
+            reason = f"it is not of a run with this config ({str(error).partition(chr(10))[0]})"
+            raise CheckpointUnreadable(path, reason) from error
         return run
 
     def begin_epoch(self) -> ParticleTorch:

@@ -86,6 +86,8 @@ class Trajectory(Sequence["tuple[ParticleTorch, float]"]):
         particle.acceleration = states.acceleration[index].clone()
         particle.current_time = self.time[index].clone()
         particle.external_field = states.field
+        if states.threshold is not None:
+            particle.energy_threshold = states.threshold[index].clone()
         return particle, float(self.dt[index])
 
     def __iter__(self) -> Iterator[tuple[ParticleTorch, float]]:

@@ -16,13 +16,13 @@ from nbody.history_buffer import HistoryBuffer
 from nbody.kick_drift_kick import Step
 from nbody.loops import Loops
 from nbody.losses import band_loss
-from nbody.model_adapter import ModelAdapter, dt_from_features
+from nbody.model_adapter import DT_FLOOR, ModelAdapter, dt_from_features
 from nbody.particle import ParticleTorch
 from nbody.sample_loss import check_weights
 from nbody.states import States
 from nbody.training import Training
 from nbody.trajectory import Trajectory
-from nbody.vectors import at_least_2d
+from nbody.vectors import at_least_2d, beside
 from nbody.watcher import NoWatcher, Watcher
 
 
@@ -37,12 +37,18 @@ def attempt_single_step(
 
     Returns:
         (particle, dt, E0, E1): the advanced state, the step (B,), and the energy before and after,
-        each (B,), with B = 1 for a single system. The given particle is not changed.
+        each (B,), with B = 1 for a single system. The given particle is not changed. Steps whose
+        energy is not finite have no gradient.
     """
     features = at_least_2d(adapter.build_feature_tensor(particle, history_buffer=history_buffer))
     dt = dt_from_features(model, features)
     states = States.of(particle)
     step = states.step(dt, config.n_steps)
+    finite = step.energy.isfinite()
+    if not finite.all():  # without a gradient: it would not be finite either
+        safe = states.step(torch.where(finite, dt, DT_FLOOR), config.n_steps)
+        parts = zip(safe, step, strict=True)
+        step = Step(*(torch.where(beside(finite, good), good, bad.detach()) for good, bad in parts))
     return _advanced(particle, step, dt, config.n_steps), dt, states.energy, step.energy
 
 
@@ -59,7 +65,7 @@ def compute_single_step_loss(E0: Tensor, E1: Tensor, config: Config) -> Tensor:
     safe = torch.where(finite, E1, E0.detach() * 2)
     error = relative_energy_error(torch.where(finite, E0, torch.ones_like(E0)), safe)
     error = torch.where(finite, error, torch.ones_like(error))
-    return band_loss(error, config.E_lower, config.E_upper).mean()
+    return band_loss(error, config.E_lower, config.E_upper, config.energy_threshold).mean()
 
 
 def collect_trajectory_step(
@@ -156,4 +162,5 @@ def _advanced(particle: ParticleTorch, step: Step, dt: Tensor, n_steps: int) -> 
     after.acceleration = shaped(step.acceleration)
     after.current_time = particle.current_time.detach() + n_steps * shaped(dt).detach()
     after.period, after.external_field = particle.period, particle.external_field
+    after.energy_threshold = particle.energy_threshold
     return after

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from nbody.config import Config
+from nbody.losses import band_scale
 from nbody.model_adapter import gate_dt, gate_threshold
 from nbody.sample_loss import Samples
 
@@ -51,5 +52,6 @@ def is_done(samples: Samples, verdict: Verdict, config: Config) -> Tensor:
         efficiency = (verdict.dt / samples.dt_star).clamp_max(1.0).mean()
         return done & (efficiency >= config.min_efficiency)
     if config.loss == "band":
-        return done & (verdict.energy_error >= config.E_lower).all()
+        scale = band_scale(config.E_upper, gate_threshold(samples.states, config))
+        return done & (verdict.energy_error >= config.E_lower * scale).all()
     return done
