@@ -6,7 +6,7 @@ Legend: B systems, N particles, D dimensions, K recorded states.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -184,7 +184,7 @@ def _is_over(clock: Tensor, duration: Tensor | None) -> bool:
 
 def _others(fine: Tensor) -> list[int]:
     """Indices of the systems that a mask (B,) does not pick."""
-    return (~fine).nonzero().squeeze(1).tolist()
+    return cast(list[int], (~fine).nonzero().squeeze(1).tolist())
 
 
 class _Recorded(NamedTuple):

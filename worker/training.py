@@ -57,6 +57,7 @@ def train_job(
 
 def _start_or_resume(assignment: Assignment, data: Path) -> TrainingRun:
     """From the newest checkpoint that is whole and loads; from the start where there is none."""
+    unreadable: CheckpointUnreadable | None = None
     for point in assignment.resume_from:
         path = data / point.path
         try:
@@ -65,9 +66,11 @@ def _start_or_resume(assignment: Assignment, data: Path) -> TrainingRun:
             print(f"{point.path} is damaged", flush=True)
         except (FileNotFoundError, CheckpointUnreadable) as error:
             print(f"cannot resume from {point.path}: {error}", flush=True)
+            unreadable = error if isinstance(error, CheckpointUnreadable) else None
     if assignment.must_resume:
         path = assignment.resume_from[-1].path if assignment.resume_from else "that was named"
-        raise CheckpointUnreadable(path, "it is gone or damaged; retry from another one")
+        reason = "it is gone or damaged; retry from another one"
+        raise unreadable or CheckpointUnreadable(path, reason)
     return TrainingRun.start(assignment.config, data)
 
 

@@ -318,3 +318,12 @@ def test_a_bomb_that_wears_the_original_particle_s_name_is_refused(
     with pytest.raises(CheckpointUnreadable):
         load_stepper(path)
     assert not marker.exists()
+
+
+def test_data_of_the_user_comes_back_as_it_was(tmp_path: Path) -> None:
+    extra = {"paper": {"authors": ["a", "b"]}, "n": 1, "lr": 7, "note": None}
+    path = save_checkpoint(tmp_path / "m.pt", small_model(), config=small_config(extra=extra))
+    config = load_config_from_checkpoint(path)
+    assert config is not None
+    assert config.extra == extra
+    assert config.lr == small_config().lr

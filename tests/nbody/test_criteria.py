@@ -10,10 +10,14 @@ import torch
 
 from nbody.comparison import compare, eccentricity, forces_at, long_runs
 from nbody.config import Config
-from nbody.criteria import CRITERIA
+from nbody.criteria import CRITERIA, SERIES
+from nbody.errors import StepImpossible
+from nbody.evaluation import held_out_states
+from nbody.ias15 import ias15_run
 from nbody.kepler import kepler_orbits
 from nbody.long_run import long_run
 from nbody.model_adapter import ModelAdapter
+from nbody.named_systems import figure_eight
 from nbody.report import main
 from nbody.states import States
 from nbody.stepper import Stepper
@@ -168,3 +172,44 @@ def test_another_population_brings_its_own_defaults(
     given = [word for change in sets for word in ("--set", change)]
     assert main([str(path), "--systems", "2", *given]) == 0
     assert kind in capsys.readouterr().out
+
+
+def test_a_particle_without_a_force_on_it_has_no_step() -> None:
+    eight = States.of(figure_eight())  # the third body is at the centre
+    bodies = {name: float(rule(eight)) for name, rule in CRITERIA.items() if name != SERIES}
+    assert min(bodies.values()) > 0.05
+
+
+def test_every_held_out_state_is_in_a_bin_of_eccentricity() -> None:
+    for kind in ("kepler", "kepler_ensemble"):
+        population = CONFIG.model_copy(update={"initial_conditions": kind, "mass_ratio_min": 1e-3})
+        report = compare(untrained(), population, seed=1, systems=6)
+        assert sum(row["states"] for row in report["by_eccentricity"]) == report["states"] / 2
+
+
+def test_a_fixed_orbit_is_scored_with_the_masses_of_its_training() -> None:
+    population = CONFIG.model_copy(
+        update={"initial_conditions": "kepler", "mass_ratio_min": 1e-3, "num_orbits": 1}
+    )
+    mass = held_out_states(population, seed=1, systems=4).states.mass
+    assert torch.equal(mass, torch.ones_like(mass))
+
+
+def test_a_network_that_needs_its_past_has_no_long_runs() -> None:
+    config = CONFIG.model_copy(update={"history_len": 1})
+    run = TrainingRun.start(config)
+    with pytest.raises(ValueError, match="without history"):
+        list(long_runs(Stepper(run.model, run.adapter), orbits=1, rules=["network, reversible"]))
+
+
+def test_a_rule_that_gives_no_number_ends_a_long_run_at_once() -> None:
+    with pytest.raises(StepImpossible):
+        long_run(orbit(0.5), lambda states: states.energy * math.nan, ONE)
+
+
+def test_ias15_costs_what_it_costs_however_long_the_run_is() -> None:
+    particle = orbit(0.9, math.pi).particle().select(0)
+    period = 2 * math.pi / math.sqrt(2.0)
+    rates = [ias15_run(particle, orbits * period)[0] / orbits for orbits in (5, 20)]
+    assert rates[1] == pytest.approx(rates[0], rel=0.05)
+    assert 0 < ias15_run(particle, period)[1] < 1e-13

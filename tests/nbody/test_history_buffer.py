@@ -198,3 +198,10 @@ def test_its_state_can_be_kept_and_restored() -> None:
         assert torch.equal(restored.features_for(batch(4, 5)), buffer.features_for(batch(4, 5)))
         for one in (buffer, restored):
             one.push(batch(6, 7))
+
+
+def test_features_know_the_gate_of_the_state() -> None:
+    history, strict, loose = HistoryBuffer(1, "error_series"), single(1), single(1)
+    strict.energy_threshold = torch.tensor(1e-8, dtype=torch.float64)
+    loose.energy_threshold = torch.tensor(1e-2, dtype=torch.float64)
+    assert not torch.equal(history.features_for(strict), history.features_for(loose))

@@ -99,3 +99,13 @@ def test_energies_that_are_not_finite_give_a_finite_loss_and_gradient(loss: str)
     value.backward()
     assert torch.isfinite(after.grad).all()
     assert float(after.grad[1].abs()) > 0
+
+
+def test_a_band_that_reaches_up_to_the_gate_is_moved_under_it() -> None:
+    gates = column(1e-6, 1e-4, 2e-4)
+    loss = band_loss(column(9e-7, 9e-5, 9e-5), LOWER, UPPER, gates)
+    assert (loss[:2] > 0).all()  # near the gate: to be made smaller
+    assert float(loss[2]) == 0
+    inside = band_loss(column(4e-7, 4e-5, 4e-5), LOWER, UPPER, gates)
+    assert inside.tolist() == [0, 0, 0]
+    assert float(band_loss(column(4e-7), LOWER, UPPER, 1e-6)) == 0

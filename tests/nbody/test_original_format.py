@@ -194,3 +194,10 @@ def test_a_toml_file_of_ours_keeps_our_defaults(tmp_path: Path) -> None:
     config, warned = read(tmp_path, "epochs = 4\nnum_orbits = 2\n")
     assert config == Config(epochs=4, num_orbits=2)
     assert warned == []
+
+
+def test_a_json_file_that_asks_for_the_impossible_is_not_read_as_another_s(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"feature_type": "delta_mag", "num_orbits": 64}))
+    with pytest.raises(ValueError, match="history_len"):
+        Config.from_file(path)

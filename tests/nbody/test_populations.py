@@ -132,3 +132,8 @@ def test_each_system_has_a_threshold_of_its_own_and_the_gate_keeps_it() -> None:
 def test_a_population_that_makes_no_sense_is_refused(field: str, fields: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=field):
         Config.model_validate(fields)
+
+
+def test_softened_systems_are_bound_too() -> None:
+    particle = drawn("random_bound", softening=0.2, pos_scale=0.1, num_systems=200)
+    assert (particle.total_energy_batch() < 0).all()

@@ -17,6 +17,8 @@ from nbody.model_adapter import ModelAdapter
 from nbody.particle import ParticleTorch
 from nbody.simulation import Simulation, simulate
 from nbody.stepper import Stepper
+from nbody.training_run import TrainingRun
+from nbody.trajectory_collection import collect_trajectory
 
 RESIDUALS = ("energy_error", "momentum_error", "angular_momentum_error")
 
@@ -223,3 +225,50 @@ def test_a_step_that_is_not_finite_ends_the_run_with_a_clear_error() -> None:
         [*stepper.model.parameters()][-1].fill_(float("nan"))
     with pytest.raises(StepImpossible):
         run(config_of("ml", steps=3), stepper)
+
+
+def test_a_system_that_begins_at_rest_keeps_its_momenta() -> None:
+    found = run(config_of("analytic", initial_conditions="pythagorean", steps=50)).report()
+    assert found["max_momentum_error"] < 1e-13
+    assert found["max_angular_momentum_error"] < 1e-13
+
+
+@pytest.mark.parametrize("kind", ["figure_eight", "lagrange_triangle"])
+@pytest.mark.parametrize("mode", ["ml", "gated", "reversible"])
+def test_named_systems_run_with_a_stepper(kind: str, mode: str) -> None:
+    fields = {"initial_conditions": kind, "hidden_dims": [8], "steps": 20, "device": "cpu"}
+    config = config_of(mode, **fields)
+    trained = TrainingRun.start(config)
+    found = run(config, Stepper(trained.model, trained.adapter))
+    assert found.steps == 20
+    assert float(found.dt.min()) > 1e-4
+
+
+def test_a_step_that_is_far_too_long_is_an_error() -> None:
+    with pytest.raises(StepImpossible):
+        run(config_of("fixed", dt=1e200, steps=3))
+
+
+def test_a_stepper_in_float32_serves_a_simulation_in_float64() -> None:
+    stepper = stepper_for(dtype="float32")
+    stepper.model.float()
+    found = run(config_of("ml", steps=3), stepper)
+    assert found.position.dtype == torch.float64
+
+
+def test_the_past_is_spaced_as_in_training_where_a_prediction_serves_several_steps() -> None:
+    fields = {"history_len": 1, "n_steps": 4, "feature_type": "delta_mag", "dt_head": "softplus"}
+    stepper = stepper_for(**fields)
+    config = config_of("history", steps=3, **fields)
+    found = run(config, stepper)
+    torch.testing.assert_close(found.time.diff(), 4 * found.dt)
+    assert found.force_evaluations == 1 + 4 * 3
+    collected, _ = collect_trajectory(
+        stepper.model,
+        initial_particle(config, seed=1),
+        torch.optim.SGD(stepper.model.parameters(), lr=0.0),
+        config.model_copy(update={"steps_per_epoch": 3, "energy_threshold": 1e9}),
+        stepper.adapter,
+    )
+    torch.testing.assert_close(collected.states.position, found.position[1:3])
+    torch.testing.assert_close(collected.dt, found.dt[1:])

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from nbody.collection import Collection
 from nbody.config import Config
 from nbody.errors import StepImpossible, TrainingDiverged
 from nbody.history_buffer import HistoryBuffer
@@ -17,6 +18,8 @@ from nbody.initial_conditions import initial_particle
 from nbody.model import build_model
 from nbody.model_adapter import ModelAdapter
 from nbody.particle import ParticleTorch, make_particle, stack_particles
+from nbody.training import Training
+from nbody.trajectory import Trajectory
 from nbody.trajectory_collection import (
     attempt_single_step,
     check_energy_threshold,
@@ -24,6 +27,7 @@ from nbody.trajectory_collection import (
     collect_trajectory_step,
     compute_single_step_loss,
 )
+from nbody.watcher import NoWatcher
 
 EPOCH_METRICS = {
     "total_steps",
@@ -496,3 +500,53 @@ def test_what_is_recorded_holds_no_graph() -> None:
     for state, _ in trajectory:
         assert not state.position.requires_grad
         assert not state.velocity.requires_grad
+
+
+@pytest.mark.parametrize("loss", ["band", "band_failing"])
+def test_a_gate_below_the_band_is_reached(loss: str) -> None:
+    config = config_of(loss=loss, energy_threshold=1e-6, steps_per_epoch=1)
+    particle, model = kepler(0.5), ConstantStep(0.02)
+    assert 1e-6 < float(relative_error(particle, model.dt)) < config.E_upper
+    collect_trajectory(model, particle, adam(model, 0.03), config, ModelAdapter(config))
+    assert float(relative_error(particle, model.dt)) < 1e-6
+    assert any("the band is moved down" in text for text in config.warnings())
+
+
+def test_a_step_that_blows_up_leaves_the_gradients_of_the_loss_finite() -> None:
+    model, config = ConstantStep(1.0), config_of()
+    batch = stack_particles([kepler(0.5), kepler(0.5, semi_major=1e300)])
+    with torch.no_grad():
+        model.log_dt.fill_(700.0)
+    adapter = ModelAdapter(config)
+    _, _, before, after = attempt_single_step(model, batch, config, adapter)
+    assert not after.isfinite().all()
+    compute_single_step_loss(before, after, config).backward()
+    assert model.log_dt.grad is not None
+    assert model.log_dt.grad.isfinite()
+
+
+def test_no_step_at_all_passes_no_gate() -> None:
+    config = config_of(max_retrain_steps=1, energy_threshold=1e-15, loss="band")
+    collection = Collection(
+        Training(model := ConstantStep(0.01), adam(model), config, ModelAdapter(config)),
+        kepler(0.9),
+        steps=1,
+    )
+    collection.threshold = torch.zeros(1, dtype=torch.float64)
+    with pytest.raises(StepImpossible):
+        collection.run(NoWatcher())
+
+
+def test_thresholds_go_with_the_states() -> None:
+    fields = {"energy_threshold": 1e-6, "energy_threshold_max": 1e-2, "num_orbits": 3}
+    config = Config.model_validate({**fields, "device": "cpu", "loss": "band"})
+    model, adapter = ConstantStep(1e-4), ModelAdapter(config)
+    particle = initial_particle(config, seed=1)
+    assert particle.energy_threshold is not None
+    trajectory, _ = collect_trajectory(model, particle, frozen(model), config, adapter)
+    found = [pair.energy_threshold for pair, _ in trajectory]
+    assert torch.equal(torch.stack([t for t in found if t is not None]), particle.energy_threshold)
+    again = Trajectory.of(list(trajectory), adapter)
+    torch.testing.assert_close(again.features, trajectory.features)
+    after, *_ = attempt_single_step(model, particle, config, adapter)
+    assert after.energy_threshold is particle.energy_threshold

@@ -14,9 +14,9 @@ import pytest
 import torch
 from torch import nn
 
-from nbody.checkpoint import load_checkpoint
+from nbody.checkpoint import load_checkpoint, save_checkpoint
 from nbody.config import Config
-from nbody.errors import TrainingDiverged
+from nbody.errors import CheckpointUnreadable, TrainingDiverged
 from nbody.history_buffer import HistoryBuffer
 from nbody.initial_conditions import initial_particle
 from nbody.model import build_model
@@ -508,3 +508,13 @@ def test_a_resumed_run_has_the_learning_rate_of_its_own_config(tmp_path: Path) -
     resumed = TrainingRun.resume(config_of(lr=5e-5, epochs=3), path)
     next(epochs(resumed))
     assert [group["lr"] for group in resumed.optimizer.param_groups] == [5e-5]
+
+
+def test_a_checkpoint_of_another_run_is_named_as_such(tmp_path: Path) -> None:
+    run = TrainingRun.start(config_of(hidden_dims=[8]))
+    path = run.save(tmp_path / "m.pt")
+    with pytest.raises(CheckpointUnreadable, match="not of a run with this config"):
+        TrainingRun.resume(config_of(hidden_dims=[9]), path)
+    bare = save_checkpoint(tmp_path / "bare.pt", run.model, config=run.config)
+    with pytest.raises(CheckpointUnreadable, match="not the state of a run"):
+        TrainingRun.resume(config_of(hidden_dims=[8]), bare)
