@@ -359,11 +359,11 @@ def through_the_server() -> dict[str, float]:
 
     Each side has one core and one thread; the server, the agent and a client that waits share the
     core of the process that they train in. Then the sides change cores. So whatever else the host
-    does slows both down.
+    does slows both down. What the three use of that core is measured as CPU time, too.
     """
     fields = {**json.loads(DEMO.read_text()), "epochs": 12, "evaluation_orbits": 0}
     measured = slice(2, -1)  # without what warms up, and what one side may do alone at the end
-    ours, alone = 0.0, 0.0
+    ours, alone, used, elapsed = 0.0, 0.0, 0.0, 0.0
     cores = sorted(os.sched_getaffinity(0))[:2]
     for core, other in (cores, reversed(cores)):
         os.sched_setaffinity(0, {core})
@@ -374,19 +374,40 @@ def through_the_server() -> dict[str, float]:
             environment = {"GOMP_SPINCOUNT": "1000", **os.environ, "OMP_NUM_THREADS": "1"}
             command = ["taskset", "--cpu-list", str(other), sys.executable, "-m", "nbody"]
             command += [str(config), "--json", "--data", folder]
+            serving = [os.getpid(), *children()]
             for _ in range(5):
+                used -= cpu_seconds(serving)
+                elapsed -= time.perf_counter()
                 job = client.submit(fields)["id"]
                 output = subprocess.Popen(
                     command, env=environment, text=True, stdout=subprocess.PIPE
                 )
                 client.wait(job)
+                used += cpu_seconds(serving)
+                elapsed += time.perf_counter()
                 rows = [json.loads(line) for line in output.communicate()[0].splitlines()]
                 times = [row["epoch_time"] for row in rows if "epoch_time" in row]
                 alone += sum(times[measured])
                 rows = client.metrics(job)["data"]
                 ours += sum(row["epoch_time"] for row in rows[measured])
     os.sched_setaffinity(0, cores)
-    return {"server_s": ours, "alone_s": alone, "ratio": ours / alone}
+    share = used / elapsed
+    return {"server_s": ours, "alone_s": alone, "ratio": ours / alone, "cpu_of_serving": share}
+
+
+def children() -> list[int]:
+    """The processes that this one has started."""
+    tasks = Path("/proc/self/task").glob("*/children")
+    return [int(process) for task in tasks for process in task.read_text().split()]
+
+
+def cpu_seconds(processes: list[int]) -> float:
+    """CPU time that some processes have used [s]."""
+    used = 0
+    for process in processes:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        used += int(fields[11]) + int(fields[12])  # in user and in kernel mode, ticks
+    return used / os.sysconf("SC_CLK_TCK")
 
 
 def time_to_efficiency() -> dict[str, float]:
