@@ -11,9 +11,7 @@ from nbody.input_width import OUTPUTS, input_width
 PROCESS_BYTES = 357_000_000
 COPIES_OF_WEIGHTS = {"adam": 5, "adamw": 5, "sgd": 4}  # weights, gradients, optimizer, scratch
 COPIES_OF_ACTIVATIONS = 4  # of every layer: products, activations, dropout, and their gradients
-HEAP_BLOCK = (
-    3 * 2**22
-)  # bytes; the smaller a block is, the more of it stays idle with the allocator
+HEAP_BLOCK = 3 * 2**22  # bytes; the smaller a block, the more of it stays idle with the allocator
 LISTED_UP_TO, BLOCKED_BEYOND = 5, 512  # particles: pairs listed; not all in memory at once
 STEP_PER_PAIR = 5  # numbers in flight for each pair and dimension in a step
 FEATURES_PER_PAIR, FEATURES_PER_STATE = 20, 400  # numbers in flight while features are made
