@@ -4,6 +4,7 @@ import difflib
 from typing import Annotated
 
 from fastapi import Depends, Header, Path, Query, Request, Response
+from fastapi.dependencies.models import Dependant
 from pydantic_core import to_json
 
 from nbody.metrics import METRIC_NAMES
@@ -32,14 +33,19 @@ async def known_query(request: Request) -> None:
     """
     if not request.query_params:
         return
-    operation = request.app.openapi()["paths"][request.scope["route"].path][request.method.lower()]
-    known = [p["name"] for p in operation.get("parameters", ()) if p["in"] == "query"]
+    known = query_names(request.scope["route"].dependant)
     for name in request.query_params:
         if name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"use {', '.join(known) or 'none'}"
             place = name[:100].replace("~", "~0").replace("/", "~1")
             raise InvalidRequest(FieldProblem(f"/query/{place}", f"no such parameter; {hint}"))
+
+
+def query_names(dependant: Dependant) -> list[str]:
+    """The query parameters of a route and of what it depends on, as in the OpenAPI document."""
+    own = [field.alias for field in dependant.query_params]
+    return own + [name for part in dependant.dependencies for name in query_names(part)]
 
 
 def entity_tags(header: str | None) -> frozenset[str]:

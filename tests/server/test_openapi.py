@@ -127,3 +127,23 @@ def test_every_whole_number_that_clients_send_is_bounded(document: Json) -> None
                 assert lower, node
                 assert upper, node
     assert "#/components/schemas/Report" in seen
+
+
+def test_a_query_parameter_that_is_not_there_is_answered_with_those_that_are(
+    document: Json, shared_server: OrreryServer
+) -> None:
+    asked = 0
+    for path, methods in document["paths"].items():
+        if not path.startswith("/v1/") or path.startswith("/v1/schemas/") or "get" not in methods:
+            continue
+        parameters = methods["get"].get("parameters", ())
+        known = [item["name"] for item in parameters if item["in"] == "query"]
+        answer = shared_server.admin.get(path.replace("{", "").replace("}", "") + "?qqqzzz=1")
+        if answer.status_code == 401:  # of workers
+            continue
+        assert answer.status_code == 422, (path, answer.text)
+        (problem,) = answer.json()["errors"]
+        assert problem["pointer"] == "/query/qqqzzz"
+        assert sorted(problem["detail"].split("use ")[1].split(", ")) == sorted(known or ["none"])
+        asked += 1
+    assert asked > 10
