@@ -165,7 +165,7 @@ def _ias15_curve(e: float, orbits: int) -> dict[str, Any]:
 
 def _rule_of(name: str, stepper: Stepper) -> Callable[[States], Tensor]:
     """The steps that a rule of LONG_RUN_RULES asks for."""
-    if "network" in name.split(", ")[:1] and stepper.adapter.history_enabled:
+    if name.startswith("network") and stepper.adapter.history_enabled:
         raise ValueError("long runs of the network need a stepper trained without history")
     if name == "network" + REVERSIBLE:
         return partial(time_even_step, stepper)

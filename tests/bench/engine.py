@@ -271,7 +271,6 @@ RUN_AND_MEASURE = """
 import json, re, sys
 from pathlib import Path
 from nbody.config import Config
-from nbody.training import Training
 from nbody.training_run import TrainingRun
 from nbody.unified_training import epochs
 def memory(line):
