@@ -5,11 +5,12 @@ import json
 import sys
 from pathlib import Path
 
-from nbody.config import Config, parse_override
+from nbody.config import Config
+from nbody.config.files import parse_override
 from nbody.errors import NBodyError
-from nbody.evaluation import evaluate
+from nbody.evaluation.score import evaluate
 from nbody.stepper import Stepper
-from nbody.training_run import TrainingRun
+from nbody.training.run import TrainingRun
 from nbody.unified_training import checkpoint_path, epochs, is_checkpoint_epoch
 
 

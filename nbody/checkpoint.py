@@ -13,13 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from nbody.config import Config
+from nbody.config.original_format import means_basic, translate
 from nbody.durable_file import write_durably
 from nbody.errors import CheckpointUnreadable
-from nbody.original_format import means_basic, translate
-from nbody.particle import ParticleTorch
-
-PARTICLE_TENSORS = ("mass", "position", "velocity", "acceleration", "dt", "current_time")
-OPTIONAL_TENSORS = ("period", "energy_threshold")
+from nbody.particle import TENSORS, ParticleTorch
 
 
 class InertParticle:
@@ -133,7 +130,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, Tensor):
         return value.detach().cpu().clone()
     if isinstance(value, ParticleTorch):
-        parts = {name: getattr(value, name) for name in PARTICLE_TENSORS + OPTIONAL_TENSORS}
+        parts = {name: getattr(value, name) for name in TENSORS}
         return plain({**parts, "softening": value.softening})
     if isinstance(value, Mapping):
         mapping = cast(Mapping[Any, Any], value)
@@ -150,17 +147,10 @@ def particle_from_plain(state: dict[str, Any], like: ParticleTorch) -> ParticleT
     """The particle that `plain` wrote, on the device and in the external field of `like`."""
     device = like.position.device
 
-    def tensor(name: str) -> Tensor:
-        return state[name].to(device)
-
-    particle = ParticleTorch(
-        tensor("mass"), tensor("position"), tensor("velocity"), tensor("dt"), state["softening"]
+    return like.replace(
+        softening=state["softening"],
+        **{name: None if state.get(name) is None else state[name].to(device) for name in TENSORS},
     )
-    particle.acceleration, particle.current_time = tensor("acceleration"), tensor("current_time")
-    for name in OPTIONAL_TENSORS:
-        setattr(particle, name, None if state.get(name) is None else tensor(name))
-    particle.external_field = like.external_field
-    return particle
 
 
 def _weights(content: dict[str, Any]) -> dict[str, Tensor]:

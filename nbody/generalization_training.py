@@ -16,13 +16,14 @@ from torch import Tensor, nn
 
 from nbody.config import Config
 from nbody.history_buffer import HistoryBuffer
-from nbody.loops import Loops
 from nbody.model_adapter import ModelAdapter, dt_from_features
 from nbody.particle import ParticleTorch
-from nbody.sample_loss import Samples, check_weights, energy_losses
-from nbody.training import Training
-from nbody.trajectory import Trajectory
-from nbody.verdict import Verdict, is_done, judge
+from nbody.training.descent import check_weights
+from nbody.training.loops import Loops
+from nbody.training.samples import Samples, energy_losses
+from nbody.training.setup import Training
+from nbody.training.trajectory import Trajectory
+from nbody.training.verdict import Verdict, is_done, judge
 from nbody.watcher import NoWatcher, Watcher
 
 Pairs = Sequence[tuple[ParticleTorch, float]]

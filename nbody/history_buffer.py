@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nbody.config_sections import FeatureType
-from nbody.features import delta_features, features_of_states
-from nbody.input_width import WITH_TIME_SCALE
+from nbody.config.input_width import WITH_TIME_SCALE
+from nbody.config.sections import FeatureType
+from nbody.features.of_states import features_of_states
+from nbody.features.original import delta_features
+from nbody.gravity.vectors import beside
+from nbody.integrators.states import States
 from nbody.particle import ParticleTorch
-from nbody.states import States
-from nbody.vectors import beside
 
 SERIES = ("position", "velocity", "acceleration", "mass", "energy")
 THRESHOLD = 2e-4  # of features asked for without a gate
@@ -49,7 +50,7 @@ class HistoryBuffer:
 
     def push(self, particle: ParticleTorch, mask: Tensor | None = None) -> None:
         """Append the state of every system, or of those that `mask` (B,) picks."""
-        self.push_states(States.of(particle), particle.batched().dt, mask)
+        self.push_states(particle.states(), particle.batched().dt, mask)
 
     def push_states(self, states: States, last_dt: Tensor, mask: Tensor | None = None) -> None:
         """The same for states (B, ...) and the steps (B,) or () that led to them."""
@@ -82,7 +83,7 @@ class HistoryBuffer:
 
     def features_for_batch(self, particle: ParticleTorch) -> Tensor:
         """(B, F_total). A history of one system serves every system of the batch."""
-        states = States.of(particle)
+        states = particle.states()
         threshold = THRESHOLD if states.threshold is None else states.threshold
         return self.features_of(states, particle.batched().dt, threshold)
 

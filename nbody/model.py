@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nbody.config import Config
-from nbody.input_width import OUTPUTS
+from nbody.config.input_width import OUTPUTS
 
 INITIAL_LOG_RATIO = math.log(0.05)  # an untrained stepper starts on the safe side of the gate
 ACTIVATIONS: dict[str, type[nn.Module]] = {

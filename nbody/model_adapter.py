@@ -7,21 +7,18 @@ import torch
 from torch import Tensor, nn
 
 from nbody.config import Config
-from nbody.config_sections import FeatureType
+from nbody.config.input_width import WIDTHS
+from nbody.config.sections import FeatureType
 from nbody.device import apply_torch_settings, compiled, resolve_device, resolve_dtype
-from nbody.features import (
-    ACCELERATIONS,
-    LENGTHS,
-    SPEEDS,
-    features_of_states,
-)
-from nbody.gravity import centre_of_mass, pairwise
+from nbody.features.of_states import features_of_states
+from nbody.features.original import ACCELERATIONS, LENGTHS, SPEEDS
+from nbody.gravity.force import pairwise
+from nbody.gravity.invariants import centre_of_mass
+from nbody.gravity.vectors import at_least_2d
 from nbody.history_buffer import HistoryBuffer
-from nbody.input_width import WIDTHS
+from nbody.integrators.states import States
 from nbody.model import LogTimeStepNN
 from nbody.particle import ParticleTorch
-from nbody.states import States
-from nbody.vectors import at_least_2d
 
 DT_FLOOR = 1e-12  # softplus, whose steps know no scale of the system, is never zero
 Threshold = Tensor | float
@@ -92,7 +89,7 @@ class ModelAdapter:
         """Network input (F,) of one system or (B, F) of a batch; finite for every state."""
         self.fit_scales(state)
         batch = state.batched()
-        features = self.features_of(States.of(batch), batch.dt, history_buffer)
+        features = self.features_of(batch.states(), batch.dt, history_buffer)
         return features if state.is_batch else features.squeeze(0)
 
     def features_of(

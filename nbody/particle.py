@@ -1,13 +1,23 @@
 """ParticleTorch: the state of one gravitational system, or of a batch of them."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from nbody.external_field import PointMassTidalField
-from nbody.gravity import Energies, Pairs, energies, pairwise
+from nbody.gravity.external_field import PointMassTidalField
+from nbody.gravity.force import pairwise
+from nbody.gravity.invariants import Energies, energies
+from nbody.integrators.kick_drift_kick import substep
+from nbody.integrators.states import States
+
+TENSORS = (
+    *("mass", "position", "velocity", "acceleration"),
+    *("dt", "current_time", "period", "energy_threshold"),
+)
+ATTRIBUTES = (*TENSORS, "softening", "external_field")
 
 
 class ParticleTorch:
@@ -32,23 +42,30 @@ class ParticleTorch:
         velocity: Tensor,
         dt: Tensor | float = 0.0,
         softening: float = 0.0,
+        *,
+        acceleration: Tensor | None = None,
+        current_time: Tensor | None = None,
+        period: Tensor | None = None,
+        external_field: PointMassTidalField | None = None,
+        energy_threshold: Tensor | None = None,
     ) -> None:
         if position.dim() not in {2, 3} or position.shape != velocity.shape:
             raise ValueError(
                 "position and velocity must both be (N, D) or (B, N, D), not "
                 f"{tuple(position.shape)} and {tuple(velocity.shape)}"
             )
-        dtype, device = position.dtype, position.device
-        self.position = position
-        self.velocity = velocity
-        self.acceleration = torch.zeros_like(position)
-        self.mass = torch.as_tensor(mass, dtype=dtype, device=device).expand(position.shape[:-1])
-        self.dt = torch.as_tensor(dt, dtype=dtype, device=device)
+        like: dict[str, Any] = {"dtype": position.dtype, "device": position.device}
+        self.position, self.velocity = position, velocity
+        self.mass = torch.as_tensor(mass, **like).expand(position.shape[:-1])
+        self.dt = torch.as_tensor(dt, **like)
         self.softening = float(softening)
-        self.current_time = torch.zeros(position.shape[:-2], dtype=dtype, device=device)
-        self.period: Tensor | None = None
-        self.external_field: PointMassTidalField | None = None
-        self.energy_threshold: Tensor | None = None
+        self.acceleration = torch.zeros_like(position) if acceleration is None else acceleration
+        self.current_time = (
+            torch.zeros(position.shape[:-2], **like) if current_time is None else current_time
+        )
+        self.period = period
+        self.external_field = external_field
+        self.energy_threshold = energy_threshold
 
     @classmethod
     def from_tensors(
@@ -62,10 +79,40 @@ class ParticleTorch:
         """A state that holds these very tensors, so that gradients flow through them."""
         return cls(mass, position, velocity, dt, softening)
 
+    @classmethod
+    def of_states(cls, states: States, **attributes: Any) -> "ParticleTorch":
+        """A batch (B, N, D) of states; `attributes` are those that states do not have."""
+        return cls(
+            states.mass,
+            states.position,
+            states.velocity,
+            softening=states.softening,
+            acceleration=states.acceleration,
+            external_field=states.field,
+            energy_threshold=states.threshold,
+            **attributes,
+        )
+
+    def states(self) -> States:
+        """The systems with their forces and energies, without gradients; a single one as (1, …)."""
+        batch = self.batched()
+        return States.at(
+            batch.position.detach(),
+            batch.velocity.detach(),
+            batch.mass.detach(),
+            batch.softening,
+            batch.external_field,
+            batch.energy_threshold,
+        )
+
     @property
     def is_batch(self) -> bool:
         """Whether this is a batch (B, N, D) rather than one system."""
         return self.position.dim() == 3
+
+    def replace(self, **changes: Any) -> "ParticleTorch":
+        """This state with some of its attributes replaced; the others are shared."""
+        return ParticleTorch(**{name: getattr(self, name) for name in ATTRIBUTES} | changes)
 
     def clone_detached(self) -> "ParticleTorch":
         """A copy that shares no memory and no graph with this state."""
@@ -77,14 +124,14 @@ class ParticleTorch:
 
     def select(self, index: Tensor | int) -> "ParticleTorch":
         """The systems of a batch that `index` picks; an int gives one system (N, D)."""
-        dt = self.dt.expand(self.position.shape[:1])
-        picked = self._map(lambda tensor: tensor[index] if tensor.dim() else tensor)
-        picked.dt = dt[index]
-        return picked
+        whole = self.replace(dt=self.dt.expand(self.position.shape[:1]))
+        return whole._map(lambda tensor: tensor[index] if tensor.dim() else tensor)
 
     def get_acceleration(self, G: float = 1.0) -> Tensor:
         """Acceleration at the current position; also kept in `acceleration`."""
-        self.acceleration = self._pairs(G).acceleration
+        self.acceleration = pairwise(
+            self.position, self.mass, self.softening, self.external_field, G
+        ).acceleration
         return self.acceleration
 
     def total_energy_batch(self, G: float = 1.0) -> Tensor:
@@ -99,10 +146,16 @@ class ParticleTorch:
 
     def evolve_batch(self, G: float = 1.0) -> None:
         """Advance by one KDK step of `dt`, differentiable with respect to it."""
-        step = self.dt[..., None, None]  # () or (B,) beside (N, D)
-        half = self.velocity + 0.5 * step * self.get_acceleration(G)
-        self.position = self.position + step * half
-        self.velocity = half + 0.5 * step * self.get_acceleration(G)
+        self.position, self.velocity, self.acceleration, _ = substep(
+            self.position,
+            self.velocity,
+            self.mass,
+            self.get_acceleration(G),
+            self.dt,
+            softening=self.softening,
+            field=self.external_field,
+            G=G,
+        )
         self.current_time = self.current_time + self.dt.detach().reshape(self.dt.shape)
 
     def update_dt(self, dt: Tensor | float) -> None:
@@ -110,24 +163,15 @@ class ParticleTorch:
         dt = torch.as_tensor(dt, dtype=self.position.dtype, device=self.position.device)
         self.dt = dt.squeeze(0) if dt.dim() == 1 and not self.is_batch else dt
 
-    def _pairs(self, G: float) -> Pairs:
-        return pairwise(self.position, self.mass, self.softening, self.external_field, G)
-
     def _map(self, change: Callable[[Tensor], Tensor]) -> "ParticleTorch":
-        copy = ParticleTorch(
-            change(self.mass),
-            change(self.position),
-            change(self.velocity),
-            change(self.dt) if self.dt.dim() else self.dt.detach().clone(),
-            self.softening,
-        )
-        copy.acceleration = change(self.acceleration)
-        copy.current_time = change(self.current_time)
-        copy.period = None if self.period is None else change(self.period)
-        own = self.energy_threshold
-        copy.energy_threshold = None if own is None else change(own)
-        copy.external_field = self.external_field
-        return copy
+        """The state whose tensors a function has changed; one step for all systems stays one."""
+        changed: dict[str, Tensor] = {}
+        for name in ATTRIBUTES:
+            value = getattr(self, name)
+            if isinstance(value, Tensor):
+                one_for_all = name == "dt" and not value.dim()
+                changed[name] = value.detach().clone() if one_for_all else change(value)
+        return self.replace(**changed)
 
 
 def make_particle(
@@ -154,15 +198,8 @@ def stack_particles(particles: Sequence[ParticleTorch]) -> ParticleTorch:
     if any(p.external_field != first.external_field for p in particles):
         raise ValueError("systems in different external fields cannot form one batch")
 
-    def stack(name: str) -> Tensor:
-        return torch.stack([getattr(p, name) for p in particles])
+    def stacked(name: str) -> Tensor | None:
+        values = [getattr(p, name) for p in particles]
+        return None if values[0] is None else torch.stack(values)
 
-    batch = ParticleTorch(
-        stack("mass"), stack("position"), stack("velocity"), stack("dt"), first.softening
-    )
-    batch.acceleration = stack("acceleration")
-    batch.current_time = stack("current_time")
-    for name in ("period", "energy_threshold"):
-        setattr(batch, name, None if getattr(first, name) is None else stack(name))
-    batch.external_field = first.external_field
-    return batch
+    return first.replace(**{name: stacked(name) for name in TENSORS})

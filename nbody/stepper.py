@@ -10,14 +10,14 @@ from torch import Tensor, nn
 
 from nbody.checkpoint import config_of, load_checkpoint
 from nbody.config import Config
+from nbody.config.input_width import input_width
 from nbody.errors import CheckpointUnreadable
-from nbody.external_field import field_from_config
+from nbody.gravity.external_field import field_from_config
 from nbody.history_buffer import HistoryBuffer
-from nbody.input_width import input_width
+from nbody.integrators.states import States
 from nbody.model import FullyConnectedNN, LogTimeStepNN
 from nbody.model_adapter import ModelAdapter, Threshold, gate_dt, gate_threshold
 from nbody.particle import ParticleTorch
-from nbody.states import States
 
 PREDICTED_AT_ONCE, PREDICTED_PAIRS = 8192, 2**17  # states, and pairs of particles, in memory
 
@@ -59,16 +59,18 @@ class Stepper:
         velocity = torch.as_tensor(velocity, device=device, dtype=dtype)
         shape = position.shape
         mass = torch.as_tensor(mass, device=device, dtype=dtype).expand(shape[:-1])
+        threshold: Tensor | None = None
+        if energy_threshold is not None:
+            threshold = torch.as_tensor(energy_threshold, device=device, dtype=dtype)
+            threshold = threshold.expand(shape[:-2]).reshape(-1)
         state = ParticleTorch(
             mass.reshape(-1, shape[-2]),
             position.reshape(-1, *shape[-2:]),
             velocity.reshape(-1, *shape[-2:]),
             softening=self.config.softening,
+            external_field=field_from_config(self.config),
+            energy_threshold=threshold,
         )
-        state.external_field = field_from_config(self.config)
-        if energy_threshold is not None:
-            threshold = torch.as_tensor(energy_threshold, device=device, dtype=dtype)
-            state.energy_threshold = threshold.expand(shape[:-2]).reshape(-1)
         return self.of_particle(state, history).reshape(shape[:-2])
 
     @torch.no_grad()
@@ -77,7 +79,7 @@ class Stepper:
         if self.adapter.history_enabled and history is None:
             history = HistoryBuffer(self.config.history_len, self.config.feature_type)
         batch = state.batched()
-        dt = self.of_states(States.of(batch), batch.dt, history)
+        dt = self.of_states(batch.states(), batch.dt, history)
         return dt if state.is_batch else dt.squeeze(0)
 
     @torch.no_grad()

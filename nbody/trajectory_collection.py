@@ -9,20 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nbody.collection import Collection
 from nbody.config import Config
-from nbody.gravity import relative_energy_error
+from nbody.gravity.invariants import relative_energy_error
+from nbody.gravity.vectors import at_least_2d, beside
 from nbody.history_buffer import HistoryBuffer
-from nbody.kick_drift_kick import Step
-from nbody.loops import Loops
-from nbody.losses import band_loss
+from nbody.integrators.kick_drift_kick import Step
 from nbody.model_adapter import DT_FLOOR, ModelAdapter, dt_from_features
 from nbody.particle import ParticleTorch
-from nbody.sample_loss import check_weights
-from nbody.states import States
-from nbody.training import Training
-from nbody.trajectory import Trajectory
-from nbody.vectors import at_least_2d, beside
+from nbody.training.collection import Collection
+from nbody.training.descent import check_weights
+from nbody.training.loops import Loops
+from nbody.training.losses import band_loss
+from nbody.training.setup import Training
+from nbody.training.trajectory import Trajectory
 from nbody.watcher import NoWatcher, Watcher
 
 
@@ -42,7 +41,7 @@ def attempt_single_step(
     """
     features = at_least_2d(adapter.build_feature_tensor(particle, history_buffer=history_buffer))
     dt = dt_from_features(model, features)
-    states = States.of(particle)
+    states = particle.states()
     step = states.step(dt, config.n_steps)
     finite = step.energy.isfinite()
     if not finite.all():  # without a gradient: it would not be finite either
@@ -152,15 +151,11 @@ def _advanced(particle: ParticleTorch, step: Step, dt: Tensor, n_steps: int) -> 
     def shaped(tensor: Tensor) -> Tensor:
         return tensor if squeeze is None else tensor.squeeze(0)
 
-    after = ParticleTorch.from_tensors(
-        particle.mass.detach(),
-        shaped(step.position),
-        shaped(step.velocity),
-        shaped(dt),
-        particle.softening,
+    return particle.replace(
+        mass=particle.mass.detach(),
+        position=shaped(step.position),
+        velocity=shaped(step.velocity),
+        acceleration=shaped(step.acceleration),
+        dt=shaped(dt),
+        current_time=particle.current_time.detach() + n_steps * shaped(dt).detach(),
     )
-    after.acceleration = shaped(step.acceleration)
-    after.current_time = particle.current_time.detach() + n_steps * shaped(dt).detach()
-    after.period, after.external_field = particle.period, particle.external_field
-    after.energy_threshold = particle.energy_threshold
-    return after

@@ -15,11 +15,11 @@ from torch import nn
 from nbody.config import Config
 from nbody.generalization_training import generalize_on_trajectory
 from nbody.history_buffer import HistoryBuffer
-from nbody.loops import Loops
 from nbody.metrics import EpochMetrics, from_epoch_result
 from nbody.model_adapter import ModelAdapter
 from nbody.particle import ParticleTorch
-from nbody.training_run import TrainingRun
+from nbody.training.loops import Loops
+from nbody.training.run import TrainingRun
 from nbody.trajectory_collection import collect_trajectory
 from nbody.watcher import NoWatcher, Watcher
 

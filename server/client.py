@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 import httpx
 
-from server.states import TERMINAL
+from server.wire.states import TERMINAL
 
 Json = dict[str, Any]
 TIMEOUT_S = 30.0

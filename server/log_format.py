@@ -21,7 +21,7 @@ def configure(form: Literal["text", "json"]) -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells webhooks' whole URLs
     if form == "text":  # for programs every request is worth a line
-        logging.getLogger("server.access").setLevel(logging.WARNING)
+        logging.getLogger("server.web.layers.access").setLevel(logging.WARNING)
 
 
 def _add_request(record: logging.LogRecord) -> bool:

@@ -9,17 +9,19 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from server import attempts, auth
-from server.changes import Changes
-from server.chores import Chores
-from server.database import Database, check_integrity
-from server.filesystems import check_local
-from server.leases import Leases
-from server.migrate import migrate
+from server.access import roles, secret_files, tokens
+from server.database.engines import check_integrity
+from server.database.filesystems import check_local
+from server.database.migrate import migrate
+from server.database.writer import Database
+from server.queue import ending
+from server.queue.changes import Changes
+from server.queue.leases import Leases
 from server.settings import ServerSettings
-from server.sweep_driver import SweepDriver
+from server.sweeps.driver import SweepDriver
 from server.telemetry import Telemetry
-from server.worker_protocol import GpuVitals
+from server.upkeep.chores import Chores
+from server.wire.workers import GpuVitals
 
 Result = TypeVar("Result")
 LOOK_INTERVAL_S = 0.5
@@ -49,7 +51,7 @@ class Service:
     def __init__(self, settings: ServerSettings) -> None:
         self.settings = settings
         self.database = Database(settings.database_path)
-        self.tokens = auth.Tokens()
+        self.tokens = tokens.Tokens()
         self.leases = Leases(settings.lease_ttl_s)
         self.changes = Changes()
         self.telemetry = Telemetry()
@@ -70,11 +72,11 @@ class Service:
         def load(connection: Connection) -> list[str]:
             paths = self.settings.admin_token_path, self.settings.worker_token_path
             for path, role in zip(paths, ("admin", "worker"), strict=True):
-                auth.ensure_file_token(connection, path, role, now=now)
+                secret_files.ensure_file_token(connection, path, role, now=now)
             if not self.settings.auth:
-                auth.ensure_local_admin(connection, now=now)
+                tokens.ensure_local_admin(connection, now=now)
             self.tokens.load(connection)
-            return attempts.held_leases(connection)
+            return ending.held_leases(connection)
 
         self.leases.restore(await self.database.write(load))
         self._tasks = [
@@ -118,9 +120,9 @@ class Service:
         if not self.leases.is_expired(lease_id):
             return None
         self.leases.release(lease_id)
-        return attempts.lose(connection, lease_id, now=time.time())
+        return ending.lose(connection, lease_id, now=time.time())
 
-    def is_welcome(self, caller: auth.Principal) -> bool:
+    def is_welcome(self, caller: roles.Principal) -> bool:
         """Whether somebody who was let in before still may be here."""
         return not self.settings.auth or self.tokens.holds(caller, time.time())
 

@@ -15,8 +15,8 @@ import time
 from importlib.metadata import version
 from uuid import uuid4
 
-from server.states import StopReason
-from server.worker_protocol import Assignment, Outcome, Vitals, WorkerRegistration, WorkerTerms
+from server.wire.states import StopReason
+from server.wire.workers import Assignment, Outcome, Vitals, WorkerRegistration, WorkerTerms
 from worker.attempt import Attempt
 from worker.client import Client, LeaseLost, NotRegistered, ServerRefused, Unreachable
 from worker.gpus import find_gpus, look_at_gpus, visible_devices

@@ -11,8 +11,8 @@ import time
 from multiprocessing.connection import wait
 from pathlib import Path
 
-from server.states import StopReason
-from server.worker_protocol import Assignment, Outcome, ReportAnswer, WorkerTerms
+from server.wire.states import StopReason
+from server.wire.workers import Assignment, Outcome, ReportAnswer, WorkerTerms
 from worker.client import Unreachable
 from worker.reporter import Reporter
 from worker.settings import WorkerSettings
@@ -194,5 +194,5 @@ class Attempt:
         (folder / "spool.jsonl").hardlink_to(self._state / "spool.jsonl")
         payload = self._assignment.model_dump_json(by_alias=True).encode()
         (folder / "assignment.json").write_bytes(payload)
-        command = [sys.executable, "-P", "-m", "worker.wandb_process", str(folder.resolve())]
+        command = [sys.executable, "-P", "-m", "worker.child.wandb", str(folder.resolve())]
         subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL)

@@ -11,8 +11,8 @@ from typing import Any, Self, get_args
 
 import httpx
 
-from server.schemas import JobKind
-from server.worker_protocol import (
+from server.wire.kinds import JobKind
+from server.wire.workers import (
     Assignment,
     ClaimRequest,
     Outcome,

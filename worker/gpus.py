@@ -6,7 +6,7 @@ from typing import Any
 
 import pynvml
 
-from server.worker_protocol import Gpu, GpuVitals
+from server.wire.workers import Gpu, GpuVitals
 
 logger = logging.getLogger(__name__)
 

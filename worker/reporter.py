@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from nbody.metrics import EpochMetrics
-from server.states import Phase
-from server.worker_protocol import (
+from server.wire.states import Phase
+from server.wire.workers import (
     MAX_LOG_BYTES_IN_REPORT,
     ArtifactReport,
     CheckpointReport,

@@ -6,7 +6,7 @@ from importlib import import_module
 from multiprocessing import get_context
 
 EXIT_DISK_FULL = 28  # exit code of a process that could not even write its outcome
-TRAINING = "worker.training_child"
+TRAINING = "worker.child.process"
 BRIEFLY = "1000"  # measured: half as slow again on an idle host, half as slow on a busy one
 
 processes = get_context("forkserver")

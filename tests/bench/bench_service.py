@@ -43,17 +43,18 @@ import httpx
 import sqlalchemy
 from sqlalchemy import String, bindparam, insert, select, update
 
-from server import attempts, auth, jobs
+from server.access import secret_files
+from server.cli.local_service import LocalService, free_port
 from server.client import Client
-from server.database import write_engine
-from server.ids import new_id
-from server.migrate import migrate
-from server.schemas import JobSubmission
+from server.database.engines import write_engine
+from server.database.ids import new_id
+from server.database.migrate import migrate
+from server.database.tables import METRIC_COLUMNS, epochs, tokens, workers
+from server.database.tables import jobs as job_table
+from server.queue import claims
 from server.service import prepare
 from server.settings import ServerSettings
-from server.tables import METRIC_COLUMNS, epochs, tokens, workers
-from server.tables import jobs as job_table
-from server.up import LocalService, free_port
+from server.wire.jobs import JobSubmission
 
 Row = dict[str, Any]
 Options = argparse.Namespace
@@ -315,8 +316,8 @@ def filling(folder: Path) -> Iterator[sqlalchemy.Connection]:
     engine = write_engine(settings.database_path)
     with engine.begin() as connection:
         now = time.time()
-        auth.ensure_file_token(connection, settings.admin_token_path, "admin", now=now)
-        auth.ensure_file_token(connection, settings.worker_token_path, "worker", now=now)
+        secret_files.ensure_file_token(connection, settings.admin_token_path, "admin", now=now)
+        secret_files.ensure_file_token(connection, settings.worker_token_path, "worker", now=now)
         yield connection
     engine.dispose()
 
@@ -331,7 +332,7 @@ def add_jobs(connection: sqlalchemy.Connection, count: int, **changes: Any) -> l
     owner = token_of(connection, "admin")
     now = time.time()
     return sorted(
-        jobs.submit(connection, submission, owner_id=owner, now=now) for _ in range(count)
+        submission.submit(connection, submission, owner_id=owner, now=now) for _ in range(count)
     )
 
 
@@ -346,7 +347,7 @@ def claim_job(connection: sqlalchemy.Connection, owner: str) -> Lease:
     connection.execute(
         insert(workers).values(id=worker_id, name=worker_id, registered_at=now, **values)
     )
-    claimed = attempts.claim(connection, worker_id, uuid.uuid4().hex, now=now)
+    claimed = claims.claim(connection, worker_id, uuid.uuid4().hex, now=now)
     assert claimed is not None
     job, attempt = claimed
     return Lease(attempt.lease_id, job.id)

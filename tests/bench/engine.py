@@ -24,24 +24,25 @@ import torch
 from torch import Tensor, nn
 
 from nbody.config import Config
-from nbody.evaluation import HeldOut, held_out_states, predicted_steps, score
+from nbody.evaluation.held_out import HeldOut, held_out_states, predicted_steps
+from nbody.evaluation.score import score
 from nbody.generalization_training import generalize_on_trajectory
-from nbody.gravity import pairwise
-from nbody.initial_conditions import initial_particle
-from nbody.loops import Loops
-from nbody.losses import band_loss, pinball_loss
+from nbody.gravity.force import pairwise
+from nbody.initial_conditions.from_config import initial_particle
 from nbody.model import build_model
 from nbody.model_adapter import ModelAdapter, dt_from_features
-from nbody.sample_loss import Samples
 from nbody.stepper import Stepper
-from nbody.training import Training
-from nbody.training_run import TrainingRun, build_optimizer
+from nbody.training.loops import Loops
+from nbody.training.losses import band_loss, pinball_loss
+from nbody.training.run import TrainingRun, build_optimizer
+from nbody.training.samples import Samples
+from nbody.training.setup import Training
 from nbody.trajectory_collection import collect_trajectory
 from nbody.unified_training import epochs
 from nbody.watcher import NoWatcher
+from server.cli.local_service import LocalService, free_port
 from server.client import Client
 from server.settings import ServerSettings
-from server.up import LocalService, free_port
 
 ROUNDS = 5
 DEVICE = {"type": "cpu"}  # --device
@@ -271,7 +272,7 @@ RUN_AND_MEASURE = """
 import json, re, sys
 from pathlib import Path
 from nbody.config import Config
-from nbody.training_run import TrainingRun
+from nbody.training.run import TrainingRun
 from nbody.unified_training import epochs
 def memory(line):
     status = Path('/proc/self/status').read_text()

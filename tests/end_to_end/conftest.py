@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from server.cli.local_service import free_port
 from server.client import Client
-from server.states import TERMINAL
-from server.up import free_port
+from server.wire.states import TERMINAL
 
 EPOCHS = 30
 CONFIG: dict[str, Any] = {

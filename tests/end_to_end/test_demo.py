@@ -51,7 +51,7 @@ def test_wandb_that_hangs_does_not_hold_a_job_up_and_is_gone_after_a_cancel(
     with running(tmp_path / "data", PYTHONPATH=f"{stub}{os.pathsep}{Path.cwd()}") as service:
         job_id = service.client.submit({**CONFIG, "epochs": 10**6, "wandb": True})["id"]
         service.wait_for_epoch(job_id, 2)
-        [hanging] = processes_with("wandb_process", str(tmp_path))
+        [hanging] = processes_with("worker.child.wandb", str(tmp_path))
         descriptor = os.pidfd_open(hanging)
         service.client.cancel(job_id)
         assert service.client.wait(job_id)["status"] == "cancelled"
@@ -65,7 +65,7 @@ def test_wandb_logs_every_epoch_offline(tmp_path: Path) -> None:
         config = {**CONFIG, "epochs": 3, "wandb": True}
         job = service.client.wait(service.client.submit(config)["id"])
         assert job["status"] == "succeeded"
-        for pid in processes_with("wandb_process", str(tmp_path)):
+        for pid in processes_with("worker.child.wandb", str(tmp_path)):
             descriptor = os.pidfd_open(pid)
             assert select.select([descriptor], [], [], 60)[0]
             os.close(descriptor)

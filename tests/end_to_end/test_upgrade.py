@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from server.migrate import migrate
+from server.database.migrate import migrate
 from tests.end_to_end.conftest import CONFIG, EPOCHS, running, runs
 
 pytestmark = pytest.mark.slow

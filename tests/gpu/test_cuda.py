@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from nbody.blocked_gravity import blocked_pairwise
 from nbody.config import Config
-from nbody.evaluation import evaluate
-from nbody.gravity import _pairwise_of_many
+from nbody.evaluation.score import evaluate
+from nbody.gravity.blocked import blocked_pairwise
+from nbody.gravity.force import pairwise_of_many
 from nbody.stepper import Stepper
-from nbody.training_run import TrainingRun
+from nbody.training.run import TrainingRun
 from nbody.unified_training import epochs
 
 pytestmark = [
@@ -105,9 +105,9 @@ def test_the_same_seed_gives_the_same_bits_with_dropout(graphs: bool) -> None:
 
 
 def test_the_fused_kernel_is_used_and_agrees() -> None:
-    from nbody.fused_gravity import fused_pairwise
+    from nbody.gravity.fused import fused_pairwise
 
-    assert _pairwise_of_many(torch.device("cuda", 0)) is fused_pairwise
+    assert pairwise_of_many(torch.device("cuda", 0)) is fused_pairwise
     position = torch.randn(2, 3000, 3, dtype=torch.float64, device="cuda", requires_grad=True)
     mass = torch.rand(2, 3000, dtype=torch.float64, device="cuda")
     found = []

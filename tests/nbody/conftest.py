@@ -1,14 +1,23 @@
-"""Signatures of the physics are checked at run time while its tests run."""
+"""Signatures of the physics are checked at run time while its tests run: those of every module."""
+
+from pathlib import Path
 
 from jaxtyping import install_import_hook
 
-CHECKED = (
-    "blocked_gravity checkpoint collection collection_record criteria device_collection edges "
-    "error_crossing error_series evaluation external_field features few_body force_series "
-    "gated_step generalization_training gravity history_buffer initial_conditions kepler "
-    "kick_drift_kick learner loops losses masked_descent model model_adapter named_systems oracle "
-    "particle plummer renewal replay sample_loss simulation states stepper training_run "
-    "trajectory trajectory_collection unified_training vectors verdict"
-)
+import nbody
 
-install_import_hook([f"nbody.{name}" for name in CHECKED.split()], "beartype.beartype")
+UNCHECKED = {
+    "nbody.config.config",  # pydantic checks it, with types that beartype does not know
+    "nbody.config.sections",
+    "nbody.gravity.fused",  # a kernel's values have no Python types
+}
+
+
+def modules() -> list[str]:
+    """Every module of the library."""
+    root = Path(nbody.__file__).parent
+    paths = (path.relative_to(root.parent).with_suffix("") for path in root.rglob("*.py"))
+    return [".".join(path.parts) for path in paths if not path.name.startswith("__")]
+
+
+install_import_hook([name for name in modules() if name not in UNCHECKED], "beartype.beartype")

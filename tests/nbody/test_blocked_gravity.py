@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from nbody import blocked_gravity
-from nbody.blocked_gravity import blocked_pairwise
-from nbody.edges import LISTED
-from nbody.gravity import WHOLE, pairwise
+from nbody.gravity import blocked as blocked_gravity
+from nbody.gravity.blocked import blocked_pairwise
+from nbody.gravity.edges import LISTED
+from nbody.gravity.force import WHOLE, pairwise
 
 
 def system(n: int, dim: int = 3, systems: int | None = None) -> tuple[Tensor, Tensor]:
@@ -39,7 +39,7 @@ def test_gradients_are_those_of_finite_differences(softening: float) -> None:
 def test_many_particles_go_through_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     position, mass = system(WHOLE + 1)
     found = pairwise(position, mass, 0.01)
-    monkeypatch.setattr("nbody.gravity.WHOLE", 10**6)
+    monkeypatch.setattr("nbody.gravity.force.WHOLE", 10**6)
     expected = pairwise(position, mass, 0.01)
     torch.testing.assert_close(found.acceleration, expected.acceleration, rtol=1e-10, atol=1e-10)
 
@@ -48,10 +48,10 @@ def test_many_particles_go_through_in_blocks(monkeypatch: pytest.MonkeyPatch) ->
 def test_listed_pairs_and_the_full_matrix_agree(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
     position, mass = system(n, systems=3)
     found = pairwise(position, mass, 0.05)
-    from nbody.edges import edges_of
+    from nbody.gravity.edges import edges_of
 
     edges_of.cache_clear()
-    monkeypatch.setattr("nbody.edges.LISTED", 2 * LISTED - n + 1)  # the other form
+    monkeypatch.setattr("nbody.gravity.edges.LISTED", 2 * LISTED - n + 1)  # the other form
     try:
         expected = pairwise(position, mass, 0.05)
     finally:

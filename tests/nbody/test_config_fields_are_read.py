@@ -10,7 +10,7 @@ from nbody.config import Config
 
 ROOT = Path(__file__).parents[2]
 # Where fields are declared, checked and translated, which is not where they take effect.
-DECLARATIONS = {"config.py", "config_sections.py", "original_format.py"}
+DECLARATIONS = {"config.py", "sections.py", "original_format.py"}
 # Free-form user data: kept, shown, and by definition never acted on.
 NEVER_READ = {"extra"}
 

@@ -8,21 +8,23 @@ from typing import Any
 import pytest
 import torch
 
-from nbody.comparison import compare, eccentricity, forces_at, long_runs
 from nbody.config import Config
-from nbody.criteria import CRITERIA, SERIES
 from nbody.errors import StepImpossible
-from nbody.evaluation import held_out_states
-from nbody.ias15 import ias15_run
-from nbody.kepler import kepler_orbits
-from nbody.long_run import long_run
+from nbody.evaluation.__main__ import main
+from nbody.evaluation.beside_criteria import compare, eccentricity
+from nbody.evaluation.held_out import held_out_states
+from nbody.evaluation.long_runs import forces_at, long_runs
+from nbody.initial_conditions.kepler import kepler_orbits
+from nbody.initial_conditions.named_systems import figure_eight
+from nbody.integrators.states import States
 from nbody.model_adapter import ModelAdapter
-from nbody.named_systems import figure_eight
-from nbody.report import main
-from nbody.states import States
+from nbody.particle import ParticleTorch
+from nbody.simulation.criteria import CRITERIA, SERIES
+from nbody.simulation.ias15 import ias15_run
+from nbody.simulation.long_run import long_run
+from nbody.simulation.time_symmetry import symmetric_step, time_even_step
 from nbody.stepper import Stepper
-from nbody.time_symmetry import symmetric_step, time_even_step
-from nbody.training_run import TrainingRun
+from nbody.training.run import TrainingRun
 
 ONE = torch.ones(1, dtype=torch.float64)
 CONFIG = Config(num_orbits=4, hidden_dims=[8], dropout=0.0, epochs=1, seed=1, device="cpu")
@@ -31,7 +33,7 @@ CONFIG = Config(num_orbits=4, hidden_dims=[8], dropout=0.0, epochs=1, seed=1, de
 def orbit(e: float, mean_anomaly: float = 0.0) -> States:
     particle = kepler_orbits(e * ONE, ONE, mean_anomaly * ONE, 1.0, 2)
     particle.energy_threshold = 2e-4 * ONE
-    return States.of(particle)
+    return particle.states()
 
 
 def untrained() -> Stepper:
@@ -52,9 +54,9 @@ def test_aarseths_criterion_is_the_orbital_time_of_a_circle() -> None:
 @pytest.mark.parametrize("name", [name for name in CRITERIA if name != "fixed"])
 def test_a_criterion_scales_as_a_time_and_ignores_a_boost(name: str) -> None:
     states = orbit(0.7, 1.0)
-    particle = states.particle()
+    particle = ParticleTorch.of_states(states)
     particle.position, particle.velocity = 4 * particle.position, 0.5 * particle.velocity + 3.0
-    scaled = States.of(particle)
+    scaled = particle.states()
     torch.testing.assert_close(CRITERIA[name](scaled), 8 * CRITERIA[name](states))
 
 
@@ -94,9 +96,9 @@ def test_the_symmetric_step_is_the_rules_where_it_is_constant() -> None:
 
 def test_the_time_even_step_does_not_know_the_direction_of_time() -> None:
     stepper, states = untrained(), orbit(0.9, 2.0)
-    particle = states.particle()
+    particle = ParticleTorch.of_states(states)
     particle.velocity = -particle.velocity
-    there, back = (time_even_step(stepper, s) for s in (states, States.of(particle)))
+    there, back = (time_even_step(stepper, s) for s in (states, particle.states()))
     torch.testing.assert_close(there, back, rtol=1e-9, atol=0)
 
 
@@ -127,7 +129,7 @@ def test_a_report_has_every_rule_as_table_json_and_picture(
 
 def test_long_runs_are_of_every_rule_and_ias15(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("ACCURACIES", 2), ("FEWEST", 30), ("MOST", 60)):
-        monkeypatch.setattr(f"nbody.comparison.{name}", value)
+        monkeypatch.setattr(f"nbody.evaluation.long_runs.{name}", value)
     curves = list(long_runs(untrained(), eccentricity=0.3, orbits=1))
     rules = [curve["rule"] for curve in curves]
     assert {"fixed", "network", "network, gated", "network, reversible", "IAS15"} <= set(rules)
@@ -175,7 +177,7 @@ def test_another_population_brings_its_own_defaults(
 
 
 def test_a_particle_without_a_force_on_it_has_no_step() -> None:
-    eight = States.of(figure_eight())  # the third body is at the centre
+    eight = figure_eight().states()  # the third body is at the centre
     bodies = {name: float(rule(eight)) for name, rule in CRITERIA.items() if name != SERIES}
     assert min(bodies.values()) > 0.05
 
@@ -208,7 +210,7 @@ def test_a_rule_that_gives_no_number_ends_a_long_run_at_once() -> None:
 
 
 def test_ias15_costs_what_it_costs_however_long_the_run_is() -> None:
-    particle = orbit(0.9, math.pi).particle().select(0)
+    particle = ParticleTorch.of_states(orbit(0.9, math.pi)).select(0)
     period = 2 * math.pi / math.sqrt(2.0)
     rates = [ias15_run(particle, orbits * period)[0] / orbits for orbits in (5, 20)]
     assert rates[1] == pytest.approx(rates[0], rel=0.05)

@@ -8,16 +8,16 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nbody.config import Config
-from nbody.device_collection import DeviceCollection
 from nbody.errors import StepImpossible, TrainingDiverged
-from nbody.learner import DeviceLearner
-from nbody.loops import Loops
-from nbody.masked_descent import MaskedDescent, can_be_masked
 from nbody.model_adapter import gate_dt
-from nbody.sample_loss import Samples, descend
-from nbody.states import States
-from nbody.training import Training
-from nbody.training_run import TrainingRun, build_optimizer
+from nbody.training.collection_on_device import DeviceCollection
+from nbody.training.descent import descend
+from nbody.training.generalization_on_device import DeviceLearner
+from nbody.training.loops import Loops
+from nbody.training.masked_descent import MaskedDescent, can_be_masked
+from nbody.training.run import TrainingRun, build_optimizer
+from nbody.training.samples import Samples
+from nbody.training.setup import Training
 from nbody.unified_training import epochs
 
 CASES: dict[str, dict[str, Any]] = {
@@ -226,7 +226,7 @@ def test_a_state_that_is_rejected_again_and_again_is_told() -> None:
 class TestDescent:
     def parts(self) -> tuple[TrainingRun, torch.Tensor]:
         run = TrainingRun.start(config_of(num_orbits=6))
-        return run, run.adapter.features_of(States.of(run.initial), torch.zeros(()))
+        return run, run.adapter.features_of(run.initial.states(), torch.zeros(()))
 
     def test_a_step_under_a_mask_is_a_step_on_what_it_picks(self) -> None:
         found: list[list[torch.Tensor]] = []
@@ -327,7 +327,7 @@ def test_training_under_masks_makes_as_good_a_stepper() -> None:
             on_device, num_orbits=16, epochs=12, steps_per_epoch=4, resample_each_epoch=True
         )
         last = list(rows(run))[-1]
-        features = run.adapter.features_of(States.of(run.initial), torch.zeros(()))
+        features = run.adapter.features_of(run.initial.states(), torch.zeros(()))
         steps.append(gate_dt(run.model, features))
         assert last["final_pass_rate"] > 0.7
     assert 0.5 < float((steps[1] / steps[0]).log().mean().exp()) < 2

@@ -7,17 +7,17 @@ import torch
 from torch import Tensor
 
 from nbody.config import Config
-from nbody.edges import edges_of
-from nbody.error_crossing import crossing_of
-from nbody.error_series import FIRST_ORDER, error_series
-from nbody.external_field import PointMassTidalField
-from nbody.features import error_series_features
-from nbody.force_series import acceleration_series
-from nbody.gravity import pairwise
-from nbody.initial_conditions import initial_particle
-from nbody.oracle import first_crossing
+from nbody.features.error_columns import error_series_features
+from nbody.gravity.edges import edges_of
+from nbody.gravity.external_field import PointMassTidalField
+from nbody.gravity.force import pairwise
+from nbody.initial_conditions.from_config import initial_particle
+from nbody.integrators.error_crossing import crossing_of
+from nbody.integrators.error_series import FIRST_ORDER, error_series
+from nbody.integrators.force_series import acceleration_series
+from nbody.integrators.oracle import first_crossing
+from nbody.integrators.states import States
 from nbody.particle import ParticleTorch
-from nbody.states import States
 
 
 def random_states(n: int, systems: int = 5, softening: float = 0.0, field: bool = False) -> States:
@@ -27,7 +27,7 @@ def random_states(n: int, systems: int = 5, softening: float = 0.0, field: bool 
     particle = ParticleTorch(mass, position, 0.7 * velocity, softening=softening)
     if field:
         particle.external_field = PointMassTidalField(2.0, (4.0, -3.0, 1.0))
-    return States.of(particle)
+    return particle.states()
 
 
 def series_of(states: States, unit: float, last_order: int = 6) -> Tensor:
@@ -68,10 +68,10 @@ def test_higher_orders_do_not_change_the_lower_ones() -> None:
 
 def test_under_time_reversal_odd_coefficients_change_sign() -> None:
     states = random_states(4)
-    particle = states.particle()
+    particle = ParticleTorch.of_states(states)
     particle.velocity = -particle.velocity
     signs = torch.tensor([-1.0, 1.0, -1.0, 1.0], dtype=torch.float64)
-    there, back = series_of(states, 0.1), series_of(States.of(particle), 0.1)
+    there, back = series_of(states, 0.1), series_of(particle.states(), 0.1)
     torch.testing.assert_close(back, signs * there, rtol=1e-9, atol=1e-14)
 
 
@@ -135,7 +135,7 @@ def test_humps_near_the_threshold_are_told() -> None:
 @pytest.mark.parametrize("threshold", [1e-6, 1e-4])
 def test_the_series_crossing_is_close_to_the_oracle(threshold: float) -> None:
     config = Config(num_orbits=200, device="cpu")
-    states = States.of(initial_particle(config, seed=2))
+    states = initial_particle(config, seed=2).states()
     found = error_series_features(states, threshold)[:, -1].exp()
     ratio = found / first_crossing(states, threshold)
     assert float((ratio - 1).abs().quantile(0.9)) < 0.01
@@ -143,7 +143,7 @@ def test_the_series_crossing_is_close_to_the_oracle(threshold: float) -> None:
 
 def test_features_are_finite_for_singular_states() -> None:
     zeros = torch.zeros(2, 3, 3, dtype=torch.float64)
-    states = States.of(ParticleTorch(1.0, zeros, zeros))
+    states = ParticleTorch(1.0, zeros, zeros).states()
     particle = ParticleTorch(1.0, zeros, zeros + 1.0)
     from nbody.model_adapter import ModelAdapter
 

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from nbody.config import Config
-from nbody.evaluation import HeldOut, evaluate, held_out_states, predicted_steps, score
-from nbody.features import free_fall_time
-from nbody.initial_conditions import initial_particle
+from nbody.evaluation.held_out import HeldOut, held_out_states, predicted_steps
+from nbody.evaluation.score import evaluate, score
+from nbody.gravity.free_fall import free_fall_time
+from nbody.initial_conditions.from_config import initial_particle
 from nbody.model_adapter import ModelAdapter
 from nbody.stepper import Stepper
 from nbody.watcher import NoWatcher
@@ -77,7 +78,7 @@ def test_efficiency_counts_steps_and_does_not_average_steps(held_out: HeldOut) -
 
 
 def test_a_walk_that_ends_early_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nbody.evaluation.MAX_WALK_STEPS", 100)
+    monkeypatch.setattr("nbody.evaluation.held_out.MAX_WALK_STEPS", 100)
     with pytest.warns(UserWarning, match="1 of 1 held-out systems were followed for the first"):
         found = held_out_states(Config(initial_conditions="figure_eight"), seed=0, systems=2)
     assert 0 < len(found.dt_star) < 100
@@ -101,7 +102,9 @@ def test_states_in_parts_get_the_score_that_they_get_at_once(
     held_out: HeldOut, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_once = score(free_fall, held_out)
-    monkeypatch.setattr("nbody.evaluation.PAIRS_AT_ONCE", 4 * 100)  # 100 states of two bodies
+    monkeypatch.setattr(
+        "nbody.evaluation.held_out.PAIRS_AT_ONCE", 4 * 100
+    )  # 100 states of two bodies
     assert astuple(score(free_fall, held_out)) == pytest.approx(astuple(at_once), rel=1e-9)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from nbody.config import Config
-from nbody.training_run import TrainingRun
+from nbody.training.run import TrainingRun
 from nbody.unified_training import epochs
 
 DATA = Path(__file__).parents[2] / "data"

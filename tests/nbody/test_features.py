@@ -8,12 +8,9 @@ import torch
 from torch import Tensor
 
 from nbody.config import Config
-from nbody.features import (
-    delta_features,
-    dimensionless_features,
-    free_fall_time,
-    system_features,
-)
+from nbody.features.dimensionless import dimensionless_features
+from nbody.features.original import delta_features, system_features
+from nbody.gravity.free_fall import free_fall_time
 from nbody.model_adapter import ModelAdapter
 from nbody.particle import ParticleTorch
 

@@ -13,8 +13,8 @@ pytestmark = pytest.mark.skipif(
 # Triton chooses between compiler and interpreter when a kernel is defined: a process of its own.
 COMPARISON = """
 import itertools, torch
-from nbody.blocked_gravity import blocked_pairwise
-from nbody.fused_gravity import fused_pairwise
+from nbody.gravity.blocked import blocked_pairwise
+from nbody.gravity.fused import fused_pairwise
 
 torch.manual_seed(1)
 for systems, n, dim, softening in itertools.product((1, 3), (5, 70), (2, 3), (0.0, 0.1)):

@@ -17,7 +17,7 @@ from nbody.generalization_training import (
 from nbody.history_buffer import HistoryBuffer
 from nbody.model_adapter import ModelAdapter
 from nbody.particle import ParticleTorch, make_particle, stack_particles
-from nbody.trajectory import Trajectory
+from nbody.training.trajectory import Trajectory
 from nbody.trajectory_collection import collect_trajectory
 
 Pairs = Sequence[tuple[ParticleTorch, float]]

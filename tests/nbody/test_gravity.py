@@ -8,16 +8,16 @@ import rebound
 import torch
 from torch import Tensor
 
-from nbody.external_field import PointMassTidalField
-from nbody.gravity import (
+from nbody.gravity.external_field import PointMassTidalField
+from nbody.gravity.force import pairwise
+from nbody.gravity.invariants import (
     angular_momentum,
     centre_of_mass,
     energies,
     momentum,
-    pairwise,
     relative_energy_error,
 )
-from nbody.kick_drift_kick import kick_drift_kick
+from nbody.integrators.kick_drift_kick import kick_drift_kick
 
 State = tuple[Tensor, Tensor, Tensor]
 

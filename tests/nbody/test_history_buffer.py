@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from nbody.features import delta_features, dimensionless_features, system_features
+from nbody.features.dimensionless import dimensionless_features
+from nbody.features.original import delta_features, system_features
 from nbody.history_buffer import HistoryBuffer
 from nbody.particle import ParticleTorch, stack_particles
 

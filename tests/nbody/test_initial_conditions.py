@@ -10,12 +10,13 @@ from torch import Tensor
 
 from nbody.config import Config
 from nbody.errors import InvalidInitialConditions
-from nbody.gravity import angular_momentum, energies, kinetic_energy, pairwise
-from nbody.initial_conditions import initial_particle
-from nbody.kepler import eccentric_anomaly
-from nbody.kick_drift_kick import kick_drift_kick
+from nbody.gravity.force import pairwise
+from nbody.gravity.invariants import angular_momentum, energies, kinetic_energy
+from nbody.initial_conditions.from_config import initial_particle
+from nbody.initial_conditions.kepler import eccentric_anomaly
+from nbody.initial_conditions.plummer import plummer_spheres
+from nbody.integrators.kick_drift_kick import kick_drift_kick
 from nbody.particle import ParticleTorch
-from nbody.plummer import plummer_spheres
 
 POPULATIONS = [
     Config(initial_conditions="kepler_ensemble", num_orbits=5),

@@ -9,9 +9,10 @@ import rebound
 import torch
 from torch import Tensor
 
-from nbody.external_field import PointMassTidalField
-from nbody.gravity import energies, pairwise
-from nbody.kick_drift_kick import Step, kick_drift_kick
+from nbody.gravity.external_field import PointMassTidalField
+from nbody.gravity.force import pairwise
+from nbody.gravity.invariants import energies
+from nbody.integrators.kick_drift_kick import Step, kick_drift_kick
 
 State = tuple[Tensor, Tensor, Tensor]
 Array = np.ndarray

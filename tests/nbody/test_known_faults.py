@@ -13,16 +13,16 @@ from torch import nn
 from nbody.checkpoint import load_checkpoint, save_checkpoint
 from nbody.config import Config
 from nbody.errors import CheckpointUnreadable, TrainingDiverged
-from nbody.external_field import field_from_config
 from nbody.generalization_training import generalize_on_trajectory
+from nbody.gravity.external_field import field_from_config
 from nbody.history_buffer import HistoryBuffer
-from nbody.initial_conditions import initial_particle
+from nbody.initial_conditions.from_config import initial_particle
 from nbody.model import build_model
 from nbody.model_adapter import ModelAdapter
 from nbody.particle import ParticleTorch, make_particle, stack_particles
-from nbody.simulation import simulate
+from nbody.simulation.run import simulate
 from nbody.stepper import Stepper
-from nbody.training_run import TrainingRun
+from nbody.training.run import TrainingRun
 from nbody.trajectory_collection import (
     attempt_single_step,
     check_energy_threshold,

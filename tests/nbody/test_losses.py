@@ -7,10 +7,9 @@ import torch
 from torch import Tensor
 
 from nbody.config import Config
-from nbody.initial_conditions import initial_particle
-from nbody.losses import band_loss, pinball_loss, shrink_loss
-from nbody.sample_loss import energy_losses
-from nbody.trajectory import States
+from nbody.initial_conditions.from_config import initial_particle
+from nbody.training.losses import band_loss, pinball_loss, shrink_loss
+from nbody.training.samples import energy_losses
 from nbody.trajectory_collection import compute_single_step_loss
 
 LOWER, UPPER = 1e-6, 1e-4
@@ -77,7 +76,7 @@ def test_the_shrinking_loss_has_unit_slope_in_ln_dt_at_every_step() -> None:
 @pytest.mark.parametrize("loss", ["band", "band_failing"])
 def test_steps_of_any_size_have_finite_losses_and_gradients(loss: str) -> None:
     config = Config(initial_conditions="kepler", loss=loss)
-    states = States.of(initial_particle(config).batched()).take(torch.zeros(9, dtype=torch.long))
+    states = initial_particle(config).batched().states().take(torch.zeros(9, dtype=torch.long))
     log_dt = torch.linspace(-30, 690, 9, dtype=torch.float64).requires_grad_(True)
     losses = energy_losses(states, log_dt.exp(), config)
     losses.sum().backward()

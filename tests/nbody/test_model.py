@@ -8,7 +8,7 @@ from torch import nn
 
 from nbody.config import Config
 from nbody.history_buffer import HistoryBuffer
-from nbody.initial_conditions import initial_particle
+from nbody.initial_conditions.from_config import initial_particle
 from nbody.model import FullyConnectedNN, build_model
 from nbody.model_adapter import ModelAdapter
 from nbody.particle import ParticleTorch

@@ -7,11 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from nbody.external_field import PointMassTidalField
-from nbody.kepler import kepler_orbits
-from nbody.oracle import first_crossing
+from nbody.gravity.external_field import PointMassTidalField
+from nbody.initial_conditions.kepler import kepler_orbits
+from nbody.integrators.oracle import first_crossing
 from nbody.particle import ParticleTorch
-from nbody.trajectory import States
 
 Array = np.ndarray
 THRESHOLD = 2e-4
@@ -93,14 +92,14 @@ def brute(states: ParticleTorch, threshold: float = THRESHOLD) -> Tensor:
 @pytest.mark.parametrize("threshold", [2e-4, 1e-2])
 def test_it_is_the_first_crossing_that_a_fine_scan_finds(make: object, threshold: float) -> None:
     states = make()
-    found = first_crossing(States.of(states), threshold)
+    found = first_crossing(states.states(), threshold)
     torch.testing.assert_close(found, brute(states, threshold), rtol=1e-7, atol=0)
 
 
 @pytest.mark.parametrize("make", [kepler_states, three_body_states])
 def test_the_error_there_is_the_threshold_and_every_smaller_step_passes(make: object) -> None:
     states = make()
-    star = first_crossing(States.of(states), THRESHOLD)
+    star = first_crossing(states.states(), THRESHOLD)
     for k, dt in enumerate(star.tolist()):
         below = np.concatenate([np.geomspace(1e-4, 0.9, 400), np.linspace(0.9, 1 - 1e-7, 400)])
         state = Brute(states, k)
@@ -113,7 +112,7 @@ def test_a_narrow_peak_of_the_error_is_not_stepped_over() -> None:
     e = torch.tensor([0.6131218165159226, 0.7664104133844375], dtype=torch.float64)
     anomaly = torch.tensor([2.7351648932479264, 2.7406929914925504], dtype=torch.float64)
     states = kepler_orbits(e, torch.ones(2, dtype=torch.float64), anomaly, 1.0, 2)
-    found = first_crossing(States.of(states), THRESHOLD)
+    found = first_crossing(states.states(), THRESHOLD)
     torch.testing.assert_close(found, brute(states), rtol=1e-6, atol=0)
 
 
@@ -121,7 +120,7 @@ def test_a_larger_step_that_passes_again_is_not_taken() -> None:
     """An inbound Kepler state has such a step by symmetry about the pericentre."""
     e, anomaly = torch.tensor([0.6]).double(), torch.tensor([-0.05]).double()
     states = kepler_orbits(e, torch.ones(1).double(), anomaly, 1.0, 2)
-    star = float(first_crossing(States.of(states), THRESHOLD))
+    star = float(first_crossing(states.states(), THRESHOLD))
     trials = star * 1.001 ** np.arange(100, 3000)
     assert float(Brute(states, 0).error(trials).min()) < THRESHOLD  # there is one
     assert star == pytest.approx(float(brute(states)), rel=1e-7)
@@ -134,8 +133,8 @@ def test_it_scales_with_the_power_three_halves(scale: float) -> None:
         states.mass, scale * states.position, scale**-0.5 * states.velocity
     )
     torch.testing.assert_close(
-        first_crossing(States.of(scaled), THRESHOLD),
-        scale**1.5 * first_crossing(States.of(states), THRESHOLD),
+        first_crossing(scaled.states(), THRESHOLD),
+        scale**1.5 * first_crossing(states.states(), THRESHOLD),
         rtol=1e-6,
         atol=0,
     )
@@ -146,8 +145,8 @@ def test_a_boost_does_not_change_it() -> None:
     boosted = three_body_states()
     boosted.velocity = boosted.velocity + 3.0
     torch.testing.assert_close(
-        first_crossing(States.of(boosted), THRESHOLD),
-        first_crossing(States.of(states), THRESHOLD),
+        first_crossing(boosted.states(), THRESHOLD),
+        first_crossing(states.states(), THRESHOLD),
         rtol=1e-6,
         atol=0,
     )
@@ -155,27 +154,27 @@ def test_a_boost_does_not_change_it() -> None:
 
 def test_its_answer_for_a_state_does_not_depend_on_the_rest_of_the_batch() -> None:
     states = kepler_states()
-    together = first_crossing(States.of(states), THRESHOLD)
+    together = first_crossing(states.states(), THRESHOLD)
     for k in (0, 7, 23):
-        alone = first_crossing(States.of(states.select(k)), THRESHOLD)
+        alone = first_crossing(states.select(k).states(), THRESHOLD)
         torch.testing.assert_close(alone, together[k : k + 1], rtol=1e-12, atol=0)
 
 
 def test_a_looser_threshold_allows_a_larger_step() -> None:
-    states = States.of(kepler_states())
+    states = kepler_states().states()
     steps = [first_crossing(states, threshold) for threshold in (1e-6, 2e-4, 1e-2)]
     assert bool((steps[0] < steps[1]).all())
     assert bool((steps[1] < steps[2]).all())
 
 
 def test_several_steps_at_once_are_checked_after_each() -> None:
-    states = States.of(kepler_states())
+    states = kepler_states().states()
     star = first_crossing(states, THRESHOLD, n_steps=3)
     position, velocity, worst = states.position, states.velocity, torch.zeros_like(star)
     for _ in range(3):
-        now = States.of(
-            ParticleTorch.from_tensors(states.mass, position, velocity, softening=states.softening)
-        )
+        now = ParticleTorch.from_tensors(
+            states.mass, position, velocity, softening=states.softening
+        ).states()
         step = now.step(star)
         position, velocity = step.position, step.velocity
         worst = torch.maximum(worst, ((step.energy - states.energy) / states.energy).abs())
@@ -184,9 +183,9 @@ def test_several_steps_at_once_are_checked_after_each() -> None:
 
 def test_an_external_field_counts() -> None:
     states = kepler_states()
-    bare = first_crossing(States.of(states), THRESHOLD)
+    bare = first_crossing(states.states(), THRESHOLD)
     states.external_field = PointMassTidalField(mass=50.0, position=(4.0, 0.0))
-    in_field = States.of(states)
+    in_field = states.states()
     star = first_crossing(in_field, THRESHOLD)
     assert not torch.allclose(star, bare, rtol=1e-3)
     error = in_field.step(star).energy_error
@@ -199,6 +198,6 @@ def test_singular_states_get_an_answer_that_is_a_positive_number() -> None:
     velocity = torch.ones(2, 2, 2, dtype=torch.float64)
     velocity[:, 0] = -1.0
     states = ParticleTorch.from_tensors(torch.ones(2, 2, dtype=torch.float64), position, velocity)
-    star = first_crossing(States.of(states), THRESHOLD)
+    star = first_crossing(states.states(), THRESHOLD)
     assert torch.isfinite(star).all()
     assert bool((star > 0).all())

@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from nbody.external_field import PointMassTidalField
-from nbody.gravity import energies, pairwise
+from nbody.gravity.external_field import PointMassTidalField
+from nbody.gravity.force import pairwise
+from nbody.gravity.invariants import energies
 from nbody.particle import ParticleTorch, make_particle, stack_particles
 
 ROWS = [[1.0, 0.5, 0.1, 0.2, 0.6], [2.0, -0.5, 0.3, -0.1, -0.3], [0.5, 0.0, -1.2, 0.9, 0.0]]

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from nbody.config import Config
+from nbody.config.particle_file import read_particles
 from nbody.errors import InvalidInitialConditions
-from nbody.initial_conditions import initial_particle
-from nbody.particle_file import read_particles
+from nbody.initial_conditions.from_config import initial_particle
 
 ROWS = [[3.0, 1.0, 3.0, 0.0, 0.1], [4.0, -2.0, -1.0, 0.2, 0.0], [5.0, 1.0, -1.0, 0.0, 0.0]]
 ROWS_3D = [[1.0, 1, 2, 3, 4, 5, 6], [2.0, -1, 0, 0, 0, 0, 1]]

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from nbody.config import Config
-from nbody.gravity import energies, momentum
-from nbody.initial_conditions import initial_particle
+from nbody.gravity.invariants import energies, momentum
+from nbody.initial_conditions.from_config import initial_particle
+from nbody.initial_conditions.renewal import crossing_time, renewed
 from nbody.particle import ParticleTorch
-from nbody.renewal import crossing_time, renewed
-from nbody.training_run import TrainingRun
+from nbody.training.run import TrainingRun
 from nbody.unified_training import epochs
 
 KINDS = ("random_bound", "hierarchical_triple", "figure_eight_family", "plummer", "random")

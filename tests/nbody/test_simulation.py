@@ -8,16 +8,16 @@ import torch
 
 from nbody.config import Config
 from nbody.errors import StepImpossible
-from nbody.features import free_fall_time
-from nbody.gravity import angular_momentum, energies
+from nbody.gravity.free_fall import free_fall_time
+from nbody.gravity.invariants import angular_momentum, energies
 from nbody.history_buffer import HistoryBuffer
-from nbody.initial_conditions import initial_particle
+from nbody.initial_conditions.from_config import initial_particle
 from nbody.model import build_model
 from nbody.model_adapter import ModelAdapter
 from nbody.particle import ParticleTorch
-from nbody.simulation import Simulation, simulate
+from nbody.simulation.run import Simulation, simulate
 from nbody.stepper import Stepper
-from nbody.training_run import TrainingRun
+from nbody.training.run import TrainingRun
 from nbody.trajectory_collection import collect_trajectory
 
 RESIDUALS = ("energy_error", "momentum_error", "angular_momentum_error")

@@ -13,12 +13,12 @@ from nbody.checkpoint import save_checkpoint
 from nbody.config import Config
 from nbody.errors import CheckpointUnreadable
 from nbody.history_buffer import HistoryBuffer
-from nbody.initial_conditions import initial_particle
+from nbody.initial_conditions.from_config import initial_particle
 from nbody.model import build_model
 from nbody.model_adapter import ModelAdapter
 from nbody.particle import ParticleTorch
 from nbody.stepper import Stepper, load_stepper
-from nbody.training_run import TrainingRun
+from nbody.training.run import TrainingRun
 
 WIDTH_OF_BASIC = 11
 

@@ -6,16 +6,15 @@ import pytest
 import torch
 
 from nbody.config import Config
-from nbody.evaluation import evaluate
-from nbody.initial_conditions import initial_particle
-from nbody.kepler import kepler_orbits
+from nbody.evaluation.score import evaluate
+from nbody.initial_conditions.from_config import initial_particle
+from nbody.initial_conditions.kepler import kepler_orbits
+from nbody.integrators.oracle import first_crossing
 from nbody.model_adapter import ModelAdapter
-from nbody.oracle import first_crossing
 from nbody.particle import ParticleTorch
-from nbody.simulation import simulate
-from nbody.states import States
+from nbody.simulation.run import simulate
 from nbody.stepper import Stepper
-from nbody.training_run import TrainingRun
+from nbody.training.run import TrainingRun
 from nbody.unified_training import epochs
 
 QUICK = {
@@ -123,7 +122,7 @@ def test_an_apsis_is_no_worse_a_place_than_others(kepler: Stepper) -> None:
     angle = torch.arange(16, dtype=torch.float64)
     ones = torch.ones_like(angle)
     p = kepler_orbits(0.8 * ones, ones, math.pi * ones, 1.0, 2, angle)
-    dt_star = first_crossing(States.of(p), kepler.config.energy_threshold)
+    dt_star = first_crossing(p.states(), kepler.config.energy_threshold)
     ratio = kepler(p.position, p.velocity, p.mass) / dt_star
     assert float(ratio.min()) > 0.8
 

@@ -10,16 +10,16 @@ import pytest
 import torch
 from torch import nn
 
-from nbody.collection import Collection
 from nbody.config import Config
 from nbody.errors import StepImpossible, TrainingDiverged
 from nbody.history_buffer import HistoryBuffer
-from nbody.initial_conditions import initial_particle
+from nbody.initial_conditions.from_config import initial_particle
 from nbody.model import build_model
 from nbody.model_adapter import ModelAdapter
 from nbody.particle import ParticleTorch, make_particle, stack_particles
-from nbody.training import Training
-from nbody.trajectory import Trajectory
+from nbody.training.collection import Collection
+from nbody.training.setup import Training
+from nbody.training.trajectory import Trajectory
 from nbody.trajectory_collection import (
     attempt_single_step,
     check_energy_threshold,

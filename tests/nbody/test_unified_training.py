@@ -18,11 +18,11 @@ from nbody.checkpoint import load_checkpoint, save_checkpoint
 from nbody.config import Config
 from nbody.errors import CheckpointUnreadable, TrainingDiverged
 from nbody.history_buffer import HistoryBuffer
-from nbody.initial_conditions import initial_particle
+from nbody.initial_conditions.from_config import initial_particle
 from nbody.model import build_model
 from nbody.model_adapter import ModelAdapter
 from nbody.particle import ParticleTorch, make_particle
-from nbody.training_run import TrainingRun
+from nbody.training.run import TrainingRun
 from nbody.unified_training import epochs, run_two_phase_training, train_epoch_two_phase
 
 METRIC_NAMES = {

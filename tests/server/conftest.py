@@ -19,12 +19,12 @@ import uvloop
 from fastapi import FastAPI
 from sqlalchemy import Connection, text
 
-from server import cli
-from server.app import create_app
-from server.http_protocol import uvicorn_config
-from server.leases import Leases
+from server.cli import main as cli
+from server.queue.leases import Leases
 from server.service import Service
 from server.settings import ServerSettings
+from server.web.app import create_app
+from server.web.listening.protocol import uvicorn_config
 
 Json = dict[str, Any]
 TINY: Json = {"epochs": 4, "hidden_dims": [4], "num_orbits": 2, "steps_per_epoch": 4}

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from server import auth
+from server.access import secret_files, tokens
 from server.settings import ServerSettings
 from tests.server.conftest import (
     TINY,
@@ -163,7 +163,7 @@ def test_an_expired_token_opens_nothing(shared_server: OrreryServer) -> None:
     secrets = {}
     for name, expires_at in (("expired", now - 1), ("valid", now + 1000)):
         _, secrets[name] = shared_server.write(
-            lambda c, at=expires_at: auth.create_token(c, "t", "user", now=now, expires_at=at)
+            lambda c, at=expires_at: tokens.create_token(c, "t", "user", now=now, expires_at=at)
         )
     shared_server.read(shared_server.service.tokens.load)
     assert shared_server.http(secrets["valid"]).get("/v1/jobs").status_code == 200
@@ -208,7 +208,7 @@ def test_tokens_are_listed_without_their_secrets(shared_server: OrreryServer) ->
     answer = shared_server.admin.get("/v1/tokens")
     assert "for the wall display" in [token["name"] for token in answer.json()["data"]]
     assert secret not in answer.text
-    assert auth.hash_secret(secret) not in answer.text
+    assert tokens.hash_secret(secret) not in answer.text
 
 
 @pytest.mark.parametrize("role", ["root", "", "Admin", None, ["admin"]])
@@ -398,7 +398,7 @@ def test_a_secret_too_short_to_be_safe_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "token"
     path.write_text("short\n", encoding="utf-8")
     with pytest.raises(ValueError, match="16 characters"):
-        auth.read_or_make_secret(path)
+        secret_files.read_or_make_secret(path)
 
 
 def test_secrets_are_nowhere_in_the_database(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from server.backup import DatabaseInUse, NoBackup, backup, restore
+from server.database.backup import DatabaseInUse, NoBackup, backup, restore
 from tests.server.conftest import OrreryServer, epoch_metrics
 
 

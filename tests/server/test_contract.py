@@ -23,7 +23,7 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.core.transport import Response
 from schemathesis.specs.openapi import checks
 
-from server.auth import allowed_roles
+from server.access.roles import allowed_roles
 from tests.server.conftest import (
     OrreryServer,
     assert_problem,

@@ -21,16 +21,10 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import SQLModel
 
-from server.database import (
-    Database,
-    DatabaseDamaged,
-    _Waiting,
-    check_integrity,
-    plain,
-    write_engine,
-)
-from server.idempotency import Key, made_before
-from server.migrate import migrate
+from server.database.engines import DatabaseDamaged, check_integrity, plain, write_engine
+from server.database.migrate import migrate
+from server.database.writer import Database, _Waiting
+from server.queue.idempotency import Key, made_before
 from server.service import Service
 from server.settings import ServerSettings
 from tests.server.conftest import OrreryServer, checkpoint, epoch_metrics, log_bytes
@@ -41,7 +35,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from sqlalchemy import text
-from server.database import Database
+from server.database.writer import Database
 
 database = Database(Path(sys.argv[1]))
 database.open()

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from server.cli.doctor import Finding, examine
 from server.client import Client
-from server.doctor import Finding, examine
-from server.filesystems import NetworkFilesystem, check_local, filesystem_of
-from server.migrate import migrate
+from server.database.filesystems import NetworkFilesystem, check_local, filesystem_of
+from server.database.migrate import migrate
 from server.service import prepare
 from server.settings import ServerSettings
 from tests.server.conftest import Orrery, OrreryServer
@@ -71,7 +71,7 @@ def test_a_database_on_a_network_filesystem_is_refused(
     assert filesystem_of(tmp_path / "shared" / "data", mounts) == "nfs4"
     assert filesystem_of(tmp_path / "own", mounts) == "ext4"
     assert filesystem_of(tmp_path, tmp_path / "none") is None
-    monkeypatch.setattr("server.filesystems.filesystem_of.__defaults__", (mounts,))
+    monkeypatch.setattr("server.database.filesystems.filesystem_of.__defaults__", (mounts,))
     check_local(tmp_path / "own")
     with pytest.raises(NetworkFilesystem, match="local disk"):
         prepare(ServerSettings(data=tmp_path / "shared"))

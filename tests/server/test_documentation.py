@@ -7,11 +7,11 @@ import pytest
 import typer
 
 from nbody.config import Config
-from server.app import create_app
-from server.auth import PUBLIC_PATHS, allowed_roles
-from server.cli import app
-from server.openapi import describe
+from server.access.roles import PUBLIC_PATHS, allowed_roles
+from server.cli.main import app
 from server.settings import ServerSettings
+from server.web.app import create_app
+from server.web.openapi import describe
 from tests.server.conftest import layer
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")

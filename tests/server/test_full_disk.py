@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 
-from server.database import Database, _Waiting
+from server.database.writer import Database, _Waiting
 from tests.server.conftest import OrreryServer, assert_problem, epoch_metrics
 
 

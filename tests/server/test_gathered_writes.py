@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any, cast
 
-from server.gathered_writes import MOST_GATHERED, Gathered
+from server.web.listening.gathered_writes import MOST_GATHERED, Gathered
 
 
 class Recorded:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from nbody.config import Config
-from server.schemas import JobSubmission
+from server.wire.jobs import JobSubmission
 from tests.server.conftest import TINY, OrreryServer, assert_problem, checkpoint, epoch_metrics
 
 Json = dict[str, Any]

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import uvicorn
 
+from server.cli.local_service import free_port
 from server.client import Client
-from server.http_protocol import uvicorn_config
 from server.settings import ServerSettings
-from server.up import free_port
+from server.web.listening.protocol import uvicorn_config
 
 
 @contextmanager

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from server.client import Client
-from server.database import write_engine
-from server.migrate import migrate
+from server.database.engines import write_engine
+from server.database.migrate import migrate
 from tests.server.conftest import (
     Orrery,
     OrreryServer,

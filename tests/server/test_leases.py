@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from server.leases import Leases
+from server.queue.leases import Leases
 from tests.server.conftest import Clock, OrreryServer
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from server.access.write_rate import WriteRate
 from server.errors import LimitReached
-from server.limits import WriteRate
 from tests.server.conftest import TINY, Clock, OrreryServer, assert_problem
 
 

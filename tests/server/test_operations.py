@@ -125,7 +125,7 @@ class TestLog:
     def test_every_request_is_a_line(
         self, server: OrreryServer, caplog: pytest.LogCaptureFixture
     ) -> None:
-        with caplog.at_level(logging.INFO, logger="server.access"):
+        with caplog.at_level(logging.INFO, logger="server.web.layers.access"):
             answer = server.admin.get("/v1/jobs")
         mine = [r for r in caplog.records if getattr(r, "path", "") == "/v1/jobs"]
         line = json.loads(JsonLines().format(mine[0]))
@@ -144,7 +144,7 @@ class TestLog:
         finally:
             root.handlers[:], _ = before
             root.setLevel(before[1])
-            logging.getLogger("server.access").setLevel(logging.NOTSET)
+            logging.getLogger("server.web.layers.access").setLevel(logging.NOTSET)
             logging.getLogger("alembic").setLevel(logging.NOTSET)
             logging.getLogger("httpx").setLevel(logging.NOTSET)
         written = capsys.readouterr().err

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from server import reports as queue
+from server.queue import reports as queue
 from tests.server.conftest import (
     OrreryServer,
     assert_problem,

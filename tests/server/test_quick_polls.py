@@ -5,7 +5,8 @@ from typing import Any
 import httpx
 import pytest
 
-from server import quick_polls, views
+from server.views import jobs as job_views
+from server.web.layers import quick_polls
 from tests.server.conftest import OrreryServer, assert_problem, checkpoint, epoch_metrics, layer
 
 Json = dict[str, Any]
@@ -15,13 +16,13 @@ Json = dict[str, Any]
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The jobs that were shown anew."""
     found: list[str] = []
-    whole = views.job_view
+    whole = job_views.job_view
 
     def counted(connection: Any, row: Any) -> Any:
         found.append(row.id)
         return whole(connection, row)
 
-    monkeypatch.setattr(views, "job_view", counted)
+    monkeypatch.setattr(job_views, "job_view", counted)
     return found
 
 

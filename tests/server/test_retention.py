@@ -112,7 +112,7 @@ def test_what_could_not_be_deleted_is_tried_again(
     job = job_with_files(server)
     set_policy(server, monkeypatch, keep_days=1e-9)
     with monkeypatch.context() as broken:
-        broken.setattr("server.artifacts.shutil.rmtree", lambda *_, **__: None)
+        broken.setattr("server.data_folder.shutil.rmtree", lambda *_, **__: None)
         collect(server)
     assert len(files(server, job)) == 8
     assert "could not delete" in caplog.text
@@ -152,7 +152,7 @@ def test_what_an_unfinished_job_needs_is_never_touched(
 
 
 def test_nothing_outside_the_data_folder_is_deleted(server: OrreryServer, tmp_path: Path) -> None:
-    from server.artifacts import remove_file
+    from server.data_folder import remove_file
 
     outside = tmp_path / "precious"
     outside.write_text("x")

@@ -11,16 +11,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
 from sqlalchemy import Connection, select, text
 
-from server import attempts, auth, jobs, reports
-from server.database import write_engine
+from server.access import tokens
+from server.database.engines import write_engine
+from server.database.migrate import migrate
+from server.database.tables import attempts as attempt_table
+from server.database.tables import epochs, events
+from server.database.tables import jobs as job_table
 from server.errors import Conflict, LeaseLost, ReportConflict
-from server.migrate import migrate
-from server.schemas import JobSubmission
-from server.states import LEASED, TERMINAL, TRANSITIONS, JobStatus, Trigger, next_status
-from server.tables import attempts as attempt_table
-from server.tables import epochs, events
-from server.tables import jobs as job_table
-from server.worker_protocol import Outcome, Report
+from server.queue import claims, ending, job_actions, reports
+from server.queue.submission import submit
+from server.wire.jobs import JobSubmission
+from server.wire.states import LEASED, TERMINAL, TRANSITIONS, JobStatus, Trigger, next_status
+from server.wire.workers import Outcome, Report
 from tests.server.conftest import TINY, epoch_metrics
 
 # The table of the interface, by hand.
@@ -133,7 +135,7 @@ class Queue(RuleBasedStateMachine):
             {"config": TINY, "priority": priority, "max_attempts": max_attempts}
         )
         with self.engine.begin() as connection:
-            return jobs.submit(connection, submission, owner_id="token_x", now=self.tick())
+            return submit(connection, submission, owner_id="token_x", now=self.tick())
 
     @rule(target=leases, worker=st.sampled_from(["worker_a", "worker_b"]), number=st.integers(0, 5))
     def claim(self, worker: str, number: int) -> Any:
@@ -149,7 +151,7 @@ class Queue(RuleBasedStateMachine):
                     attempt_table.c.worker_id == worker, attempt_table.c.claim_id == f"c{number}"
                 )
             ).scalar()
-            claimed = attempts.claim(connection, worker, f"c{number}", now=self.tick())
+            claimed = claims.claim(connection, worker, f"c{number}", now=self.tick())
         if claimed is None:
             assert expected is None or known is not None
             return multiple()
@@ -242,9 +244,9 @@ class Queue(RuleBasedStateMachine):
         held = self.rows[job_id]["lease_id"] == lease_id
         try:
             with self.engine.begin() as connection:
-                status = attempts.finish(connection, lease_id, message, now=self.tick())
+                status = ending.finish(connection, lease_id, message, now=self.tick())
             with self.engine.begin() as connection:
-                assert attempts.finish(connection, lease_id, message, now=self.tick()) == status
+                assert ending.finish(connection, lease_id, message, now=self.tick()) == status
         except (LeaseLost, ReportConflict):
             assert not held
 
@@ -252,7 +254,7 @@ class Queue(RuleBasedStateMachine):
     def lose(self, lease: tuple[str, str]) -> None:
         held = self.rows[lease[0]]["lease_id"] == lease[1]
         with self.engine.begin() as connection:
-            lost = attempts.lose(connection, lease[1], now=self.tick())
+            lost = ending.lose(connection, lease[1], now=self.tick())
         assert lost == (lease[0] if held else None)
 
     @rule(job_id=job_ids, grace_s=st.sampled_from([0.0, 5.0]))
@@ -261,14 +263,14 @@ class Queue(RuleBasedStateMachine):
             row = connection.execute(select(job_table).where(job_table.c.id == job_id)).one()
             if row.status in {"succeeded", "failed"}:
                 with pytest.raises(Conflict):
-                    jobs.cancel(connection, row, grace_s, now=self.tick())
+                    job_actions.cancel(connection, row, grace_s, now=self.tick())
             else:
-                after = jobs.cancel(connection, row, grace_s, now=self.tick())
+                after = job_actions.cancel(connection, row, grace_s, now=self.tick())
                 assert after in {"cancelling", "cancelled"}
 
     @rule(job_id=job_ids, action=st.sampled_from(["pause", "resume"]))
     def pause_or_resume(self, job_id: str, action: str) -> None:
-        act = jobs.pause if action == "pause" else jobs.resume
+        act = job_actions.pause if action == "pause" else job_actions.resume
         done = PAUSED_BY if action == "pause" else RESUMED_BY
         with self.engine.begin() as connection:
             row = connection.execute(select(job_table).where(job_table.c.id == job_id)).one()
@@ -342,7 +344,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "VALUES (:id, :id, 'token_w', 'here', 1, '[]', '{}', 0)"
     )
     with engine.begin() as connection:
-        auth.create_token(connection, "x", "user", now=0.0)
+        tokens.create_token(connection, "x", "user", now=0.0)
         connection.execute(text("UPDATE tokens SET id = 'token_w'"))
         for name in ("worker_a", "worker_b"):
             connection.execute(worker, {"id": name})

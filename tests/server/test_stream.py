@@ -14,7 +14,7 @@ Json = dict[str, Any]
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Streams say soon that they wait."""
-    monkeypatch.setattr("server.routes.stream.KEEP_ALIVE_S", 0.01)
+    monkeypatch.setattr("server.web.routes.stream.KEEP_ALIVE_S", 0.01)
 
 
 def test_a_stream_tells_what_happens_until_the_job_is_over(server: OrreryServer) -> None:
@@ -53,7 +53,7 @@ def test_who_comes_again_gets_the_rest(server: OrreryServer) -> None:
 def test_a_stream_of_many_events_is_whole_and_says_when_it_waits(
     server: OrreryServer, monkeypatch: pytest.MonkeyPatch, impatient: None
 ) -> None:
-    monkeypatch.setattr("server.routes.stream.PART", 2)
+    monkeypatch.setattr("server.web.routes.stream.PART", 2)
     job = server.submit()
     for k in range(5):
         server.admin.patch(f"/v1/jobs/{job['id']}", json={"priority": k + 1})
@@ -71,7 +71,7 @@ def test_a_stream_of_many_events_is_whole_and_says_when_it_waits(
 def test_a_stream_ends_in_time_and_the_client_goes_on(
     server: OrreryServer, monkeypatch: pytest.MonkeyPatch, impatient: None
 ) -> None:
-    monkeypatch.setattr("server.routes.stream.LONGEST_S", 0.01)
+    monkeypatch.setattr("server.web.routes.stream.LONGEST_S", 0.01)
     job = server.submit()
     canceller = threading.Timer(0.2, server.admin.post, (f"/v1/jobs/{job['id']}/cancel",))
     canceller.start()
@@ -118,7 +118,7 @@ def test_no_text_can_break_a_message(server: OrreryServer) -> None:
 def test_the_stream_of_a_job_that_is_deleted_ends(
     server: OrreryServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.routes.stream.PART", 1)
+    monkeypatch.setattr("server.web.routes.stream.PART", 1)
     job = server.submit()
     with Client(server.url, server.admin_token) as client:
         stream = client.stream(job["id"])

@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy import text
 
 from nbody.config import Config
-from server.estimate import estimate
+from nbody.config.size import estimate
+from nbody.gravity import force
 from tests.server.conftest import TINY, OrreryServer, assert_problem, epoch_metrics
 
 Json = dict[str, Any]
@@ -165,7 +166,7 @@ def test_validation_refuses_what_submission_refuses(shared_server: OrreryServer)
     ],
 )
 def test_the_estimated_parameters_are_those_of_the_network(fields: Json) -> None:
-    from nbody.initial_conditions import initial_particle
+    from nbody.initial_conditions.from_config import initial_particle
     from nbody.model import build_model
     from nbody.model_adapter import ModelAdapter
 
@@ -407,11 +408,13 @@ def test_every_answer_has_a_request_id_of_its_own(shared_server: OrreryServer) -
 
 
 def test_the_estimate_knows_what_the_engine_holds_at_once() -> None:
-    from nbody import edges, gravity, oracle, verdict
-    from server import estimate as sizes
+    from nbody.config import size as sizes
+    from nbody.gravity import edges
+    from nbody.integrators import oracle
+    from nbody.training import verdict
 
     ours = (sizes.LISTED_UP_TO, sizes.BLOCKED_BEYOND, sizes.ORACLE_TRIALS, sizes.ORACLE_ELEMENTS)
-    engine = (edges.LISTED, gravity.WHOLE, oracle.TRIALS, oracle.MAX_ELEMENTS)
+    engine = (edges.LISTED, force.WHOLE, oracle.TRIALS, oracle.MAX_ELEMENTS)
     assert ours == engine
     assert (sizes.JUDGED_AT_ONCE, sizes.JUDGED_PAIRS) == (
         verdict.JUDGED_AT_ONCE,

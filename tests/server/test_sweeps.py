@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from nbody.config import Config
-from server.search import Trial, importance, should_prune, suggest
-from server.sweep_schemas import SCORES, SweepRequest, TrialState
+from server.sweeps.optuna_search import Trial, importance, should_prune, suggest
+from server.wire.sweeps import SCORES, SweepRequest, TrialState
 from tests.server.conftest import TINY, Orrery, OrreryServer, assert_problem, epoch_metrics
 
 Json = dict[str, Any]
@@ -241,7 +241,7 @@ class TestThroughTheService:
     def test_a_user_has_so_many_sweeps_at_a_time(
         self, server: OrreryServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("server.sweeps.MOST_RUNNING", 1)
+        monkeypatch.setattr("server.sweeps.rows.MOST_RUNNING", 1)
         create(server)
         body = {"config": TINY, "space": {"lr": LR}}
         answer = server.admin.post("/v1/sweeps", json=body)
@@ -453,9 +453,9 @@ class TestSearch:
 
 
 def test_the_scores_are_those_of_an_evaluation() -> None:
-    from nbody.evaluation import evaluate
+    from nbody.evaluation.score import evaluate
     from nbody.stepper import Stepper
-    from nbody.training_run import TrainingRun
+    from nbody.training.run import TrainingRun
 
     run = TrainingRun.start(Config(hidden_dims=[4], device="cpu", seed=1))
     scores = evaluate(Stepper(run.model, run.adapter), systems=2)

@@ -8,10 +8,10 @@ import pytest
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from server.app import create_app
-from server.http_protocol import uvicorn_config
 from server.settings import ServerSettings
-from server.tracing import traced
+from server.web.app import create_app
+from server.web.layers.tracing import traced
+from server.web.listening.protocol import uvicorn_config
 
 
 def test_every_request_is_a_span_with_its_status(tmp_path: Path) -> None:
@@ -50,6 +50,6 @@ def test_every_request_is_a_span_with_its_status(tmp_path: Path) -> None:
 def test_the_setting_needs_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
-    monkeypatch.setitem(sys.modules, "server.tracing", None)
+    monkeypatch.setitem(sys.modules, "server.web.layers.tracing", None)
     with pytest.raises(ValueError, match=r"orrery\[tracing\]"):
         uvicorn_config(ServerSettings(data=tmp_path, tracing=True))

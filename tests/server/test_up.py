@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from server.cli.local_service import LocalService, ServiceFailed, check_port, free_port
 from server.settings import ServerSettings
-from server.up import LocalService, ServiceFailed, check_port, free_port
 
 
 def _service(tmp_path: Path, workers: int = 2, **settings: Any) -> LocalService:

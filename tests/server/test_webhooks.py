@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from server import webhooks
-from server.tables import deliveries
+from server.database.tables import deliveries
+from server.queue import webhook_calls
+from server.upkeep import webhooks
 from tests.server.conftest import OrreryServer, assert_problem
 
 Json = dict[str, Any]
@@ -115,11 +116,11 @@ def test_a_call_without_an_answer_is_planned_again_and_given_up_in_the_end(
     job, assignment = open_server.start(webhook=receiver.url)
     open_server.finish(assignment["lease_id"])
     open_server.until(lambda: [row.tries for row in planned(open_server)] == [1])
-    call = webhooks.Delivery(planned(open_server)[0].id, job["id"], receiver.url, b"{}", 1)
-    for tries in range(1, len(webhooks.RETRY_AFTER_S) + 1):
-        again = webhooks.Delivery(call.id, call.job_id, call.url, call.body, tries)
+    call = webhook_calls.Delivery(planned(open_server)[0].id, job["id"], receiver.url, b"{}", 1)
+    for tries in range(1, len(webhook_calls.RETRY_AFTER_S) + 1):
+        again = webhook_calls.Delivery(call.id, call.job_id, call.url, call.body, tries)
         open_server.write(
-            lambda connection, a=again: webhooks.settle(connection, a, answered=False, now=1e9)
+            lambda connection, a=again: webhook_calls.settle(connection, a, answered=False, now=1e9)
         )
     assert planned(open_server)[0].next_at is None
     assert "webhook_given_up" in open_server.event_types(job["id"])

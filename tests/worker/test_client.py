@@ -6,8 +6,8 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from server.states import StopReason
-from server.worker_protocol import Outcome, Report
+from server.wire.states import StopReason
+from server.wire.workers import Outcome, Report
 from worker.client import Client, LeaseLost, NotRegistered, ServerRefused, Unreachable
 
 

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from nbody.metrics import METRIC_NAMES
-from server.states import StopReason
+from server.wire.states import StopReason
 from worker.client import Client, Unreachable
 from worker.reporter import MOST_RECORDS, Reporter
 from worker.spool import Progress, SpoolWriter

@@ -11,13 +11,13 @@ import torch
 
 from nbody.config import Config
 from nbody.errors import CheckpointUnreadable, SimulationImpossible
-from nbody.training_run import TrainingRun
-from server.states import StopReason
-from server.worker_protocol import Assignment, ResumePoint
-from worker.child_watcher import ChildWatcher, StopRequested
+from nbody.training.run import TrainingRun
+from server.wire.states import StopReason
+from server.wire.workers import Assignment, ResumePoint
+from worker.child.process import outcome_of
+from worker.child.stepper_jobs import evaluate_job, simulate_job
+from worker.child.watcher import ChildWatcher, StopRequested
 from worker.spool import Progress, SpoolReader, SpoolWriter
-from worker.stepper_jobs import evaluate_job, simulate_job
-from worker.training_child import outcome_of
 
 TINY: dict[str, Any] = {"num_orbits": 2, "hidden_dims": [4], "seed": 5}
 
@@ -109,7 +109,7 @@ def test_a_stepper_that_was_deleted_is_not_replaced_by_a_classical_rule(tmp_path
 def test_a_run_with_too_many_states_ends_before_memory_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nbody.simulation.MOST_NUMBERS", 100)
+    monkeypatch.setattr("nbody.simulation.run.MOST_NUMBERS", 100)
     given = assignment("simulate", {"integrator_mode": "fixed", "dt": 1e-3})
     with pytest.raises(SimulationImpossible, match="states are kept") as error:
         run(tmp_path, given)

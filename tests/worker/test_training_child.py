@@ -16,12 +16,12 @@ from nbody.errors import (
     TrainingDiverged,
 )
 from nbody.metrics import METRIC_NAMES
-from server.states import StopReason
-from server.worker_protocol import Assignment, ResumePoint
-from worker.child_watcher import ChildWatcher, StopRequested
+from server.wire.states import StopReason
+from server.wire.workers import Assignment, ResumePoint
+from worker.child.process import outcome_of
+from worker.child.train import train_job
+from worker.child.watcher import ChildWatcher, StopRequested
 from worker.spool import Progress, SpoolReader, SpoolWriter
-from worker.training import train_job
-from worker.training_child import outcome_of
 
 TINY: dict[str, Any] = {
     "num_orbits": 4,

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from nbody.metrics import METRIC_NAMES
+from worker.child.wandb import follow
 from worker.spool import SpoolReader, SpoolWriter
-from worker.wandb_process import follow
 
 
 class Run:

@@ -1,0 +1,259 @@
+"""Config: what a run is. The library's configuration and the HTTP payload, torch-free."""
+
+import difflib
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from nbody.config import original_format
+from nbody.config.files import read_config_file
+from nbody.config.input_width import WITH_TIME_SCALE
+from nbody.config.sections import (
+    DeviceSection,
+    FeatureSection,
+    GateSection,
+    InitialConditionSection,
+    LoggingSection,
+    LossSection,
+    NetworkSection,
+    OptimizationSection,
+    SimulationSection,
+)
+
+PARTICLE_NUMBER = {
+    "kepler": 2,
+    "kepler_ensemble": 2,
+    "figure_eight": 3,
+    "pythagorean": 3,
+    "lagrange_triangle": 3,
+    "figure_eight_family": 3,
+    "hierarchical_triple": 3,
+}
+DRAWN = (
+    "kepler_ensemble",
+    "random",
+    "random_bound",
+    "hierarchical_triple",
+    "figure_eight_family",
+    "plummer",
+)  # populations
+# Five times what rounding adds to an energy error in 99 % of states.
+LEAST_THRESHOLD = {"float32": 1e-5, "float64": 2e-14}
+
+
+def field_error(field: str, message: str) -> ValidationError:
+    """A validation error about one field of a Config."""
+    error = PydanticCustomError("inconsistent", "{reason}", {"reason": message})
+    details = InitErrorDetails(type=error, loc=(field,), input=None)
+    return ValidationError.from_exception_data("Config", [details])
+
+
+class Config(
+    OptimizationSection,
+    GateSection,
+    LossSection,
+    FeatureSection,
+    NetworkSection,
+    InitialConditionSection,
+    DeviceSection,
+    SimulationSection,
+    LoggingSection,
+):
+    """Everything that a run needs to know. Unknown keys are errors that name the nearest known key.
+
+    Raises:
+        pydantic.ValidationError (a ValueError): a field is unknown, out of range or inconsistent.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, protected_namespaces=(), hide_input_in_errors=True
+    )
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _name_nearest_key(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Unknown keys are answered with the nearest known one."""
+        try:
+            return handler(data)
+        except ValidationError as error:
+            raise ValidationError.from_exception_data(
+                "Config", [_with_nearest_key(line) for line in error.errors()]
+            ) from None
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> Self:
+        for low, high in (("e_min", "e_max"), ("a_min", "a_max"), ("E_lower", "E_upper")):
+            if getattr(self, low) > getattr(self, high):
+                raise field_error(high, f"must not be less than {low}")
+        if self.feature_type == "delta_mag" and self.history_len == 0:
+            raise field_error("history_len", "delta_mag compares states: use history_len >= 1")
+        scaled = self.feature_type in WITH_TIME_SCALE
+        if self.dt_head == "log" and not scaled:
+            if "dt_head" in self.model_fields_set:
+                names = " or ".join(WITH_TIME_SCALE)
+                raise field_error("dt_head", f"the log head needs feature_type {names}")
+            self.dt_head = "softplus"
+        if scaled and self.normalize_inputs:
+            message = f"{self.feature_type} features have no units: they need no normalization"
+            raise field_error("normalize_inputs", message)
+        if self.integrator_mode == "history" and self.history_len == 0:
+            raise field_error("history_len", "integrator_mode 'history' needs history_len >= 1")
+        self._check_external_field()
+        self._check_initial_conditions()
+        return self
+
+    def _check_external_field(self) -> None:
+        if (self.external_field_mass is None) != (self.external_field_position is None):
+            raise field_error("external_field_position", "give mass and position, or neither")
+        if self.dim == 2 and any((self.external_field_position or [])[2:]):
+            raise field_error("external_field_position", "with dim 2 it has no third coordinate")
+
+    def _check_initial_conditions(self) -> None:
+        kind = self.initial_conditions
+        if (kind == "file") != (self.ic_path is not None):
+            raise field_error("ic_path", "give it with initial_conditions 'file', and only then")
+        if (kind == "inline") != (self.particles is not None):
+            raise field_error("particles", "give it with initial_conditions 'inline', only then")
+        if self.particles is not None and len({len(row) for row in self.particles}) != 1:
+            raise field_error("particles", "all rows must have the same length")
+        if kind == "plummer":
+            self._imply("dim", 3, "a Plummer sphere has dim 3")
+        if self.particles is not None:
+            self._imply("dim", (len(self.particles[0]) - 1) // 2, "the rows say otherwise")
+        expected = len(self.particles or ()) or PARTICLE_NUMBER.get(kind)
+        if expected is not None:
+            self._imply("num_particles", expected, f"{kind!r} has {expected} particles here")
+        self._check_population()
+
+    def _check_population(self) -> None:
+        fixed = f"{self.initial_conditions!r} is one fixed system"
+        for field in ("resample_each_epoch", "lifetime"):
+            if getattr(self, field) and self.initial_conditions not in DRAWN:
+                raise field_error(field, fixed)
+        if self.num_systems > 1 and self.initial_conditions not in DRAWN:
+            raise field_error("num_systems", fixed)
+        if self.resample_each_epoch and not self.reset_particle_each_epoch:
+            raise field_error("resample_each_epoch", "needs reset_particle_each_epoch")
+        if self.lifetime is not None and self.reset_particle_each_epoch:
+            raise field_error("lifetime", "needs reset_particle_each_epoch false")
+        most = self.energy_threshold_max
+        if most is not None and most < self.energy_threshold:
+            raise field_error("energy_threshold_max", "must not be less than energy_threshold")
+        if most is not None and self.feature_type != "error_series":
+            reason = "a range of thresholds needs feature_type 'error_series', which sees them"
+            raise field_error("energy_threshold_max", reason)
+
+    def _imply(self, field: str, value: int, otherwise: str) -> None:
+        """Fill in what other fields imply; another value that was given is an error."""
+        if getattr(self, field) != value:
+            if field in self.model_fields_set:
+                raise field_error(field, otherwise)
+            setattr(self, field, value)
+
+    def validate(self) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Check again, after fields were assigned.
+
+        Raises:
+            ValueError: naming the field and what is wrong with it.
+        """
+        type(self).model_validate(self.model_dump())
+
+    def check_arithmetic(self) -> None:
+        """Refuse to train where rounding would decide the gate.
+
+        Raises:
+            pydantic.ValidationError
+        """
+        least = LEAST_THRESHOLD[self.dtype]
+        if self.energy_threshold < least:
+            reason = f"with {self.dtype} rounding decides the gate below {least:g}"
+            advice = " or use float64" if self.dtype == "float32" else ""
+            raise field_error("energy_threshold", f"{reason}: use a larger one{advice}")
+
+    @property
+    def systems(self) -> int:
+        """B, the systems that Part 1 steps as one batch."""
+        if self.initial_conditions == "kepler_ensemble":
+            return self.num_orbits
+        return self.num_systems if self.initial_conditions in DRAWN else 1
+
+    def warnings(self) -> list[str]:
+        """What the user should know before this config runs; empty where all is well."""
+        found: list[str] = []
+        samples = self.systems * max(self.steps_per_epoch - self.history_len, 0)
+        if samples == 0:
+            found.append(
+                f"every step is warm-up: steps_per_epoch ({self.steps_per_epoch}) is not larger "
+                f"than history_len ({self.history_len}), so trajectories are empty"
+            )
+        elif samples < self.min_replay_size:
+            found.append(
+                f"Part 2 will be skipped in every epoch: {samples} sample(s) per epoch are fewer "
+                f"than min_replay_size ({self.min_replay_size}); raise steps_per_epoch or "
+                "num_orbits or num_systems"
+            )
+        if self.replay_steps == 0:
+            found.append("Part 2 does not train: replay_steps is 0")
+        if self.stop_at_period and not self.initial_conditions.startswith("kepler"):
+            found.append(f"stop_at_period has no effect: {self.initial_conditions} has no period")
+        if self.loss != "oracle" and self.E_upper >= self.energy_threshold:
+            found.append(
+                f"steps at E_upper ({self.E_upper:g}) fail the gate (energy_threshold, "
+                f"{self.energy_threshold:g}): the band is moved down, to end at half of the gate"
+            )
+        if self.tf32 and self.dtype == "float64":
+            found.append("tf32 has no effect on float64 networks")
+        return found
+
+    def as_wandb_dict(self) -> dict[str, Any]:
+        """All fields as plain JSON types; those of `extra` beside them, if no field hides them."""
+        fields = self.model_dump(mode="json")
+        return {**fields.pop("extra"), **fields}
+
+    def summary(self) -> str:
+        """One line for people."""
+        return (
+            f"{self.initial_conditions} epochs={self.epochs} steps_per_epoch={self.steps_per_epoch}"
+            f" threshold={self.energy_threshold:g} loss={self.loss} features={self.feature_type}"
+            f" hidden_dims={self.hidden_dims} lr={self.lr:g} device={self.device} {self.dtype}"
+        )
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Self:
+        """A Config from plain data, ours or the original's."""
+        return cls.model_validate(
+            original_format.translate(data) if original_format.is_original(data) else data
+        )
+
+    @classmethod
+    def from_file(cls, path: str | Path, overrides: dict[str, Any] | None = None) -> Self:
+        """A Config from a JSON or TOML file, ours or the original's, with some fields replaced.
+
+        Raises:
+            ValueError: the file is not JSON or TOML, or a field is wrong.
+            OSError: the file cannot be read.
+        """
+        return cls.model_validate({**read_config_file(path), **(overrides or {})})
+
+
+def nearest_key(key: str) -> str | None:
+    """The Config field whose name is closest to `key`, if any is close."""
+    close = difflib.get_close_matches(key, Config.model_fields, n=1, cutoff=0.6)
+    return close[0] if close else None
+
+
+def _with_nearest_key(line: Any) -> InitErrorDetails:
+    """The line as it was, or with a better message where it is about an unknown key."""
+    loc: tuple[int | str, ...] = line["loc"]
+    if line["type"] == "extra_forbidden" and len(loc) == 1:
+        nearest = nearest_key(str(loc[0]))
+        hint = f"did you mean {nearest!r}?" if nearest else "free-form data goes in 'extra'"
+        message = "unknown field; {hint}"
+        error = PydanticCustomError("unknown_field", message, {"hint": hint})
+    else:
+        error = PydanticCustomError(
+            line["type"], "{reason}", {"reason": line["msg"].removeprefix("Value error, ")}
+        )
+    return InitErrorDetails(type=error, loc=loc, input=None)

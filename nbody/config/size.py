@@ -1,0 +1,79 @@
+"""How large a run will be, from its Config alone: no torch needed."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from nbody.config import Config
+from nbody.config.input_width import OUTPUTS, input_width
+
+# Python and torch on a CPU, before anything of the run's own size. A process that a worker forks
+# needs 50 MB less, one that loads Triton (as torch's optimizers do where it is installed) 60 more.
+PROCESS_BYTES = 357_000_000
+COPIES_OF_WEIGHTS = {"adam": 5, "adamw": 5, "sgd": 4}  # weights, gradients, optimizer, scratch
+COPIES_OF_ACTIVATIONS = 4  # of every layer: products, activations, dropout, and their gradients
+HEAP_BLOCK = 3 * 2**22  # bytes; the smaller a block, the more of it stays idle with the allocator
+LISTED_UP_TO, BLOCKED_BEYOND = 5, 512  # particles: pairs listed; not all in memory at once
+STEP_PER_PAIR = 5  # numbers in flight for each pair and dimension in a step
+FEATURES_PER_PAIR, FEATURES_PER_STATE = 20, 400  # numbers in flight while features are made
+ORACLE_TRIALS = 16
+ORACLE_ELEMENTS = 2**19  # of pairs that the oracle has in flight at once
+JUDGED_AT_ONCE, JUDGED_PAIRS = 8192, 2**19  # samples, and pairs, that pass the gate at once
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Parameters, and bytes of the training process at its peak."""
+
+    parameters: int
+    memory_bytes: int
+
+
+def network_inputs(config: Config) -> int:
+    """Width of what the layers see: the log head takes the last column, ln t_ref, apart."""
+    width = input_width(config.feature_type, config.history_len)
+    return width - 1 if config.dt_head == "log" else width
+
+
+def estimate(config: Config) -> Estimate:
+    """Size of a run.
+
+    Parameters are exact. Memory is that of the training process at its peak: the process itself,
+    weights with their gradients and optimizer state, the recorded trajectory, and the largest of
+    what the parts of an epoch need for a while.
+    """
+    inputs = network_inputs(config)
+    embedded = config.fourier_dim if config.fourier_scale > 0 else inputs
+    widths = [embedded, *config.hidden_dims, OUTPUTS]
+    parameters = sum((a + 1) * b for a, b in pairwise(widths))
+    if config.fourier_scale > 0:
+        parameters += config.fourier_dim // 2 * inputs
+    number = 8 if config.dtype == "float64" else 4
+    total = COPIES_OF_WEIGHTS[config.optimizer] * parameters + _working_numbers(config, widths)
+    return Estimate(parameters, PROCESS_BYTES + number * total)
+
+
+def _working_numbers(config: Config, widths: list[int]) -> int:
+    """Numbers in memory at the peak of an epoch, besides weights."""
+    n, dim, systems = config.num_particles, config.dim, config.systems
+    pairs = n * (n - 1) // 2 if n <= LISTED_UP_TO else n * n
+    step = STEP_PER_PAIR * dim * (pairs if n <= BLOCKED_BEYOND else BLOCKED_BEYOND * n)
+    features = FEATURES_PER_PAIR * (1 + dim) * pairs + FEATURES_PER_STATE
+    samples = systems * config.steps_per_epoch
+    width = input_width(config.feature_type, config.history_len)
+    record = samples * (n * (3 * dim + 1) + width + 5)
+    trained = COPIES_OF_ACTIVATIONS * sum(widths)
+    states_of_oracle = max(1, ORACLE_ELEMENTS // (n * n * ORACLE_TRIALS * dim))
+    oracle = min(samples, states_of_oracle) * ORACLE_TRIALS * step
+    judged = min(samples, JUDGED_AT_ONCE, max(1, JUDGED_PAIRS // n**2))
+    minibatch = min(config.replay_batch_size, samples)
+    batch = max(systems, minibatch)
+    block = batch * max(widths) * (8 if config.dtype == "float64" else 4)
+    kept = 2 - min(1.0, block / HEAP_BLOCK)
+    most = max(
+        record,  # the trajectory is gathered from it
+        systems * (features + kept * trained + step),
+        minibatch * kept * trained,
+        judged * (2 * max(widths) + step),
+        oracle if config.loss == "oracle" else 0,
+    )
+    return record + round(most)

@@ -1,0 +1,107 @@
+"""How good a trained stepper is: `python -m nbody.evaluation CHECKPOINT [--picture FILE]`."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from nbody.config import Config
+from nbody.config.files import parse_override
+from nbody.errors import NBodyError
+from nbody.evaluation.beside_criteria import compare
+from nbody.evaluation.long_runs import LONG_RUN_RULES, long_runs
+from nbody.evaluation.picture import draw
+from nbody.evaluation.tables import curve_line, report_text
+from nbody.stepper import load_stepper
+
+# Fields that not every kind of system has.
+OF_A_POPULATION = {
+    *("num_particles", "num_systems", "num_orbits", "dim", "mass_ratio_min", "lifetime"),
+    *("resample_each_epoch", "ic_path", "particles"),
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Score a checkpoint beside every criterion in use; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="orrery evaluate",
+        description="Score a trained stepper on held-out systems, beside every criterion in use.",
+    )
+    parser.add_argument("checkpoint", type=Path, help="model_epoch_*.pt")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="score on another population than that of training, for example num_particles=32",
+    )
+    parser.add_argument("--seed", type=int, default=1000, help="of the held-out systems")
+    parser.add_argument("--systems", type=int, default=256, help="held-out systems, at least 2")
+    parser.add_argument(
+        "--orbits", type=int, default=0, help="also run two bodies for this many orbits"
+    )
+    parser.add_argument(
+        "--rule",
+        action="append",
+        default=[],
+        choices=LONG_RUN_RULES,
+        metavar="RULE",
+        help="only this rule in the long runs; can be repeated: " + "; ".join(LONG_RUN_RULES),
+    )
+    parser.add_argument("--eccentricity", type=float, default=0.9, help="of those orbits")
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the stepper first: pays with many orbits"
+    )
+    parser.add_argument("--data", type=Path, default=Path("data"), help="data folder, for ic_path")
+    parser.add_argument("--json", action="store_true", help="print JSON, not tables")
+    parser.add_argument("--picture", type=Path, help="draw to this PNG, SVG or PDF file")
+    options = parser.parse_args(arguments)
+    if options.systems < 2 or not 0 <= options.eccentricity < 1 or options.orbits < 0:
+        parser.error("use --systems >= 2, 0 <= --eccentricity < 1, --orbits >= 0")
+    try:
+        report = _report(options)
+        if options.picture:
+            draw(report, options.picture)
+    except (NBodyError, ValueError, OSError, ModuleNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(json.dumps(report, indent=2) if options.json else report_text(report))
+    return 0
+
+
+def _report(options: argparse.Namespace) -> dict[str, Any]:
+    stepper = load_stepper(options.checkpoint, compiled=options.compile)
+    population = _population(stepper.config, dict(map(parse_override, options.set)))
+    report = compare(
+        stepper, population, seed=options.seed, systems=options.systems, data_folder=options.data
+    )
+    report["checkpoint"] = str(options.checkpoint)
+    report["long_runs"] = []
+    if options.orbits:
+        for curve in long_runs(
+            stepper,
+            eccentricity=options.eccentricity,
+            orbits=options.orbits,
+            rules=options.rule,
+        ):
+            print(curve_line(curve), file=sys.stderr)
+            report["long_runs"].append(curve)
+    return report
+
+
+def _population(trained: Config, changes: dict[str, Any]) -> Config:
+    """The config of training with changes; another kind of system begins with its own defaults."""
+    given = trained.model_dump()
+    if changes.get("initial_conditions", trained.initial_conditions) != trained.initial_conditions:
+        defaults = Config().model_dump()
+        given = {
+            name: value
+            for name, value in given.items()
+            if name not in OF_A_POPULATION and value != defaults[name]
+        }
+    return Config.model_validate({**given, **changes})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""A trained stepper beside every criterion in use, on systems that it was not trained on.
+
+Each criterion's constant is found as the network's calibration factor is: on one half of the
+held-out systems, for the same rate of violations.
+
+Legend: T held-out states.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from nbody.config import Config
+from nbody.evaluation.held_out import HeldOut, held_out_states, predicted_steps
+from nbody.evaluation.score import score
+from nbody.integrators.states import States
+from nbody.simulation.criteria import CRITERIA, SERIES
+from nbody.stepper import Stepper
+from nbody.watcher import Watcher
+
+BINS = 5  # of eccentricity
+
+
+def compare(
+    stepper: Stepper,
+    population: Config | None = None,
+    *,
+    seed: int = 0,
+    systems: int = 256,
+    data_folder: Path | None = None,
+    watcher: Watcher | None = None,
+) -> dict[str, Any]:
+    """Scores of the stepper and of every criterion, and of each in bins of eccentricity where the
+    population is of two bodies.
+
+    Args:
+        population: whose systems and thresholds to score on; the stepper's own where none is given.
+        seed: of the held-out draw.
+        systems: B, at least 2; one fixed system stays one.
+        watcher: ticked while it goes on.
+    """
+    population = population or stepper.config
+    held_out = held_out_states(
+        population, seed=seed, systems=systems, data_folder=data_folder, watcher=watcher
+    )
+    rules: dict[str, Callable[[HeldOut], Tensor]] = {
+        "network": lambda part: predicted_steps(stepper, part),
+        **{name: _scaled(name) for name in CRITERIA},
+    }
+    scores = {name: asdict(score(rule, held_out, watcher)) for name, rule in rules.items()}
+    found: dict[str, Any] = {
+        "population": population.summary(),
+        "seed": seed,
+        "systems": held_out.systems,
+        "states": len(held_out.dt_star),
+        "scores": scores,
+    }
+    if held_out.states.position.shape[-2] == 2:
+        factors = {name: scores[name]["calibration_factor"] for name in rules}
+        found["by_eccentricity"] = _by_eccentricity(held_out, rules, factors)
+    return found
+
+
+def _scaled(name: str) -> Callable[[HeldOut], Tensor]:
+    """A criterion that knows the thresholds: the leapfrog's local error is of third order."""
+    criterion, power = CRITERIA[name], 0.0 if name == SERIES else 1 / 3
+    return lambda part: criterion(part.states) * part.threshold**power
+
+
+def _by_eccentricity(
+    held_out: HeldOut, rules: dict[str, Callable[[HeldOut], Tensor]], factors: dict[str, float]
+) -> list[dict[str, Any]]:
+    """η and V of each calibrated rule, on the half that it was not calibrated on."""
+    _, testing = held_out.halves()
+    e = eccentricity(testing.states)
+    ends = torch.linspace(float(e.min()), float(e.max()) + 1e-9, BINS + 1, dtype=torch.float64)
+    edges = cast(list[float], ends.tolist())
+    rows: list[dict[str, Any]] = []
+    for low, high in pairwise(edges):
+        part = testing.take((e >= low) & (e < high))
+        if not len(part.dt_star):
+            continue
+        steps = {name: factors[name] * part.each(rule) for name, rule in rules.items()}
+        rows.append(
+            {
+                "from": low,
+                "to": high,
+                "states": len(part.dt_star),
+                "efficiency": {name: part.efficiency(dt) for name, dt in steps.items()},
+                "violation_rate": {name: part.violation_rate(dt) for name, dt in steps.items()},
+            }
+        )
+    return rows
+
+
+def eccentricity(states: States) -> Tensor:
+    """Osculating eccentricity (T,) of states of two bodies."""
+    mass = states.mass.sum(-1)
+    r = states.position[:, 1] - states.position[:, 0]
+    v = states.velocity[:, 1] - states.velocity[:, 0]
+    distance = r.square().sum(-1).sqrt()
+    radial = (r * v).sum(-1)
+    vector = (
+        (v.square().sum(-1) - mass / distance).unsqueeze(-1) * r - radial.unsqueeze(-1) * v
+    ) / mass.unsqueeze(-1)
+    return vector.square().sum(-1).sqrt()

@@ -1,0 +1,141 @@
+"""What rules cost over many orbits: force evaluations per orbit against the energy error of a run.
+
+Legend: C accuracies of a rule, run side by side as one batch.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from nbody.initial_conditions.kepler import kepler_orbits
+from nbody.integrators.states import States
+from nbody.particle import ParticleTorch
+from nbody.simulation.criteria import CRITERIA, SERIES
+from nbody.simulation.ias15 import ias15_run
+from nbody.simulation.long_run import LongRun, long_run
+from nbody.simulation.time_symmetry import time_even_step
+from nbody.stepper import Stepper
+
+ACCURACIES = 8  # C
+FEWEST, MOST = 150, 450  # force evaluations per orbit, about, between which rules are run
+REFERENCE_ERROR = 6e-3  # max |ΔE/E| at which rules are compared in one number
+IAS15_TOLERANCES = (1e-6, 1e-9)  # larger ones do not converge
+PERIOD = 2 * math.pi / math.sqrt(2.0)  # of two unit masses with a = 1
+REVERSIBLE, GATED = ", reversible", ", gated"  # rules' last names
+LONG_RUN_RULES = (
+    "network",
+    "network" + GATED,
+    "network" + REVERSIBLE,
+    *CRITERIA,
+    *(name + REVERSIBLE for name in CRITERIA if name not in {"fixed", SERIES}),
+    "IAS15",
+)
+
+
+def long_runs(
+    stepper: Stepper,
+    *,
+    eccentricity: float = 0.9,
+    orbits: int = 100,
+    rules: Sequence[str] = (),
+) -> Iterator[dict[str, Any]]:
+    """Force evaluations per orbit against the energy error of a run, one rule after the other.
+
+    Two equal masses start at apocentre. Every rule is run at several accuracies.
+
+    Args:
+        rules: of LONG_RUN_RULES; all of them where none is given.
+    """
+    for name in rules or LONG_RUN_RULES:
+        if name == "IAS15":
+            yield _ias15_curve(eccentricity, orbits)
+        else:
+            yield _curve(name, stepper, eccentricity, orbits)
+
+
+def _ias15_curve(e: float, orbits: int) -> dict[str, Any]:
+    particle = ParticleTorch.of_states(_orbit(e, 1, 1.0)).select(0)
+    points = [ias15_run(particle, orbits * PERIOD, tolerance) for tolerance in IAS15_TOLERANCES]
+    return {
+        "rule": "IAS15",
+        "eccentricity": e,
+        "orbits": orbits,
+        "forces_per_orbit": [forces / orbits for forces, _ in points],
+        "max_energy_error": [error for _, error in points],
+    }
+
+
+def _rule_of(name: str, stepper: Stepper) -> Callable[[States], Tensor]:
+    """The steps that a rule of LONG_RUN_RULES asks for."""
+    if name.startswith("network") and stepper.adapter.history_enabled:
+        raise ValueError("long runs of the network need a stepper trained without history")
+    if name == "network" + REVERSIBLE:
+        return partial(time_even_step, stepper)
+    if name in {"network", "network" + GATED}:
+        return stepper.of_states
+    return CRITERIA[name.removesuffix(REVERSIBLE)]
+
+
+def _orbit(e: float, copies: int, threshold: float) -> States:
+    one = torch.ones(copies, dtype=torch.float64)
+    orbits = kepler_orbits(e * one, one, math.pi * one, 1.0, 2)
+    return orbits.replace(energy_threshold=threshold * one).states()
+
+
+def _curve(name: str, stepper: Stepper, e: float, orbits: int) -> dict[str, Any]:
+    rule, threshold = _rule_of(name, stepper), stepper.config.energy_threshold
+    gate = threshold if name.endswith(GATED) else None
+    constant = 1.0  # times a number of steps per orbit is not far from the factor that takes them
+    period = torch.full((1 if gate else ACCURACIES,), PERIOD, dtype=torch.float64)
+    if gate is None:
+        for target in (1.0, 1 / math.sqrt(FEWEST * MOST)):
+            scale = constant * target
+            pilot = long_run(_orbit(e, 1, threshold), partial(_times, rule, scale), period[:1])
+            constant = scale * float(pilot.force_evaluations)
+    wanted = torch.logspace(math.log10(FEWEST), math.log10(MOST), ACCURACIES, dtype=torch.float64)
+    run = long_run(
+        _orbit(e, len(period), threshold),
+        rule if gate else partial(_times, rule, constant / wanted),
+        orbits * period,
+        gate=gate,
+        reversible=name.endswith(REVERSIBLE),
+    )
+    return {
+        "rule": name,
+        "eccentricity": e,
+        "orbits": orbits,
+        **_points(run, orbits),
+    }
+
+
+def _times(rule: Callable[[States], Tensor], factor: Tensor | float, states: States) -> Tensor:
+    return factor * rule(states)
+
+
+def _points(run: LongRun, orbits: int) -> dict[str, Any]:
+    forces = cast(list[float], (run.force_evaluations / orbits).tolist())
+    errors = cast(list[float], run.max_energy_error.tolist())
+    return {
+        "forces_per_orbit": forces,
+        "max_energy_error": errors,
+        "forces_at_reference_error": forces_at(forces, errors, REFERENCE_ERROR),
+    }
+
+
+def forces_at(forces: list[float], errors: list[float], error: float) -> float | None:
+    """Fewest force evaluations from which on every run of a curve keeps the error, interpolated."""
+    curve = sorted(zip(forces, errors, strict=True))
+    good = len(curve)
+    while good > 0 and curve[good - 1][1] <= error:
+        good -= 1
+    if good == len(curve):
+        return None
+    if good == 0:
+        return curve[0][0]
+    (f0, e0), (f1, e1) = curve[good - 1], curve[good]
+    share = (math.log(error) - math.log(e0)) / (math.log(e1) - math.log(e0))
+    return math.exp(math.log(f0) + share * (math.log(f1) - math.log(f0)))

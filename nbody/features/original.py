@@ -1,0 +1,68 @@
+"""The features of AITimeStepper: statistics of a state, and of its change.
+
+Legend: ... any leading axes (systems), N particles, D dimensions, P = N(N-1)/2 pairs.
+"""
+
+import torch
+from torch import Tensor
+
+from nbody.gravity.force import pairwise
+from nbody.gravity.free_fall import pair_index
+from nbody.gravity.invariants import centre_of_mass
+from nbody.gravity.vectors import lengths
+
+# Columns of `basic` and `rich` that are lengths, speeds and accelerations.
+LENGTHS = {"basic": (3, 4, 9, 10), "rich": (7, 8, 9, 10, 19, 20, 21, 22)}
+SPEEDS = {"basic": (5, 6), "rich": (11, 12, 13, 14)}
+ACCELERATIONS = {"basic": (7, 8), "rich": (15, 16, 17, 18)}
+RMS_FLOOR = 1e-12
+
+
+def _rms(values: Tensor) -> Tensor:
+    return (values.square().mean(-1) + RMS_FLOOR).sqrt()
+
+
+def system_features(
+    position: Tensor, velocity: Tensor, mass: Tensor, softening: float, mode: str
+) -> Tensor:
+    """The original's statistics of a state, (..., 11) for `basic` or (..., 23) for `rich`."""
+    relative = position - centre_of_mass(position, mass)
+    radius = lengths(relative)  # (..., N)
+    speed = lengths(velocity - centre_of_mass(velocity, mass))
+    force = pairwise(position, mass, softening).acceleration
+    acceleration = lengths(force)
+    i, j = pair_index(position.shape[-2], position.device)
+    separation = position[..., j, :] - position[..., i, :]  # (..., P, D)
+    pair = (separation.square().sum(-1) + softening**2 + RMS_FLOOR).sqrt()  # (..., P)
+    ones = torch.ones_like(radius[..., 0])
+    count, dim = ones * position.shape[-2], ones * position.shape[-1]
+    total = mass.sum(-1)
+    if mode == "basic":
+        columns = [count, dim, total]
+        for values in (radius, speed, acceleration):
+            columns += [values.mean(-1), values.amax(-1)]
+        columns += [pair.amin(-1), pair.mean(-1)]
+    else:
+        columns = [count, dim, total]
+        columns += [mass.mean(-1), mass.amin(-1), mass.amax(-1), _rms(mass)]
+        for values in (radius, speed, acceleration):
+            columns += [values.mean(-1), values.amin(-1), values.amax(-1), _rms(values)]
+        columns += [pair.amin(-1), pair.mean(-1), pair.amax(-1), ones * softening]
+    return torch.stack(columns, dim=-1)
+
+
+def delta_features(position: Tensor, velocity: Tensor, acceleration: Tensor, dt: Tensor) -> Tensor:
+    """Mean, max and rms of |Δx|, |Δv|, |Δa| between consecutive states, then dt.
+
+    Args:
+        position, velocity, acceleration: (..., K + 1, N, D), oldest to newest.
+        dt: (..., K + 1), the step that led to each state.
+
+    Returns:
+        (..., K, 10)
+    """
+    columns: list[Tensor] = []
+    for series in (position, velocity, acceleration):
+        change = lengths(series.diff(dim=-3))  # (..., K, N)
+        columns += [change.mean(-1), change.amax(-1), _rms(change)]
+    return torch.stack([*columns, dt[..., 1:]], dim=-1)

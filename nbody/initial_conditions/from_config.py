@@ -1,0 +1,146 @@
+"""The systems to train on and to simulate: named, random, from a file, or in the config.
+
+G = 1. Legend: B systems, N particles, D dimensions. Random draws come from a generator of their
+own, seeded from the run's seed and the epoch, so that a resumed run draws what the first would
+have.
+"""
+
+import math
+from pathlib import Path
+
+import torch
+
+from nbody.config import Config
+from nbody.config.particle_file import read_particles
+from nbody.device import resolve_device, resolve_dtype
+from nbody.errors import InvalidInitialConditions
+from nbody.gravity.external_field import field_from_config
+from nbody.gravity.invariants import centre_of_mass
+from nbody.initial_conditions.draws import draw_elements, draw_masses, draw_thresholds
+from nbody.initial_conditions.few_body import (
+    hierarchical_triples,
+    near_figure_eight,
+    random_bound,
+)
+from nbody.initial_conditions.kepler import kepler_orbits, padded
+from nbody.initial_conditions.named_systems import figure_eight, lagrange_triangle, pythagorean
+from nbody.initial_conditions.plummer import plummer_spheres
+from nbody.particle import ParticleTorch, make_particle
+
+
+def initial_particle(
+    config: Config, *, seed: int = 0, epoch: int = 0, data_folder: Path | None = None
+) -> ParticleTorch:
+    """The system or the batch that a config names, centre of mass at rest.
+
+    Args:
+        config: its `initial_conditions` and their fields.
+        seed, epoch: of the random draws; epoch matters to populations that are drawn afresh.
+        data_folder: where `ic_path` is looked for.
+
+    Raises:
+        InvalidInitialConditions: a file is missing, too large or not a table of particles.
+    """
+    generator = torch.Generator().manual_seed((seed + epoch * 0x9E3779B97F4A7C15) % 2**63)
+    drawn = draw_population(config, generator)
+    particle = _prepared(_fixed(config, data_folder) if drawn is None else drawn, config)
+    threshold = draw_thresholds(config, particle.position.shape[:-2], generator)
+    return particle.replace(
+        energy_threshold=None if threshold is None else threshold.to(particle.position)
+    )
+
+
+def draw_population(config: Config, generator: torch.Generator) -> ParticleTorch | None:
+    """A random draw of `config.systems` systems; None where the initial conditions are fixed.
+
+    Populations that can only be a batch give (B, N, D); others one system (N, D) where B is 1.
+    """
+    kind, systems, number = config.initial_conditions, config.num_systems, config.num_particles
+    if kind == "kepler_ensemble":
+        return kepler_ensemble(config, generator)
+    if kind == "random":
+        batch = random_systems(config, generator)
+    elif kind == "plummer":
+        batch = plummer_spheres(systems, number, generator)
+    elif kind == "figure_eight_family":
+        batch = near_figure_eight(systems, config.dim, config.perturbation, generator)
+    elif kind == "random_bound":
+        masses = draw_masses(config, systems, generator)
+        batch = random_bound(
+            systems, number, config.dim, masses, config.pos_scale, generator, config.softening
+        )
+    elif kind == "hierarchical_triple":
+        masses = draw_masses(config, systems, generator)
+        a = torch.rand(systems, generator=generator, dtype=torch.float64)
+        semi_major = config.a_min + (config.a_max - config.a_min) * a
+        batch = hierarchical_triples(config.dim, masses, semi_major, generator)
+    else:
+        return None
+    return batch if systems > 1 else batch.select(0)
+
+
+def kepler_ensemble(config: Config, generator: torch.Generator) -> ParticleTorch:
+    """Orbits with e and a uniform in the config's ranges, phase and orientation in angle."""
+    orbits = draw_elements(config, config.num_orbits, generator)
+    mass = draw_masses(config, config.num_orbits, generator)
+    return kepler_orbits(
+        orbits.eccentricity,
+        orbits.semi_major,
+        2 * math.pi * orbits.phase,
+        mass,
+        config.dim,
+        orbits.pericentre_angle,
+    )
+
+
+def random_systems(config: Config, generator: torch.Generator) -> ParticleTorch:
+    """Gaussian positions and velocities (B, N, D)."""
+    shape = (2, config.systems, config.num_particles, config.dim)
+    position, velocity = torch.randn(shape, generator=generator, dtype=torch.float64)
+    return ParticleTorch(config.mass, config.pos_scale * position, config.vel_scale * velocity)
+
+
+def _fixed(config: Config, data_folder: Path | None) -> ParticleTorch:
+    kind = config.initial_conditions
+    if kind == "kepler":
+        shape = (config.eccentricity, config.semi_major, 0.0)
+        numbers = (torch.tensor([value], dtype=torch.float64) for value in shape)
+        return kepler_orbits(*numbers, mass=config.mass, dim=config.dim).select(0)
+    if kind in {"file", "inline"}:
+        return _from_rows(config, data_folder)
+    if kind == "lagrange_triangle":
+        return padded(lagrange_triangle(config.mass), config.dim)
+    return padded(figure_eight() if kind == "figure_eight" else pythagorean(), config.dim)
+
+
+def _from_rows(config: Config, data_folder: Path | None) -> ParticleTorch:
+    rows = config.particles
+    if rows is None:
+        folder = (data_folder or Path("data")).resolve()
+        path = (folder / (config.ic_path or "")).resolve()
+        if not path.is_relative_to(folder):
+            raise InvalidInitialConditions("ic_path leads out of the data folder")
+        rows = read_particles(path)
+    particle = make_particle(rows)
+    places = len(torch.unique(particle.position, dim=0))
+    if places < len(particle.position) and not config.softening:
+        raise InvalidInitialConditions("two particles are at one place; move one, or set softening")
+    return particle
+
+
+def _prepared(particle: ParticleTorch, config: Config) -> ParticleTorch:
+    """Centre of mass at rest at the origin, on the config's device and type, with its field."""
+    device, dtype, mass = resolve_device(config), resolve_dtype(config), particle.mass
+    field = field_from_config(config)
+    position, velocity = particle.position, particle.velocity
+    if field is None:
+        position = position - centre_of_mass(position, mass)
+        velocity = velocity - centre_of_mass(velocity, mass)
+    return ParticleTorch(
+        mass.to(device, dtype),
+        position.to(device, dtype),
+        velocity.to(device, dtype),
+        softening=config.softening,
+        period=None if particle.period is None else particle.period.to(device, dtype),
+        external_field=field,
+    )

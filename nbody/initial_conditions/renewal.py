@@ -1,0 +1,35 @@
+"""Populations that evolve from epoch to epoch: systems that are old make way for fresh ones.
+
+Legend: B systems, N particles, D dimensions. G = 1.
+"""
+
+import torch
+from torch import Tensor
+
+from nbody.particle import ParticleTorch
+
+
+def crossing_time(particle: ParticleTorch) -> Tensor:
+    """M^2.5 / (2|E|)^1.5, () or (B,): a virialized system's time to cross itself."""
+    return particle.mass.sum(-1) ** 2.5 / (2 * particle.total_energy_batch().abs()) ** 1.5
+
+
+def renewed(evolved: ParticleTorch, fresh: ParticleTorch, lifetime: float) -> ParticleTorch:
+    """`evolved`, with those of its systems that are older than `lifetime` crossing times replaced.
+
+    The gate's thresholds, where systems have their own, are those of `fresh`.
+    """
+    old = evolved.current_time >= lifetime * crossing_time(evolved)  # () or (B,)
+
+    def chosen(name: str) -> Tensor:
+        kept, new = getattr(evolved, name), getattr(fresh, name)
+        return torch.where(old.reshape(old.shape + (1,) * (new.dim() - old.dim())), new, kept)
+
+    names = ("mass", "position", "velocity", "dt", "current_time")
+    return ParticleTorch(
+        **{name: chosen(name) for name in names},
+        softening=fresh.softening,
+        period=None if fresh.period is None else chosen("period"),
+        external_field=fresh.external_field,
+        energy_threshold=fresh.energy_threshold,
+    )

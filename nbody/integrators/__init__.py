@@ -1,0 +1,1 @@
+"""Steps, and how large they may be: the integrator, its error series, the gate, the oracle."""

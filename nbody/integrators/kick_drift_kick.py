@@ -1,0 +1,91 @@
+"""One kick-drift-kick leapfrog step (Hockney & Eastwood 1988, §4-4): second order, symplectic,
+reversible.
+
+Legend: ... any leading axes (systems), N particles, D dimensions.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from nbody.gravity.external_field import PointMassTidalField
+from nbody.gravity.force import pairwise
+from nbody.gravity.invariants import kinetic_energy, relative_energy_error
+
+
+class Substep(NamedTuple):
+    """The state after one kick, drift and kick, and what its force pass gave."""
+
+    position: Tensor  # (..., N, D)
+    velocity: Tensor  # (..., N, D)
+    acceleration: Tensor  # (..., N, D) at the new position
+    potential_energy: Tensor  # (...,) at the new position
+
+
+class Step(NamedTuple):
+    """The state after a prediction's worth of substeps, and how well they kept the energy."""
+
+    position: Tensor  # (..., N, D)
+    velocity: Tensor  # (..., N, D)
+    acceleration: Tensor  # (..., N, D) at the new position
+    energy: Tensor  # (...,) total, after the step
+    energy_error: Tensor  # (...,) largest relative error over the step's substeps
+
+
+def substep(
+    position: Tensor,
+    velocity: Tensor,
+    mass: Tensor,
+    acceleration: Tensor,
+    dt: Tensor,
+    *,
+    softening: float = 0.0,
+    field: PointMassTidalField | None = None,
+    G: float = 1.0,
+) -> Substep:
+    """One kick-drift-kick with dt (...,): v += a dt/2, x += v dt, v += a' dt/2.
+
+    Args:
+        position, velocity, acceleration: (..., N, D); acceleration at `position`.
+        mass: (..., N)
+    """
+    step = dt[..., None, None]
+    half = velocity + 0.5 * step * acceleration
+    position = position + step * half
+    acceleration, potential = pairwise(position, mass, softening, field, G)
+    velocity = half + 0.5 * step * acceleration
+    return Substep(position, velocity, acceleration, potential)
+
+
+def kick_drift_kick(
+    position: Tensor,
+    velocity: Tensor,
+    mass: Tensor,
+    acceleration: Tensor,
+    energy: Tensor,
+    dt: Tensor,
+    *,
+    softening: float = 0.0,
+    field: PointMassTidalField | None = None,
+    n_steps: int = 1,
+    G: float = 1.0,
+) -> Step:
+    """`n_steps` KDK steps of dt each. One new force evaluation a step.
+
+    Args:
+        position, velocity, acceleration: (..., N, D); acceleration at `position`.
+        mass: (..., N)
+        energy: (...,) total energy before the step.
+        dt: (...,) time step of each system.
+    """
+    errors: list[Tensor] = []
+    energy_after = energy
+    for _ in range(n_steps):
+        position, velocity, acceleration, potential = substep(
+            position, velocity, mass, acceleration, dt, softening=softening, field=field, G=G
+        )
+        energy_after = kinetic_energy(velocity, mass, field) + potential
+        errors.append(relative_energy_error(energy, energy_after))
+    error = errors[0] if n_steps == 1 else torch.stack(errors).amax(0)
+    return Step(position, velocity, acceleration, energy_after, error)

@@ -1,0 +1,133 @@
+"""Systems ready to be stepped: state, force and energy, as stacked tensors.
+
+Legend: T systems (or samples of a trajectory), N particles, D dimensions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from nbody.gravity.external_field import PointMassTidalField
+from nbody.gravity.force import pairwise
+from nbody.gravity.invariants import kinetic_energy
+from nbody.gravity.vectors import beside
+from nbody.integrators.kick_drift_kick import Step, kick_drift_kick
+
+
+@dataclass(frozen=True)
+class States:
+    """T systems with their forces and energies."""
+
+    position: Tensor  # (T, N, D)
+    velocity: Tensor  # (T, N, D)
+    mass: Tensor  # (T, N)
+    acceleration: Tensor  # (T, N, D)
+    energy: Tensor  # (T,)
+    softening: float
+    field: PointMassTidalField | None
+    threshold: Tensor | None = None  # (T,) of the gate, where systems have their own
+
+    @classmethod
+    def at(
+        cls,
+        position: Tensor,
+        velocity: Tensor,
+        mass: Tensor,
+        softening: float = 0.0,
+        field: PointMassTidalField | None = None,
+        threshold: Tensor | None = None,
+    ) -> "States":
+        """Systems at positions and with velocities (T, N, D); their forces are found here."""
+        acceleration, potential = pairwise(position, mass, softening, field)
+        energy = kinetic_energy(velocity, mass, field) + potential
+        return cls(position, velocity, mass, acceleration, energy, softening, field, threshold)
+
+    def __len__(self) -> int:
+        return len(self.energy)
+
+    def step(self, dt: Tensor, n_steps: int = 1) -> Step:
+        """One prediction's worth of KDK steps with dt (T,), or (..., T)."""
+        return kick_drift_kick(
+            self.position,
+            self.velocity,
+            self.mass,
+            self.acceleration,
+            self.energy,
+            dt,
+            softening=self.softening,
+            field=self.field,
+            n_steps=n_steps,
+        )
+
+    def after(self, step: Step) -> "States":
+        """The states at the end of a step."""
+        return replace(
+            self,
+            position=step.position,
+            velocity=step.velocity,
+            acceleration=step.acceleration,
+            energy=step.energy,
+        )
+
+    def take(self, index: Tensor) -> "States":
+        """The systems that an index or a mask picks."""
+        rows = index.nonzero().squeeze(1) if index.dtype == torch.bool else index
+        return self._map(lambda tensor: tensor.index_select(0, rows))
+
+    def parts(self, pairs: int, most: int | None = None) -> Sequence[Tensor]:
+        """Indices of consecutive states, as many at once as have `pairs` (i, j) of particles.
+
+        Args:
+            most: states at once, in any case.
+        """
+        size = max(1, pairs // self.position.shape[-2] ** 2)
+        every = torch.arange(len(self), device=self.energy.device)
+        return cast(Sequence[Tensor], every.split(size if most is None else min(size, most)))
+
+    def replaced(self, index: Tensor, other: "States") -> "States":
+        """These states with those at an index (A,) replaced by `other`, A states."""
+        tensors = {
+            name: getattr(self, name).index_copy(0, index, getattr(other, name))
+            for name in ("position", "velocity", "acceleration", "energy")
+        }
+        return replace(self, **tensors)
+
+    def clone(self) -> "States":
+        """Copies that share no memory with these states."""
+        return self._map(torch.clone)
+
+    def copy_(self, other: "States") -> None:
+        """Overwrite these states, in place, with as many others of one size."""
+        for mine, theirs in zip(self._tensors(), other._tensors(), strict=True):
+            mine.copy_(theirs)
+
+    def advance_(self, step: Step, where: Tensor) -> None:
+        """Move the states that a mask (T,) picks, in place, to the end of a step of all."""
+        for name in ("position", "velocity", "acceleration", "energy"):
+            before, after = getattr(self, name), getattr(step, name)
+            before.copy_(torch.where(beside(where, before), after, before))
+
+    def _tensors(self) -> list[Tensor]:
+        return [v for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)]
+
+    def _map(self, change: Any) -> "States":
+        tensors = {
+            field.name: change(value)
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return replace(self, **tensors)
+
+
+def concatenate_states(parts: list[States]) -> States:
+    """The systems of several batches, in order. All share one softening and one external field."""
+    first = parts[0]
+    if any((p.softening, p.field) != (first.softening, first.field) for p in parts):
+        raise ValueError("states of one batch share one softening and one external field")
+    names = [
+        field.name for field in fields(States) if isinstance(getattr(first, field.name), Tensor)
+    ]
+    return replace(first, **{n: torch.cat([getattr(part, n) for part in parts]) for n in names})

@@ -1,0 +1,103 @@
+"""Time-step criteria in use: the time scale of a state, to be multiplied by a constant.
+
+Legend: T states, N particles, D dimensions, E edges. All are in units where G = 1. Criteria that
+are per particle or per pair give the smallest.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from nbody.features.dimensionless import dimensionless_features, geometry
+from nbody.features.error_columns import error_series_features
+from nbody.gravity.edges import edges_of
+from nbody.gravity.free_fall import free_fall_time
+from nbody.gravity.vectors import lengths
+from nbody.integrators.force_series import acceleration_series
+from nbody.integrators.states import States
+
+NO_FORCE = 1e-12  # of the largest acceleration
+
+Criterion = Callable[[States], Tensor]
+
+
+def fixed(states: States) -> Tensor:
+    """One step for every state."""
+    return torch.ones_like(states.energy)
+
+
+def free_fall(states: States) -> Tensor:
+    """sqrt(r³ / G(m_i + m_j)) of the closest pair."""
+    return free_fall_time(states.position, states.mass, states.softening)
+
+
+def deep_free_fall(states: States) -> Tensor:
+    """Free fall times (|E|/|φ|)^(1/3): t_ff (r/a)^(1/3), but for a constant, on a Kepler orbit."""
+    features = dimensionless_features(
+        states.position, states.velocity, states.mass, states.softening
+    )
+    return features[..., -1].exp()
+
+
+def separation_over_speed(states: States) -> Tensor:
+    """r / v of the pair where it is smallest."""
+    pairs = geometry(states.position, states.velocity, states.softening)
+    speed = lengths(pairs.relative_velocity)
+    ratio = pairs.squared.sqrt() / speed.clamp_min(torch.finfo(speed.dtype).tiny)
+    loops = pairs.edges.loops
+    return (ratio if loops is None else ratio.masked_fill(loops > 0, torch.inf)).amin(-1)
+
+
+def aarseth(states: States) -> Tensor:
+    """sqrt((|a||s| + |j|²) / (|j||c| + |s|²)), with jerk, snap and crackle (Aarseth 1985)."""
+    a, j, s, c = _derivatives(states)
+    return ((a * s + j.square()) / (j * c + s.square())).sqrt().amin(-1)
+
+
+def pham_rein_spiegel(states: States) -> Tensor:
+    """sqrt(2) |a| / sqrt(|j|² + |a||s|) (Pham, Rein & Spiegel 2024).
+
+    Particles on which no force acts, to rounding, have no such time and are left out, as REBOUND
+    leaves them out.
+    """
+    a, j, s, _ = _derivatives(states)
+    time = (2 * a.square() / (j.square() + a * s)).sqrt()
+    return time.masked_fill(a <= NO_FORCE * a.amax(-1, keepdim=True), torch.inf).amin(-1)
+
+
+def error_series(states: States) -> Tensor:
+    """Where the step's own error series crosses the threshold: our features without a network.
+
+    Raises:
+        ValueError: the states have no thresholds.
+    """
+    if states.threshold is None:
+        raise ValueError("the error series needs states with a threshold")
+    return error_series_features(states, states.threshold)[..., -1].exp()
+
+
+SERIES = "error series, no network"
+CRITERIA: dict[str, Criterion] = {
+    "fixed": fixed,
+    "r/v": separation_over_speed,
+    "free fall": free_fall,
+    "free fall (r/a)^(1/3)": deep_free_fall,
+    "Aarseth 1985": aarseth,
+    "Pham, Rein & Spiegel 2024": pham_rein_spiegel,
+    SERIES: error_series,
+}
+
+
+def _derivatives(states: States) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """|a|, |jerk|, |snap|, |crackle| of each particle, (T, N) each, along the true path."""
+    edges = edges_of(states.position.shape[-2], states.position.dtype, states.position.device)
+
+    def series(path: list[Tensor], order: int) -> Tensor:
+        return acceleration_series(path, states.mass, states.softening, states.field, edges, order)
+
+    parabola = [states.position, states.velocity, states.acceleration / 2]
+    jerk = series(parabola, 1)[1]
+    terms = series([*parabola, jerk / 6], 3)  # of the series: a, j, s/2, c/6
+    a, j, s, c = (lengths(term) for term in terms)
+    return a, j, 2 * s, 6 * c

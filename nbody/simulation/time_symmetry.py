@@ -1,0 +1,81 @@
+"""Steps for time-reversible integration: a step function that is even in time, symmetrized.
+
+With a step that depends on the state alone and not on the direction of time, and is the same seen
+from both of its ends, the leapfrog stays reversible: energy errors do not pile up from orbit to
+orbit (Hut, Makino & McMillan 1995).
+
+To leading order the energy of such a run is off by ∫ h² c dt, with c h³ the error of one step. For
+the fewest steps at a given error, h³ must be inverse to |c|: every step makes the same error, and
+such a step is what the network has learned. On the way into an encounter c first has one sign, and
+the run's error grows; then it has the other, and the run may go back through zero to as large an
+error of the other sign: twice the allowance, and about twice the step.
+
+Legend: T states.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from nbody.gravity.edges import edges_of
+from nbody.gravity.free_fall import free_fall_time
+from nbody.integrators.error_series import FIRST_ORDER, error_series
+from nbody.integrators.states import States, concatenate_states
+from nbody.simulation.criteria import pham_rein_spiegel
+from nbody.stepper import Stepper
+
+LIMIT = 1.5  # of ε^(1/3) Pham-Rein-Spiegel times; more, and jumps of the network's step cost drift
+POWER = 6.0  # of the mean of both: close to their minimum, but smooth
+RETURN_GAIN = 2.0  # of the step where the run's error returns
+SMOOTHING = 0.3  # of c/(dK/dt) in units of 1/t_ff², where that begins
+AT_REST = 1e-3  # of the energy in a free-fall time: less change of K is an apsis
+
+
+def symmetric_step(rule: Tensor, previous: Tensor) -> Tensor:
+    """The step with 1/dt_n + 1/dt_{n-1} = 2/h, h the rule's step (Holder, Leimkuhler & Reich 2001).
+
+    Steps stay within a factor 2 of the rule.
+    """
+    step = 1 / (2 / rule - 1 / previous)
+    return torch.where(step > 0, step, 2 * rule).clamp(0.5 * rule, 2 * rule)
+
+
+def time_even_step(stepper: Stepper, states: States) -> Tensor:
+    """The stepper's dt (T,), made even in time and smooth, and longer where the error returns.
+
+    h^-6 = (g² dt(x, v) dt(x, -v))^-3 + (1.5 ε^(1/3) τ)^-6, with ε the threshold and τ the time of
+    Pham, Rein & Spiegel (2024), which takes over where the leading error vanishes and the network's
+    step grows without bound; g goes smoothly from 1 to 2.
+    """
+    backward = replace(states, velocity=-states.velocity)
+    forth, back = stepper.of_states(concatenate_states([states, backward])).chunk(2)
+    returning = 0.5 * (1 - _growth(states))
+    gain = RETURN_GAIN ** (2 * returning)
+    limit = LIMIT * stepper.threshold_of(states) ** (1 / 3) * pham_rein_spiegel(states)
+    return ((gain * forth * back) ** (-POWER / 2) + limit**-POWER) ** (-1 / POWER)
+
+
+def _growth(states: States) -> Tensor:
+    """1 where the energy error of a run grows towards an encounter, -1 where it returns: (T,).
+
+    c and dK/dt change sign with the direction of time; their ratio does not.
+    """
+    position, mass = states.position, states.mass
+    edges = edges_of(position.shape[-2], position.dtype, position.device)
+    unit = free_fall_time(position, mass, states.softening)
+    error = error_series(
+        position,
+        states.velocity,
+        mass,
+        states.acceleration,
+        states.softening,
+        states.field,
+        edges,
+        unit,
+        FIRST_ORDER,
+    )[..., 0]
+    force = mass.unsqueeze(-1) * states.acceleration
+    heating = (force * states.velocity).sum((-1, -2)) * unit
+    ratio = error * heating / (heating.square() + (AT_REST * states.energy).square())
+    return ratio / (ratio.square() + SMOOTHING**2).sqrt()

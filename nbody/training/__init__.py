@@ -1,0 +1,1 @@
+"""The inside of both parts of an epoch."""

@@ -1,0 +1,172 @@
+"""Part 1 as the device runs it: the same for every orbit, under masks, without asking the host.
+
+An attempt tries one step of every orbit and trains on those that fail; an advance moves on the
+orbits that passed. Features are an advance's work, so that one serves several attempts where most
+fail. Masks say which orbits have passed, and which wait for something that only the host can do: it
+looks at them every few attempts.
+
+Legend: B orbits.
+"""
+
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from nbody.model_adapter import gate_dt
+from nbody.particle import ParticleTorch
+from nbody.training.collection import Collection
+from nbody.training.cuda_graph import Replay
+from nbody.training.masked_descent import MaskedDescent
+from nbody.training.samples import Samples, losses_of
+from nbody.training.setup import Training
+from nbody.watcher import Watcher
+
+LONGEST_STRIDE = 16  # attempts between two looks; the first few looks come sooner
+MOST_ATTEMPTS = 8  # of an orbit between two advances
+
+
+class DeviceCollection(Collection):
+    """The orbits of an epoch on their way through the gate, in tensors that stay in place.
+
+    One orbit goes here exactly as it goes through `Collection`. Of several, which are trained on
+    together may differ: one that passed waits for the next advance, one whose dt* is asked for
+    waits for the host's next look.
+    """
+
+    def __init__(self, training: Training, particle: ParticleTorch, steps: int) -> None:
+        super().__init__(training, particle, steps)
+        self.states, self.features = self.states.clone(), self.features.clone()
+        self.threshold = self.threshold.clone()
+        device = self.features.device
+        self.everyone = torch.arange(len(self.states), device=device)
+        self.passed, self.spent, self.unknown, self.owed = (
+            torch.zeros_like(self.everyone, dtype=torch.bool) for _ in range(4)
+        )
+        self.dt = torch.zeros_like(self.last_dt)  # of the orbits that passed
+        self.descent = MaskedDescent(self.optimizer)
+        self.attempt, self.advance = Replay(self._attempt, device), Replay(self._advance, device)
+
+    def restart(self, particle: ParticleTorch) -> None:
+        """Begin again from a batch of the same shape."""
+        fresh = Collection(self.training, particle, 1)
+        self.particle, self.single = fresh.particle, fresh.single
+        self.states.copy_(fresh.states)
+        for name in ("features", "threshold", "last_dt", "time", "dt_star"):
+            getattr(self, name).copy_(getattr(fresh, name))
+        if self.end is not None and fresh.end is not None:
+            self.end.copy_(fresh.end)
+        for mask in (self.passed, self.spent, self.unknown, self.owed):
+            mask.zero_()
+        self.record.clear()
+
+    def run(self, watcher: Watcher, max_retrain_warn: int = 1000) -> None:
+        """Until every orbit has its steps."""
+        self.descent.begin()
+        attempts, stride, collecting = 1, 1, True
+        accepted = rejected = 0
+        while collecting:
+            for _ in range(max(1, stride // attempts)):
+                for _ in range(attempts):
+                    self.attempt()
+                self.advance()
+            watcher.tick()
+            self.descent.check()
+            before = accepted, rejected
+            collecting, waiting, tallest, accepted, rejected = self._look()
+            if waiting:
+                self._attend()
+            if tallest >= max_retrain_warn:
+                self._check_stuck(max_retrain_warn, stride)
+            failures = (rejected - before[1]) // max(1, accepted - before[0])
+            attempts = min(1 + failures, MOST_ATTEMPTS)
+            stride = min(2 * stride, LONGEST_STRIDE)
+        self.optimizer_steps = int(self.descent.taken)
+
+    def _look(self) -> Sequence[int]:
+        """Orbits that collect, orbits that wait, most rejections of a state, accepted, rejected."""
+        record = self.record
+        numbers = (
+            self._needs().sum(),
+            (self.spent | self.unknown).sum(),
+            self._rejections().max(),
+            record.accepted.sum(),
+            record.rejections.sum(),
+        )
+        return cast(Sequence[int], torch.stack(numbers).tolist())
+
+    def _attempt(self) -> None:
+        """Try a step of every orbit that still needs one; one optimizer step on those that fail."""
+        dt = gate_dt(self.model, self.features)
+        energy_error = self.states.step(dt, self.config.n_steps).energy_error
+        waiting = self.spent | self.unknown
+        owed = self.owed & ~waiting  # rejected before, and trained on now
+        tested = self._needs() & ~waiting & ~owed & ~self.passed
+        passes = energy_error < self.threshold
+        failed = tested & ~passes
+        count = self.record.reject(self.everyone, failed)
+        trained = failed
+        if self.config.max_retrain_steps:
+            spent = failed & (count > self.config.max_retrain_steps)
+            self.spent.logical_or_(spent)
+            trained = trained & ~spent
+        dt_star = None
+        if self.config.loss == "oracle":
+            unknown = trained & self.dt_star.isnan()
+            self.unknown.logical_or_(unknown)
+            self.owed.logical_or_(unknown).logical_and_(~owed)
+            trained = (trained & ~unknown) | owed
+            dt_star = torch.where(trained, self.dt_star, dt)
+        self.model.train()
+        samples = Samples(self.states, self.features, dt_star)
+        self.descent(losses_of(self.model, samples, self.config), trained)
+        passes = tested & passes
+        self.dt.copy_(torch.where(passes, dt, self.dt))
+        self.passed.logical_or_(passes)
+
+    def _advance(self) -> None:
+        """Record the tested states of the orbits that passed, and move those orbits on."""
+        states, last_dt, moved, dt = self.states, self.last_dt, self.passed, self.dt
+        step = states.step(dt, self.config.n_steps)
+        self.record.put(self.everyone, states, self.features, dt, step, self.time, last_dt, moved)
+        if self.history is not None:
+            self.history.push_states(states, last_dt, moved)
+        self.dt_star.masked_fill_(moved, torch.nan)
+        last_dt.copy_(torch.where(moved, dt, last_dt))
+        self.time.add_(torch.where(moved, dt * self.config.n_steps, 0.0))
+        states.advance_(step, moved)
+        self.features.copy_(self.adapter.features_of(states, last_dt, self.history))
+        moved.zero_()
+
+    def _attend(self) -> None:
+        """Do for the orbits that wait what only the host can do."""
+        if len(unknown := self.unknown.nonzero().squeeze(1)):
+            found = Samples.of(*self._of(unknown), self.config).dt_star
+            if found is not None:
+                self.dt_star.index_copy_(0, unknown, found)
+            self.unknown.zero_()
+        if len(spent := self.spent.nonzero().squeeze(1)):
+            failing = gate_dt(self.model, self.features.index_select(0, spent))
+            self.dt.index_copy_(0, spent, self._shorten(spent, failing))
+            self.passed.logical_or_(self.spent)
+            self.spent.zero_()
+
+    def _check_stuck(self, max_retrain_warn: int, stride: int) -> None:
+        """Once for each state: say that it is rejected again and again, or that no step passes."""
+        count = self._rejections()
+        now = (count >= max_retrain_warn) & (count < max_retrain_warn + stride)
+        if not len(stuck := now.nonzero().squeeze(1)):
+            return
+        if not self.config.max_retrain_steps:
+            self._shorten(stuck, gate_dt(self.model, self.features.index_select(0, stuck)))
+        self._warn_of_rejections(max_retrain_warn)
+
+    def _needs(self) -> Tensor:
+        """Which orbits (B,) still need steps."""
+        needs = self.record.accepted < self.steps
+        return needs if self.end is None else needs & (self.time < self.end)
+
+    def _rejections(self) -> Tensor:
+        """Rejections (B,) of the present state of each orbit that still collects."""
+        return torch.where(self._needs(), self.record.rejections_of(self.everyone), 0)

@@ -1,0 +1,66 @@
+"""An iteration of Part 2 on tensors that stay in place, without a word to the host.
+
+Legend: M samples of a minibatch.
+"""
+
+import torch
+from torch import Tensor
+
+from nbody.training.cuda_graph import Replay
+from nbody.training.generalization import CHECK_EVERY
+from nbody.training.masked_descent import MaskedDescent
+from nbody.training.samples import Samples, losses_of
+from nbody.training.setup import Training
+from nbody.training.verdict import is_done, judge
+
+
+class DeviceLearner:
+    """The same on tensors that stay in place, without a word to the host between two questions."""
+
+    check_every = CHECK_EVERY
+
+    def __init__(self, training: Training, samples: Samples, size: int) -> None:
+        device = samples.features.device
+        self.model, self.config = training.model, training.config
+        first = torch.arange(size, device=device)
+        self._source = samples, first
+        self._batch = samples.take(first)
+        self._everyone = torch.ones(size, dtype=torch.bool, device=device)
+        self._done = torch.zeros((), dtype=torch.bool, device=device)
+        self._descent = MaskedDescent(training.optimizer)
+        self._learning, self._judging = Replay(self._learn, device), Replay(self._judge, device)
+
+    def begin(self) -> None:
+        """Start an epoch."""
+        self._descent.begin()
+
+    def load(self, samples: Samples, rows: Tensor) -> None:
+        """Take the samples at `rows` (M,) as the minibatch, states where the loss needs them."""
+        self._source = samples, rows
+        self._batch.copy_(samples, rows, with_states=self.config.loss != "oracle")
+
+    def done(self) -> bool:
+        """Whether there is nothing left to train for on the minibatch."""
+        if self.config.loss == "oracle":
+            self._batch.copy_(*self._source)
+        self._judging()
+        return bool(self._done)
+
+    def learn(self) -> None:
+        """One optimizer step on the minibatch; with `band_failing`, on the samples that fail."""
+        self._learning()
+
+    def check(self) -> None:
+        """Raise TrainingDiverged where a loss was not finite since the epoch began."""
+        self._descent.check()
+
+    def _judge(self) -> None:
+        verdict = judge(self.model, self._batch, self.config)
+        self._done.copy_(is_done(self._batch, verdict, self.config))
+
+    def _learn(self) -> None:
+        mask = self._everyone
+        if self.config.loss == "band_failing":
+            mask = ~judge(self.model, self._batch, self.config).passed
+        self.model.train()
+        self._descent(losses_of(self.model, self._batch, self.config), mask)

@@ -1,0 +1,93 @@
+"""The loss of single-step predictions: states + dt → one number per sample, as a config asks.
+
+Legend: T samples.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from nbody.config import Config
+from nbody.integrators.oracle import first_crossing
+from nbody.integrators.states import States
+from nbody.model_adapter import DT_FLOOR, dt_from_features, gate_threshold
+from nbody.training.losses import band_loss, pinball_loss, shrink_loss
+from nbody.watcher import Watcher
+
+
+class Samples:
+    """States to predict for, what the network sees there and, where the loss needs it, dt*.
+
+    The states of a selection are gathered when they are first asked for: most iterations of Part 2
+    look at features and targets alone.
+
+    Attributes:
+        features: (T, F)
+        dt_star: (T,), or None.
+    """
+
+    def __init__(
+        self, states: States, features: Tensor, dt_star: Tensor | None, rows: Tensor | None = None
+    ) -> None:
+        """Samples whose states are all of `states`, or its `rows` (T,)."""
+        self.features, self.dt_star = features, dt_star
+        self._states, self._rows = states, rows
+
+    @classmethod
+    def of(
+        cls, states: States, features: Tensor, config: Config, watcher: Watcher | None = None
+    ) -> "Samples":
+        """The samples that the config's loss is taken over; the oracle is asked here, once."""
+        if config.loss != "oracle":
+            return cls(states, features, None)
+        threshold = gate_threshold(states, config)
+        return cls(states, features, first_crossing(states, threshold, config.n_steps, watcher))
+
+    @property
+    def states(self) -> States:
+        """The samples' states, T of them."""
+        if self._rows is not None:
+            self._states, self._rows = self._states.take(self._rows), None
+        return self._states
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    def take(self, index: Tensor) -> "Samples":
+        """The samples that an index or a mask picks."""
+        rows = index.nonzero().squeeze(1) if index.dtype == torch.bool else index
+        dt_star = None if self.dt_star is None else self.dt_star.index_select(0, rows)
+        return Samples(self.states, self.features.index_select(0, rows), dt_star, rows)
+
+    def copy_(self, samples: "Samples", rows: Tensor, with_states: bool = True) -> None:
+        """Overwrite these samples, in place, with the `rows` (T,) of others.
+
+        Args:
+            with_states: whether the states are wanted, too.
+        """
+        torch.index_select(samples.features, 0, rows, out=self.features)
+        if self.dt_star is not None and samples.dt_star is not None:
+            torch.index_select(samples.dt_star, 0, rows, out=self.dt_star)
+        if with_states:
+            self.states.copy_(samples.states.take(rows))
+
+
+def losses_of(model: nn.Module, samples: Samples, config: Config) -> Tensor:
+    """Loss (T,) of each sample, differentiable, in the model's present mode."""
+    dt = dt_from_features(model, samples.features)
+    if samples.dt_star is not None:
+        return pinball_loss(dt, samples.dt_star, config.oracle_quantile)
+    return energy_losses(samples.states, dt, config)
+
+
+def energy_losses(states: States, dt: Tensor, config: Config) -> Tensor:
+    """Band loss (T,) of the energy errors that steps dt (T,) make, finite for every finite dt.
+
+    Steps whose energy is not finite never enter the differentiated arithmetic: they get a loss
+    that only says "smaller".
+    """
+    with torch.no_grad():
+        finite = states.step(dt, config.n_steps).energy_error.isfinite()
+    measured = states.step(torch.where(finite, dt, DT_FLOOR), config.n_steps).energy_error
+    gate = gate_threshold(states, config)
+    banded = band_loss(measured, config.E_lower, config.E_upper, gate)
+    return torch.where(finite, banded, shrink_loss(dt))

@@ -1,0 +1,57 @@
+"""Who may do what: roles, and the one place that decides."""
+
+from dataclasses import dataclass
+
+from server.errors import Forbidden
+from server.wire.tokens import Role
+
+PUBLIC_PATHS = frozenset({"/healthz", "/readyz"})
+SAFE_METHODS = frozenset({"GET", "HEAD"})
+EVERYONE: frozenset[Role] = frozenset({"admin", "user", "worker", "viewer"})
+PEOPLE: frozenset[Role] = frozenset({"admin", "user", "viewer"})
+READABLE = frozenset(  # by people
+    ("artifacts", "checkpoints", "compare", "jobs", "queue", "schemas", "sweeps", "workers")
+)
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Who a request comes from."""
+
+    token_id: str
+    role: Role
+    expires_at: float | None = None
+
+    @property
+    def owner_filter(self) -> str | None:
+        """Users see their own jobs; admins and viewers see all (None)."""
+        return self.token_id if self.role == "user" else None
+
+
+LOCAL_ADMIN = Principal("token_local", "admin")
+
+
+def allowed_roles(method: str, path: str) -> frozenset[Role]:
+    """The roles that may call a method on a path. What is not named here is for admins alone."""
+    resource = path.removeprefix("/v1/").partition("/")[0] if path.startswith("/v1/") else path
+    if path == "/metrics" and method in SAFE_METHODS:
+        return frozenset({"admin", "viewer"})
+    if path in {"/version", "/openapi.json"} and method in SAFE_METHODS:
+        return EVERYONE
+    if path.endswith("/drain"):
+        return frozenset({"admin"})
+    if resource in {"workers", "leases"} and method == "POST":
+        return frozenset({"worker"})
+    if resource in READABLE and method in SAFE_METHODS:
+        return PEOPLE
+    if resource in {"jobs", "sweeps"} and method in {"POST", "PATCH", "DELETE"}:
+        return frozenset({"admin", "user"})
+    return frozenset({"admin"})
+
+
+def authorize(principal: Principal, method: str, path: str) -> None:
+    """Let the call pass, or raise Forbidden."""
+    allowed = allowed_roles(method, path)
+    if principal.role not in allowed:
+        roles = " or ".join(sorted(allowed))
+        raise Forbidden(f"This needs a token with the role {roles}; yours is {principal.role}.")

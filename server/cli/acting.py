@@ -1,0 +1,256 @@
+"""Commands that do something to jobs."""
+
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from nbody.config import Config
+from nbody.config.files import parse_override, read_config_file
+from server.cli import tables
+from server.cli.connection import (
+    AsJson,
+    JobArgument,
+    Shown,
+    connected,
+    errors,
+    print_json,
+    print_text,
+)
+from server.cli.reading import follow
+from server.client import Client
+from server.wire.states import TERMINAL
+
+app = typer.Typer()
+Watch = Annotated[bool, typer.Option("--watch", help="Follow it to its end.")]
+Name = Annotated[str | None, typer.Option(help="Name of the job.")]
+Epoch = Annotated[int | None, typer.Option(help="Of the checkpoint; default: the last.")]
+Replaced = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Replace a field of the training's config."),
+]
+Wait = Annotated[bool, typer.Option("--wait", help="Until its process is gone.")]
+
+
+@app.command()
+@connected
+def submit(
+    client: Client,
+    config: Annotated[Path, typer.Argument(help="JSON or TOML file, ours or AITimeStepper's.")],
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a field.")
+    ] = None,
+    name: Name = None,
+    labels: Annotated[
+        list[str] | None, typer.Option("--label", metavar="KEY=TEXT", help="Can be repeated.")
+    ] = None,
+    webhook: Annotated[
+        str | None, typer.Option(metavar="URL", help="Call this address when the job is over.")
+    ] = None,
+    then_simulate: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE", help="Once trained, simulate with it, with this field replaced."
+        ),
+    ] = None,
+    watch: Watch = False,
+    as_json: AsJson = False,
+) -> None:
+    """Submit a training job."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fields = read_config_file(config)
+    fields |= dict(map(parse_override, assignments or []))
+    Config.model_validate(fields)
+    given = {"name": name, "webhook": webhook, "metadata": dict(map(_label, labels or []))}
+    options: dict[str, Any] = {key: value for key, value in given.items() if value}
+    if then_simulate:
+        options["simulate"] = dict(map(parse_override, then_simulate))
+    job = client.submit(fields, **options)
+    for text in [*(str(warning.message) for warning in caught), *job["warnings"]]:
+        errors.print(f"warning: {escape(text)}", highlight=False)
+    _show_new(client, job, watch=watch, as_json=as_json)
+
+
+@app.command()
+@connected
+def simulate(
+    client: Client,
+    job_id: Annotated[
+        str | None, typer.Argument(metavar="[JOB]", help="Whose trained stepper to use.")
+    ] = None,
+    epoch: Epoch = None,
+    config: Annotated[
+        Path | None, typer.Option(help="JSON or TOML file with fields of the simulation.")
+    ] = None,
+    assignments: Replaced = None,
+    name: Name = None,
+    watch: Watch = False,
+    as_json: AsJson = False,
+) -> None:
+    """Simulate on a worker, with a trained stepper or, without JOB, with a classical rule."""
+    fields = read_config_file(config) if config else {}
+    fields |= dict(map(parse_override, assignments or []))
+    options = _stepper(job_id, epoch) | ({"name": name} if name else {})
+    job = client.submit(fields, kind="simulate", **options)
+    _show_new(client, job, watch=watch, as_json=as_json)
+
+
+@app.command()
+@connected
+def evaluate_job(
+    client: Client,
+    job_id: JobArgument,
+    epoch: Epoch = None,
+    assignments: Replaced = None,
+    name: Name = None,
+    watch: Watch = False,
+    as_json: AsJson = False,
+) -> None:
+    """Score a job's stepper on a worker, on held-out systems beside every criterion in use."""
+    options = _stepper(job_id, epoch) | ({"name": name} if name else {})
+    fields = dict(map(parse_override, assignments or []))
+    job = client.submit(fields, kind="evaluate", **options)
+    _show_new(client, job, watch=watch, as_json=as_json)
+
+
+@app.command()
+@connected
+def validate(
+    client: Client,
+    config: Annotated[Path, typer.Argument(help="JSON or TOML file, ours or AITimeStepper's.")],
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a field.")
+    ] = None,
+) -> Shown:
+    """Say what would run, how large it is, and what is wrong; nothing is stored."""
+    fields = read_config_file(config) | dict(map(parse_override, assignments or []))
+    report = client.validate(fields)
+    return Shown(report, tables.validation(report))
+
+
+@app.command()
+@connected
+def cancel(
+    client: Client,
+    job_id: JobArgument,
+    force: Annotated[bool, typer.Option("--force", help="Kill it at once.")] = False,
+    wait: Wait = False,
+) -> Shown:
+    """Cancel a job."""
+    job = client.cancel(job_id, force=force)
+    return _status(client.wait(job_id) if wait else job)
+
+
+@app.command()
+@connected
+def pause(client: Client, job_id: JobArgument, wait: Wait = False) -> Shown:
+    """Pause a job: it keeps its state and gives its slot free."""
+    job = client.pause(job_id)
+    return _status(client.wait(job_id, until=TERMINAL | {"paused"}) if wait else job)
+
+
+@app.command()
+@connected
+def resume(client: Client, job_id: JobArgument) -> Shown:
+    """Queue a paused job again; it goes on from where it was."""
+    return _status(client.resume(job_id))
+
+
+@app.command()
+@connected
+def retry(
+    client: Client,
+    job_id: JobArgument,
+    from_checkpoint: Annotated[
+        str | None, typer.Option(metavar="CKPT", help="Go on from this checkpoint of the job.")
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Replace a field, for example epochs."),
+    ] = None,
+) -> Shown:
+    """Make a new job from one that is over."""
+    options: dict[str, Any] = {"config": dict(map(parse_override, assignments or []))}
+    if from_checkpoint is not None:
+        options["from_checkpoint"] = from_checkpoint
+    job = client.retry(job_id, **options)
+    return Shown(job, job["id"])
+
+
+@app.command()
+@connected
+def change(
+    client: Client,
+    job_id: JobArgument,
+    name: Annotated[str | None, typer.Option(help="New name.")] = None,
+    priority: Annotated[
+        int | None, typer.Option(min=-100, max=100, help="Higher runs first.")
+    ] = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option("--label", metavar="KEY=TEXT", help="Replace all labels; can be repeated."),
+    ] = None,
+) -> Shown:
+    """Change a job's name, priority or labels."""
+    given = {"name": name, "priority": priority}
+    changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    if labels is not None:
+        changes["metadata"] = dict(map(_label, labels))
+    job = client.change(job_id, **changes)
+    return Shown(job, tables.job_table(job))
+
+
+@app.command()
+@connected
+def delete(
+    client: Client,
+    job_id: JobArgument,
+    files: Annotated[bool, typer.Option("--files", help="Its checkpoints and logs, too.")] = False,
+) -> Shown:
+    """Delete a job that is over."""
+    gone = client.delete(job_id, files=files)
+    left = "; some of its files are left" if files and not gone["files"] else ""
+    return Shown(gone, f"{gone['id']}: deleted{left}")
+
+
+@app.command()
+@connected
+def drain(
+    client: Client,
+    worker_id: Annotated[str, typer.Argument(metavar="WORKER", help="A worker's id.")],
+    undo: Annotated[bool, typer.Option("--undo", help="Give it jobs again.")] = False,
+) -> Shown:
+    """Give a worker no more jobs; those that it has go on to their end."""
+    worker = client.drain(worker_id, draining=not undo)
+    return Shown(worker, tables.workers_table([worker]))
+
+
+def _stepper(job_id: str | None, epoch: int | None) -> dict[str, Any]:
+    if job_id is None:
+        if epoch is not None:
+            raise ValueError("--epoch is of a job's checkpoint: name the JOB, too")
+        return {}
+    return {"stepper": {"job": job_id} | ({} if epoch is None else {"epoch": epoch})}
+
+
+def _show_new(client: Client, job: dict[str, Any], *, watch: bool, as_json: bool) -> None:
+    """Say a new job's id, and follow it where that is asked for."""
+    if watch:
+        if not as_json:
+            errors.print(job["id"], highlight=False)
+        follow(client, job["id"], as_json=as_json)
+    print_json(job) if as_json else print_text(job["id"])
+
+
+def _label(assignment: str) -> tuple[str, str]:
+    key, separator, text = assignment.partition("=")
+    if not separator:
+        raise ValueError(f"--label {assignment}: use KEY=TEXT")
+    return key, text
+
+
+def _status(job: dict[str, Any]) -> Shown:
+    return Shown(job, f"{job['id']}: {job['status']}")

@@ -1,0 +1,115 @@
+"""What every command that talks to a server has: where it is, whose token, `--json`."""
+
+import inspect
+import json
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import typer
+
+from server.cli import tables
+from server.client import Client
+
+EXIT_FAILED, EXIT_USAGE, EXIT_CANCELLED, EXIT_NO_ANSWER = 1, 2, 3, 4
+EXIT_OF_STATUS = {"succeeded": 0, "failed": EXIT_FAILED, "cancelled": EXIT_CANCELLED}
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+HELP = {"help_option_names": ["-h", "--help"]}
+
+console = tables.make_console()
+errors = tables.make_console(stderr=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+AsIds = Annotated[bool, typer.Option("--ids", help="Print ids alone, one a line.")]
+JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.")]
+
+
+class Shown(NamedTuple):
+    """What a command has to say."""
+
+    value: Any  # for `--json`
+    text: Any  # for people: text, or something that rich can draw
+
+
+def connected(command: Callable[..., Shown | None]) -> Callable[..., None]:
+    """Give a command the options of a connection; it gets a client as its first argument.
+
+    One that answers `Shown` gets `--json`, too, and its answer is printed; one that answers
+    nothing prints by itself.
+    """
+    signature = inspect.signature(command)
+    shows = signature.return_annotation is Shown
+    own = list(signature.parameters.values())[1:]
+    parameters = own + CONNECTION + ([AS_JSON] if shows else [])
+
+    @wraps(command)
+    def run(url: str, data: Path, token_file: Path | None, **options: Any) -> None:
+        as_json = options.pop(AS_JSON.name) if shows else False
+        with open_client(url, data, token_file) as client:
+            shown = command(client, **options)
+        if shown is not None:
+            print_json(shown.value) if as_json else print_text(shown.text)
+
+    # Typer reads both.
+    run.__dict__["__signature__"] = inspect.Signature(parameters)
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run
+
+
+def open_client(url: str, data: Path, token_file: Path | None) -> Client:
+    """A client with the token that was named, or of the environment, or of the data folder."""
+    token = os.environ.get("ORRERY_TOKEN")
+    if token_file is not None:
+        token = token_file.read_text(encoding="utf-8").strip()
+    elif token is None:
+        path = data / ".orrery" / "admin.token"
+        token = path.read_text(encoding="utf-8").strip() if path.is_file() else None
+    return Client(url, token)
+
+
+def print_json(value: Any) -> None:
+    """For scripts."""
+    sys.stdout.write(f"{json.dumps(value, indent=2)}\n")
+
+
+def print_text(text: Any) -> None:
+    """For people; text goes out as it is."""
+    if isinstance(text, str):
+        sys.stdout.write(f"{text}\n")
+    else:
+        console.print(text)
+
+
+def _option(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=default, annotation=annotation)
+
+
+CONNECTION = [
+    _option(
+        "url",
+        Annotated[str, typer.Option(envvar="ORRERY_URL", help="Address of the server.")],
+        DEFAULT_URL,
+    ),
+    _option(
+        "data",
+        Annotated[Path, typer.Option(envvar="ORRERY_DATA", help="Data folder.")],
+        Path("data"),
+    ),
+    _option(
+        "token_file",
+        Annotated[
+            Path | None,
+            typer.Option(
+                envvar="ORRERY_TOKEN_FILE",
+                help="File with a token; default: $ORRERY_TOKEN, else DATA/.orrery/admin.token.",
+            ),
+        ],
+        None,
+    ),
+]
+AS_JSON = _option("as_json", AsJson, False)

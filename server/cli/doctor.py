@@ -1,0 +1,158 @@
+"""What is wrong with an installation, and what to do about it: `orrery doctor`.
+
+Each check looks at one thing and answers one finding. Nothing is changed.
+"""
+
+import os
+import shutil
+import sqlite3
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import Literal
+
+from server import __version__
+from server.client import Client, ClientError
+from server.database.engines import DatabaseDamaged, check_integrity
+from server.database.filesystems import NETWORK_FILESYSTEMS, NetworkFilesystem, filesystem_of
+from server.database.migrate import scripts
+from server.settings import ServerSettings
+
+FREE_BYTES = 2 * 2**30  # of disk, below which a warning is due
+OLDEST_SQLITE = (3, 35, 0)  # RETURNING
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found."""
+
+    level: Literal["ok", "warning", "error"]
+    about: str
+    detail: str
+
+
+def examine(settings: ServerSettings, client: Client) -> Iterator[Finding]:
+    """Every check, one after the other.
+
+    Args:
+        client: of the server that should be running.
+    """
+    for check in (_versions, _torch, _data_folder, _disk, _database, _tokens):
+        yield from check(settings)
+    yield from _server(client)
+
+
+def _versions(settings: ServerSettings) -> Iterator[Finding]:
+    del settings
+    python = ".".join(map(str, sys.version_info[:3]))
+    yield Finding("ok", "versions", f"orrery {__version__}, Python {python}")
+    found = tuple(map(int, sqlite3.sqlite_version.split(".")))
+    if found < OLDEST_SQLITE:
+        yield Finding("error", "sqlite", f"{sqlite3.sqlite_version} is too old: use 3.35 or newer")
+
+
+def _torch(settings: ServerSettings) -> Iterator[Finding]:
+    del settings
+    if find_spec("torch") is None:
+        yield Finding("error", "torch", "is not installed: workers cannot train; pip install torch")
+        return
+    tool = shutil.which("nvidia-smi")
+    built = version("torch").partition("+")[2] or "default build"
+    if tool is None:
+        yield Finding("ok", "torch", f"{version('torch')}; no NVIDIA driver here: jobs run on CPUs")
+    elif built == "cpu":
+        detail = f"{version('torch')} is built for CPUs, but there is an NVIDIA driver"
+        yield Finding("warning", "torch", f"{detail}; install a CUDA build to use the GPUs")
+    else:
+        yield Finding("ok", "torch", f"{version('torch')} ({built}), NVIDIA driver found")
+    for package, use in (("matplotlib", "pictures"), ("rebound", "comparisons with IAS15")):
+        try:
+            version(package)
+        except PackageNotFoundError:
+            yield Finding("ok", package, f"is not installed; only needed for {use}")
+
+
+def _data_folder(settings: ServerSettings) -> Iterator[Finding]:
+    folder = settings.data
+    if not folder.is_dir():
+        detail = f"{folder} is not there; the server makes it, or name another with --data"
+        yield Finding("warning", "data folder", detail)
+        return
+    if not os.access(folder, os.W_OK | os.X_OK):
+        yield Finding("error", "data folder", f"{folder} cannot be written by this user")
+        return
+    kind = filesystem_of(settings.state_folder)
+    if kind in NETWORK_FILESYSTEMS:
+        yield Finding("error", "data folder", str(NetworkFilesystem(settings.state_folder, kind)))
+    else:
+        yield Finding("ok", "data folder", f"{folder.resolve()} ({kind or 'unknown'} filesystem)")
+
+
+def _disk(settings: ServerSettings) -> Iterator[Finding]:
+    if settings.data.is_dir():
+        free = shutil.disk_usage(settings.data).free
+        level = "ok" if free >= FREE_BYTES else "warning"
+        more = "" if free >= FREE_BYTES else "; free some, or set ORRERY_DISK_QUOTA_BYTES"
+        yield Finding(level, "disk", f"{free / 2**30:.1f} GiB free{more}")
+
+
+def _database(settings: ServerSettings) -> Iterator[Finding]:
+    path = settings.database_path
+    if not path.exists():
+        yield Finding("ok", "database", "is made when the server first starts")
+        return
+    try:
+        check_integrity(path)
+        with closing(
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        ) as connection:
+            (present,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    except (DatabaseDamaged, sqlite3.Error, TypeError) as error:
+        yield Finding("error", "database", str(error))
+        return
+    known = [script.revision for script in scripts().walk_revisions()]
+    if present not in known:
+        detail = f"is of a later release (schema {present}); install that one, or restore a backup"
+        yield Finding("error", "database", detail)
+    elif present != known[0]:
+        yield Finding("ok", "database", f"whole; the server's start upgrades it to {known[0]}")
+    else:
+        yield Finding("ok", "database", f"whole, schema {present}")
+
+
+def _tokens(settings: ServerSettings) -> Iterator[Finding]:
+    for path in (settings.admin_token_path, settings.worker_token_path):
+        if not path.exists():
+            yield Finding("ok", path.name, "is made when the server first starts")
+        elif not os.access(path, os.R_OK):
+            yield Finding("error", path.name, f"{path} cannot be read by this user")
+        elif path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
+            yield Finding("warning", path.name, f"others can read {path}; chmod 600 it")
+        else:
+            yield Finding("ok", path.name, "only its owner can read it")
+
+
+def _server(client: Client) -> Iterator[Finding]:
+    try:
+        running = client.version()["version"]
+        workers = client.workers()["data"]
+        waiting = client.jobs(status="queued", limit=1)["data"]
+    except ClientError as error:
+        yield Finding("warning", "server", str(error))
+        return
+    if running == __version__:
+        yield Finding("ok", "server", f"{client.url} answers, version {running}")
+    else:
+        detail = f"{client.url} runs version {running}, this is {__version__}; restart the server"
+        yield Finding("warning", "server", detail)
+    alive = [worker["name"] for worker in workers if worker["last_seen_at"] is not None]
+    if alive:
+        yield Finding("ok", "workers", ", ".join(sorted(set(alive))))
+    else:
+        detail = "none was heard of since the server started"
+        waits = "; jobs are waiting: start one with `orrery work`" if waiting else ""
+        yield Finding("warning" if waiting else "ok", "workers", detail + waits)

@@ -1,0 +1,214 @@
+"""Commands that look at jobs."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from server.cli import tables, watching
+from server.cli.connection import (
+    EXIT_OF_STATUS,
+    AsIds,
+    AsJson,
+    JobArgument,
+    Shown,
+    connected,
+    console,
+    errors,
+    print_json,
+)
+from server.client import Client
+
+DEFAULT_KEYS = ["part2/final_pass_rate"]  # that jobs are compared by
+
+app = typer.Typer()
+Limit = Annotated[int, typer.Option(min=1, max=1000, help="Most items.")]
+
+
+@app.command()
+@connected
+def jobs(
+    client: Client,
+    status: Annotated[list[str] | None, typer.Option(help="Only these states.")] = None,
+    name: Annotated[str | None, typer.Option(help="Only this name.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=TEXT", help="Only with this label.")
+    ] = None,
+    limit: Limit = 20,
+    ids: AsIds = False,
+) -> Shown:
+    """List jobs, newest first."""
+    filters = {"status": status, "name": name, "metadata": label}
+    page = client.jobs(limit=limit, **{key: value for key, value in filters.items() if value})
+    return Shown(page, _ids(page["data"]) if ids else tables.jobs_table(page["data"]))
+
+
+@app.command()
+@connected
+def queue(client: Client, limit: Limit = 100) -> Shown:
+    """List waiting jobs, the next one first."""
+    page = client.queue(limit=limit)
+    return Shown(page, tables.jobs_table(page["data"]))
+
+
+@app.command()
+@connected
+def workers(client: Client) -> Shown:
+    """List workers, newest first, and the jobs that they have."""
+    page = client.workers()
+    return Shown(page, tables.workers_table(page["data"]))
+
+
+@app.command()
+@connected
+def audit(
+    client: Client,
+    target: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only on this job, sweep, token or worker.")
+    ] = None,
+    limit: Limit = 100,
+) -> Shown:
+    """List what people did, the latest first; for admins."""
+    page = client.audit(limit=limit, **({"target": target} if target else {}))
+    return Shown(page, tables.audit_table(page["data"]))
+
+
+@app.command()
+@connected
+def show(client: Client, job_id: JobArgument) -> Shown:
+    """Show a job."""
+    job = client.job(job_id)
+    return Shown(job, tables.whole_job(job))
+
+
+@app.command()
+@connected
+def watch(client: Client, job_id: JobArgument, as_json: AsJson = False) -> None:
+    """Follow a job to its end; the exit code tells how it ended."""
+    follow(client, job_id, as_json=as_json)
+
+
+@app.command()
+@connected
+def wait(
+    client: Client,
+    job_id: JobArgument,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Only until so many epochs are done.")
+    ] = None,
+) -> Shown:
+    """Wait until a job is over, or has done so many epochs."""
+    job = client.wait(job_id) if epochs is None else client.wait_for_epochs(job_id, epochs)
+    return Shown(job, tables.job_line(job))
+
+
+@app.command()
+@connected
+def logs(client: Client, job_id: JobArgument) -> None:
+    """Print what a job's training process printed."""
+    offset = 0
+    while piece := client.logs(job_id, offset):
+        sys.stdout.buffer.write(piece)
+        offset += len(piece)
+    sys.stdout.flush()
+
+
+@app.command()
+@connected
+def metrics(
+    client: Client,
+    job_id: JobArgument,
+    key: Annotated[list[str] | None, typer.Option(help="Only these metrics.")] = None,
+) -> Shown:
+    """Print a job's metrics, one epoch a line."""
+    rows = list(client.all_metrics(job_id, **({"keys": key} if key else {})))
+    return Shown(rows, tables.metrics_table(rows))
+
+
+@app.command()
+@connected
+def compare(
+    client: Client,
+    job_ids: Annotated[list[str], typer.Argument(metavar="JOB…", help="Jobs, up to twenty.")],
+    key: Annotated[list[str] | None, typer.Option(help="Metrics.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=10000, help="Last epochs of each.")] = 20,
+) -> Shown:
+    """Print metrics of several jobs side by side."""
+    found = client.compare(job_ids, key or DEFAULT_KEYS, limit=limit)
+    return Shown(found, tables.comparison_table(found))
+
+
+@app.command()
+@connected
+def attempts(client: Client, job_id: JobArgument) -> Shown:
+    """List who tried a job, when, and how that ended."""
+    page = client.attempts(job_id)
+    return Shown(page, tables.attempts_table(page["data"]))
+
+
+@app.command()
+@connected
+def checkpoints(
+    client: Client,
+    job_id: JobArgument,
+    download: Annotated[
+        Path | None, typer.Option(help="Save the files in this folder.", metavar="FOLDER")
+    ] = None,
+    ids: AsIds = False,
+) -> Shown:
+    """List a job's checkpoints, or download them."""
+    found: list[dict[str, Any]] = []
+    page = client.checkpoints(job_id)
+    found += page["data"]
+    while page["has_more"]:
+        page = client.checkpoints(job_id, after=page["last_id"])
+        found += page["data"]
+    if download is not None:
+        _download(client, {download / Path(file["path"]).name: file["id"] for file in found})
+    return Shown(found, _ids(found) if ids else tables.checkpoints_table(found))
+
+
+@app.command()
+@connected
+def result(client: Client, job_id: JobArgument) -> Shown:
+    """Print what a job that succeeded found."""
+    found = client.result(job_id)
+    return Shown(found, tables.result_table({"kind": found["kind"], "result": found["data"]}))
+
+
+@app.command()
+@connected
+def artifacts(
+    client: Client,
+    job_id: JobArgument,
+    download: Annotated[
+        Path | None, typer.Option(help="Save the files in this folder.", metavar="FOLDER")
+    ] = None,
+) -> Shown:
+    """List the files of a simulation or an evaluation, or download them."""
+    found = client.artifacts(job_id)["data"]
+    if download is not None:
+        _download(client, {download / file["name"]: file["id"] for file in found})
+    return Shown(found, tables.artifacts_table(found))
+
+
+def _ids(items: list[dict[str, Any]]) -> str:
+    return "\n".join(item["id"] for item in items)
+
+
+def _download(client: Client, files: dict[Path, str]) -> None:
+    for target, file_id in files.items():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        errors.print(str(client.download(file_id, target)), highlight=False)
+
+
+def follow(client: Client, job_id: str, *, as_json: bool) -> NoReturn:
+    """Show a job's progress to its end, and leave with the exit code of how it ended."""
+    if as_json:
+        job = client.wait(job_id)
+        print_json(job)
+    else:
+        job = watching.watch(client, job_id, console)
+        console.print(tables.whole_job(job))
+    raise SystemExit(EXIT_OF_STATUS[job["status"]])

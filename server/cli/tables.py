@@ -1,0 +1,300 @@
+"""What the API answered, as tables and lines for people."""
+
+import json
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Column, Table
+from rich.text import Text
+
+from server.cli.doctor import Finding
+
+Json = dict[str, Any]
+WIDTH_OF_FILES = 400
+COLOURS = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "cyan"}
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds for people: `1:02:03`, `2:03`, `3.2 s`."""
+    if seconds is None:
+        return "-"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def number(value: float | None, form: str) -> str:
+    """A value, or a dash."""
+    return "-" if value is None else format(value, form)
+
+
+def make_console(stderr: bool = False) -> Console:
+    """A console that does not cut lines where nobody watches."""
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=WIDTH_OF_FILES)
+
+
+def status_text(status: str) -> str:
+    """A status in its colour."""
+    colour = COLOURS.get(status, "white")
+    return f"[{colour}]{status}[/{colour}]"
+
+
+def jobs_table(jobs: list[Json]) -> Table:
+    """Jobs, one a line."""
+    table = Table("id", "name", "status", "epochs", "attempt", "created", box=None)
+    for job in jobs:
+        table.add_row(
+            job["id"],
+            job["name"] or "-",
+            status_text(job["status"]),
+            _epochs(job),
+            str(job["attempt"]),
+            _local_time(job["created_at"]),
+        )
+    return table
+
+
+def _epochs(job: Json) -> str:
+    """How far a training is; of other jobs, their kind."""
+    progress = job["progress"]
+    if job["kind"] != "train":
+        return job["kind"]
+    return f"{progress['epochs_done']}/{progress['epochs_total']}"
+
+
+def findings_table(findings: list[Finding]) -> Table:
+    """What a look at an installation found, one thing a line."""
+    styles = {"ok": "green", "warning": "yellow", "error": "red"}
+    table = Table("", "about", Column("finding", overflow="fold"), box=None)
+    for finding in findings:
+        level = Text(finding.level, style=styles[finding.level])
+        table.add_row(level, finding.about, Text(finding.detail))
+    return table
+
+
+def workers_table(workers: list[Json]) -> Table:
+    """Workers, one a line."""
+    table = Table("id", "name", "host", "slots", "gpus", "last seen", "jobs", box=None)
+    for worker in workers:
+        seen = worker["last_seen_at"]
+        table.add_row(
+            worker["id"],
+            f"{worker['name']}{' (draining)' if worker['draining'] else ''}",
+            worker["host"],
+            str(worker["slots"]),
+            ", ".join(gpu["name"] for gpu in worker["gpus"]) or "–",
+            "–" if seen is None else _local_time(seen),
+            " ".join(worker["jobs"]) or "–",
+        )
+    return table
+
+
+def audit_table(entries: list[Json]) -> Table:
+    """What people did, one deed a line."""
+    table = Table("at", "token", "action", "on", box=None)
+    for entry in entries:
+        at = _local_time(entry["at"])
+        table.add_row(at, entry["token_id"], entry["action"], entry["target"])
+    return table
+
+
+def tokens_table(tokens: list[Json]) -> Table:
+    """Tokens, one a line."""
+    table = Table("id", "name", "role", "created", "expires", "revoked", box=None)
+    for token in tokens:
+        instants = (token[key] for key in ("created_at", "expires_at", "revoked_at"))
+        table.add_row(token["id"], token["name"], token["role"], *map(_local_time, instants))
+    return table
+
+
+def _local_time(instant: str | None) -> str:
+    if instant is None:
+        return "-"
+    return f"{datetime.fromisoformat(instant).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def attempts_table(attempts: list[Json]) -> Table:
+    """Attempts, one a line."""
+    table = Table("attempt", "worker", "from epoch", "started", "ended", "how", box=None)
+    for attempt in attempts:
+        started, ended = (_local_time(attempt[key]) for key in ("started_at", "ended_at"))
+        how = " ".join(filter(None, (attempt["status"], attempt["stop_reason"]))) or "-"
+        first = "-" if attempt["first_epoch"] is None else str(attempt["first_epoch"])
+        table.add_row(str(attempt["id"]), attempt["worker_id"], first, started, ended, how)
+    return table
+
+
+def comparison_table(comparison: Json) -> Table:
+    """Epochs as rows; for each job and metric a column."""
+    columns = [(job, key) for job in comparison["data"] for key in comparison["keys"]]
+    table = Table("epoch", *(f"{job[-8:]} {key}" for job, key in columns), box=None)
+    series = {job: {row["epoch"]: row for row in rows} for job, rows in comparison["data"].items()}
+    for epoch in sorted({epoch for rows in series.values() for epoch in rows}):
+        values = (series[job].get(epoch, {}).get(key) for job, key in columns)
+        table.add_row(str(epoch), *(number(value, ".6g") for value in values))
+    return table
+
+
+def job_table(job: Json) -> Table:
+    """A job, one field a line."""
+    table = Table("field", Column("value", overflow="fold"), box=None, show_header=False)
+    failure, last = job["failure"], job["latest_checkpoint"]
+    rows = {
+        "id": job["id"],
+        "name": job["name"] or "-",
+        "status": status_text(job["status"]),
+        "priority": job["priority"] or None,
+        **{f"label {key}": text for key, text in job["metadata"].items()},
+        "phase": job["phase"],
+        "queue position": job["queue_position"],
+        "epochs": _epochs(job),
+        "attempt": job["attempt"],
+        "time left": job["eta_s"] and duration(job["eta_s"]),
+        "failure": failure and f"{failure['code']}: {failure['detail']}",
+        "stop reason": None if failure else job["stop_reason"],
+        "warning": "\n".join(job["warnings"]) or None,
+        **{name: number(value, "g") for name, value in _metrics(job).items()},
+        "latest checkpoint": last and last["path"],
+    }
+    for name, value in rows.items():
+        if value is not None:
+            table.add_row(name, str(value))
+    return table
+
+
+def metrics_table(rows: list[Json]) -> Table:
+    """Epochs, one a line."""
+    names = list(rows[0]) if rows else ["epoch"]
+    table = Table(*names, box=None)
+    for row in rows:
+        table.add_row(*(number(row[name], ".4g") for name in names))
+    return table
+
+
+def checkpoints_table(checkpoints: list[Json]) -> Table:
+    """Checkpoints, one a line."""
+    table = Table("id", "epoch", "bytes", Column("path", overflow="fold"), box=None)
+    for checkpoint in checkpoints:
+        table.add_row(
+            checkpoint["id"],
+            str(checkpoint["epoch"]),
+            f"{checkpoint['bytes']:,}",
+            checkpoint["path"],
+        )
+    return table
+
+
+def artifacts_table(artifacts: list[Json]) -> Table:
+    """Files of a simulation or an evaluation, one a line."""
+    table = Table("id", "name", "bytes", Column("path", overflow="fold"), box=None)
+    for artifact in artifacts:
+        table.add_row(artifact["id"], artifact["name"], f"{artifact['bytes']:,}", artifact["path"])
+    return table
+
+
+def whole_job(job: Json) -> RenderableType:
+    """A job, and how good its stepper is where that is known."""
+    return Group(job_table(job), *([result_table(job)] if job["result"] else []))
+
+
+def result_table(job: Json) -> Table:
+    """What a job found, as its kind shows it."""
+    result = job["result"]
+    if job["kind"] == "train":
+        return scores_table(result)
+    if job["kind"] == "simulate":
+        table = Table("simulation", "", box=None)
+        for name, value in result.items():
+            table.add_row(name.replace("_", " "), number(value, ".6g"))
+        return table
+    table = Table("on held-out systems", "calibrated η", "at V", "as it is η", "V")
+    for name, score in result["scores"].items():
+        shown = ("calibrated_efficiency", ".3f"), ("calibrated_violation_rate", ".2%")
+        shown += ("efficiency", ".3f"), ("violation_rate", ".2%")
+        table.add_row(name, *(number(score[key], form) for key, form in shown))
+    return table
+
+
+def scores_table(result: Json) -> Table:
+    """The figure of merit on held-out systems, beside the free-fall criterion's."""
+    table = Table("on held-out systems", "efficiency η", "violation rate V", title_justify="left")
+    stepper, classical = result["stepper"], result["free_fall"]
+
+    def row(name: str, efficiency: float, violation: float) -> None:
+        table.add_row(name, f"{efficiency:.3f}", f"{violation:.2%}")
+
+    row("trained stepper, as it is", stepper["efficiency"], stepper["violation_rate"])
+    for name, scores in (("trained stepper", stepper), ("free-fall criterion", classical)):
+        efficiency, violation = scores["calibrated_efficiency"], scores["calibrated_violation_rate"]
+        row(f"{name}, calibrated to V <= 0.1 %", efficiency, violation)
+    return table
+
+
+def sweeps_table(sweeps: list[Json]) -> Table:
+    """Sweeps, one a line."""
+    table = Table("id", "name", "status", "trials", "objective", "created", box=None)
+    for sweep in sweeps:
+        done = sum(sweep["trials"].values()) - sweep["trials"].get("running", 0)
+        table.add_row(
+            sweep["id"],
+            sweep["name"] or "–",
+            sweep["status"],
+            f"{done}/{sweep['n_trials']}",
+            f"{sweep['direction']} {sweep['objective']}",
+            _local_time(sweep["created_at"]),
+        )
+    return table
+
+
+def trials_table(trials: list[Json]) -> Table:
+    """Trials, one a line."""
+    table = Table("trial", "job", "state", "value", Column("fields", overflow="fold"), box=None)
+    for trial in trials:
+        fields = " ".join(f"{key}={_plain(value)}" for key, value in trial["params"].items())
+        value = number(trial["value"], ".6g")
+        table.add_row(str(trial["id"]), trial["job_id"] or "–", trial["state"], value, fields)
+    return table
+
+
+def job_line(job: Json) -> str:
+    """Where a job is, as a line of text."""
+    return f"{job['id']}: {job['status']}, {_epochs(job)}"
+
+
+def validation(report: Json) -> str:
+    """What would run."""
+    megabytes = report["estimated_memory_bytes"] / 1e6
+    size = f"{report['parameter_count']:,} parameters, about {megabytes:.0f} MB of memory"
+    return "\n".join([size, *(f"warning: {warning}" for warning in report["warnings"])])
+
+
+def sweep_line(sweep: Json) -> str:
+    """How far a sweep is, as a line of text."""
+    done = sum(sweep["trials"].values()) - sweep["trials"].get("running", 0)
+    best = "" if sweep["best"] is None else f", best {number(sweep['best']['value'], '.6g')}"
+    return f"{sweep['id']}: {sweep['status']}, {done} of {sweep['n_trials']} trials{best}"
+
+
+def whole_sweep(sweep: Json) -> RenderableType:
+    """A sweep, its best trial, and which fields matter."""
+    shown: list[RenderableType] = [sweeps_table([sweep])]
+    if sweep["failure"]:
+        shown.append(sweep["failure"])
+    if sweep["best"]:
+        shown += ["best:", trials_table([sweep["best"]])]
+    if sweep["importance"]:
+        shares = (f"{name} {share:.0%}" for name, share in sweep["importance"].items())
+        shown.append(f"what matters: {', '.join(shares)}")
+    return Group(*shown)
+
+
+def _plain(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else json.dumps(value)
+
+
+def _metrics(job: Json) -> Json:
+    return job["latest_metrics"] or {}

@@ -1,0 +1,76 @@
+"""How the command line follows a job to its end."""
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from server.cli.tables import Json, number
+from server.client import Client
+from server.wire.states import TERMINAL
+
+POLL_S = 1.0
+
+
+def epoch_line(row: Json) -> str:
+    """One epoch as a line of text."""
+    return (
+        f"epoch {row['epoch']}: {number(row['epoch_time'], '.2f')} s, "
+        f"collected {row['part1/trajectory_length']} "
+        f"at {number(row['part1/acceptance_rate'], '.1%')} acceptance, "
+        f"{row['part2/iterations']} iterations, "
+        f"{number(row['part2/final_pass_rate'], '.1%')} pass"
+    )
+
+
+def watch(client: Client, job_id: str, console: Console) -> Json:
+    """Follow a job to its end: a live bar on a terminal, a line per epoch elsewhere."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[metrics]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    last_epoch, last_status = -1, ""
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(job_id, total=None, metrics="")
+        version: str | None = None
+        while True:
+            parameters = {} if version is None else {"wait": POLL_S, "version": version}
+            job, version = client.job_with_version(job_id, **parameters)
+            if job["status"] != last_status and not console.is_terminal:
+                console.print(f"{job_id}: {job['status']}", highlight=False)
+            last_status = job["status"]
+            page = client.metrics(job_id, after=last_epoch)
+            if not console.is_terminal:
+                for row in page["data"]:
+                    console.print(epoch_line(row), highlight=False)
+            last_epoch = last_epoch if page["last_epoch"] is None else page["last_epoch"]
+            _show(progress, task, job)
+            if last_status in TERMINAL and not page["has_more"]:
+                return job
+
+
+def _show(progress: Progress, task: TaskID, job: Json) -> None:
+    latest = job["latest_metrics"]
+    shown = ""
+    if latest is not None:
+        shown = f"{latest['part2/final_pass_rate']:.1%} pass"
+    where = f" ({job['phase']})" if job["phase"] else ""
+    progress.update(
+        task,
+        total=job["progress"]["epochs_total"],
+        completed=job["progress"]["epochs_done"],
+        description=f"{job['name'] or job['id']}: {job['status']}{where}",
+        metrics=shown,
+    )

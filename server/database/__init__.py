@@ -1,0 +1,1 @@
+"""SQLite: one writer, the tables, their migrations, copies."""

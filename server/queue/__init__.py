@@ -1,0 +1,1 @@
+"""What happens to jobs. Functions over a connection; nothing here knows of HTTP."""

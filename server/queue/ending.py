@@ -1,0 +1,135 @@
+"""How an attempt ends, and with it, perhaps, its job.
+
+Every function takes a connection inside a transaction of the writer and changes state and event log
+together. Nothing here knows of HTTP.
+"""
+
+from typing import Any
+
+from sqlalchemy import Connection, delete, select, update
+
+from server.database.tables import attempts, checkpoints, jobs
+from server.errors import IllegalMove, LeaseLost, ReportConflict
+from server.queue import job_rows
+from server.queue import stepper_jobs as trained
+from server.queue.job_rows import JobRow, change, record_event
+from server.queue.webhook_calls import announce
+from server.wire.states import (
+    LEASED,
+    RETRYABLE,
+    TERMINAL,
+    JobStatus,
+    StopReason,
+    Trigger,
+    next_status,
+)
+from server.wire.workers import Outcome
+
+
+def finish(connection: Connection, lease_id: str, outcome: Outcome, *, now: float) -> JobStatus:
+    """End an attempt and move its job. A repeat gets the same answer.
+
+    Raises:
+        LeaseLost
+    """
+    attempt = connection.execute(select(attempts).where(attempts.c.lease_id == lease_id)).first()
+    if attempt is None:
+        raise LeaseLost
+    job = job_rows.get(connection, attempt.job_id)
+    if job.lease_id != lease_id:
+        if attempt.outcome is None or attempt.status_after is None:
+            raise LeaseLost
+        if attempt.outcome != outcome.model_dump(mode="json"):
+            if attempt.lost:
+                raise LeaseLost
+            raise ReportConflict("The attempt was ended before with another outcome.")
+        return JobStatus(attempt.status_after)
+    if outcome.status == "succeeded":
+        trigger = Trigger.SUCCEED
+    elif outcome.status == "stopped":
+        trigger = Trigger.STOPPED
+    elif outcome.stop_reason in RETRYABLE:
+        trigger = _loss(job)
+    else:
+        trigger = Trigger.FAIL
+    return _end_attempt(connection, job, trigger, outcome, now=now)
+
+
+def lose(connection: Connection, lease_id: str, *, now: float) -> str | None:
+    """A lease expired: its job goes back to the queue, or ends. Returns the job's id."""
+    job = connection.execute(select(jobs).where(jobs.c.lease_id == lease_id)).first()
+    if job is None:
+        return None
+    outcome = Outcome(
+        status="failed",
+        stop_reason=StopReason.WORKER_LOST,
+        detail="the worker was not heard of for the time of its lease",
+    )
+    _end_attempt(connection, job, _loss(job), outcome, now=now, by_expiry=True)
+    return job.id
+
+
+def held_leases(connection: Connection) -> list[str]:
+    """The leases that hold a job."""
+    return list(
+        connection.execute(select(jobs.c.lease_id).where(jobs.c.lease_id.is_not(None))).scalars()
+    )
+
+
+def _loss(job: JobRow) -> Trigger:
+    return Trigger.LOST if job.failures + 1 < job.max_attempts else Trigger.GIVE_UP
+
+
+def _end_attempt(
+    connection: Connection,
+    job: JobRow,
+    trigger: Trigger,
+    outcome: Outcome,
+    *,
+    now: float,
+    by_expiry: bool = False,
+) -> JobStatus:
+    status = JobStatus(job.status)
+    after = next_status(status, trigger)
+    if after is None:
+        raise IllegalMove(job.id, status, trigger)
+    lost = trigger in {Trigger.LOST, Trigger.GIVE_UP}
+    values: dict[str, Any] = {
+        "status": after,
+        "lease_id": None,
+        "phase": None,
+        "failures": job.failures + int(lost),
+    }
+    if after in TERMINAL:
+        user = after is JobStatus.CANCELLED
+        values["stop_reason"] = StopReason.USER if user else outcome.stop_reason
+        values["finished_at"] = now
+        if after is JobStatus.FAILED:
+            values["failure"] = outcome.detail or "no detail was reported"
+        if after is JobStatus.SUCCEEDED:
+            values["result"] = outcome.result
+            trained.simulate_next(connection, job, now=now)
+            connection.execute(
+                delete(checkpoints).where(checkpoints.c.job_id == job.id, checkpoints.c.rolling)
+            )
+    change(connection, job.id, **values)
+    connection.execute(
+        update(attempts)
+        .where(attempts.c.lease_id == job.lease_id)
+        .values(
+            ended_at=now,
+            outcome=outcome.model_dump(mode="json"),
+            status_after=after,
+            lost=by_expiry,
+        )
+    )
+    data = {
+        "attempt": job.attempt,
+        "stop_reason": outcome.stop_reason,
+        "detail": outcome.detail,
+        "retries": after is JobStatus.QUEUED and status in LEASED and lost,
+    }
+    record_event(connection, job.id, now, after, data)
+    if after in TERMINAL:
+        announce(connection, job, after, now=now)
+    return after

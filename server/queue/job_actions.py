@@ -1,0 +1,120 @@
+"""What users do to their jobs: cancel, pause, resume, change, delete.
+
+Every function takes a connection inside a transaction of the writer and changes state and event log
+together. Nothing here knows of HTTP.
+"""
+
+from typing import Any
+
+from sqlalchemy import Connection, delete, select
+
+from server.database.tables import checkpoints, jobs
+from server.errors import Conflict, IllegalMove
+from server.queue.job_rows import JobRow, change, record_event
+from server.queue.limits import check_queue
+from server.queue.webhook_calls import announce
+from server.wire.jobs import JobChange
+from server.wire.states import TERMINAL, JobStatus, StopReason, Trigger, next_status
+
+
+def cancel(connection: Connection, job: JobRow, grace_s: float, *, now: float) -> JobStatus:
+    """Ask for a job to be cancelled; idempotent while it is being cancelled, and after.
+
+    Raises:
+        IllegalMove: it is already over in another way.
+    """
+    status = JobStatus(job.status)
+    if status in {JobStatus.CANCELLED, JobStatus.CANCELLING}:
+        if status is JobStatus.CANCELLING and grace_s < (job.cancel_grace_s or 0):
+            change(connection, job.id, cancel_grace_s=grace_s)
+        return status
+    after = next_status(status, Trigger.CANCEL)
+    if after is None:
+        raise IllegalMove(job.id, status, "be cancelled")
+    ended: dict[str, Any] = {}
+    if after is JobStatus.CANCELLED:
+        ended = {"stop_reason": StopReason.USER, "finished_at": now}
+    change(connection, job.id, status=after, cancel_grace_s=grace_s, **ended)
+    record_event(connection, job.id, now, after, {})
+    if after in TERMINAL:
+        announce(connection, job, after, now=now)
+    return after
+
+
+def pause(connection: Connection, job: JobRow, *, now: float) -> JobStatus:
+    """Ask for a job to be paused; idempotent while it is being paused, and after.
+
+    Raises:
+        IllegalMove: it is over, or being cancelled.
+    """
+    status = JobStatus(job.status)
+    if status in {JobStatus.PAUSED, JobStatus.PAUSING}:
+        return status
+    return _move(connection, job, Trigger.PAUSE, "be paused", now=now)
+
+
+def resume(connection: Connection, job: JobRow, *, now: float, most_queued: int = 0) -> JobStatus:
+    """Put a paused job back in the queue; idempotent while it waits or runs.
+
+    Raises:
+        IllegalMove: it is over, or still being paused or cancelled. LimitReached
+    """
+    status = JobStatus(job.status)
+    if status in {JobStatus.QUEUED, JobStatus.RUNNING}:
+        return status
+    if status is JobStatus.PAUSED:
+        check_queue(connection, job.owner_id, most_queued)
+    return _move(connection, job, Trigger.RESUME, "be resumed", now=now)
+
+
+def amend(connection: Connection, job: JobRow, changes: JobChange, *, now: float) -> None:
+    """Change name, priority or labels.
+
+    Raises:
+        IllegalMove: the priority of a job that is over.
+    """
+    given = changes.model_dump(exclude_none=True)
+    if "priority" in given and JobStatus(job.status) in TERMINAL:
+        raise IllegalMove(job.id, job.status, "get another priority")
+    values: dict[str, Any] = {}
+    if "name" in given:
+        values["name"] = given["name"]
+    if "metadata" in given:
+        values["labels"] = given["metadata"]
+    if "priority" in given:
+        values["queue_rank"] = -given["priority"]
+    values = {key: value for key, value in values.items() if value != getattr(job, key)}
+    if values:
+        change(connection, job.id, **values)
+        record_event(connection, job.id, now, "changed", given)
+
+
+def remove(connection: Connection, job: JobRow) -> None:
+    """Delete a job that is over, with all its rows.
+
+    Raises:
+        IllegalMove: it is not over. Conflict: another job still needs one of its checkpoints.
+    """
+    if JobStatus(job.status) not in TERMINAL:
+        raise IllegalMove(job.id, job.status, "be deleted; cancel it first")
+    heir = connection.execute(
+        select(jobs.c.id)
+        .join(checkpoints, jobs.c.from_checkpoint == checkpoints.c.id)
+        .where(checkpoints.c.job_id == job.id, jobs.c.status.not_in(TERMINAL))
+        .limit(1)
+    ).scalar_one_or_none()
+    if heir is not None:
+        raise Conflict(f"Job {heir} began at a checkpoint of job {job.id} and still needs it.")
+    connection.execute(delete(jobs).where(jobs.c.id == job.id))
+
+
+def _move(
+    connection: Connection, job: JobRow, trigger: Trigger, action: str, *, now: float
+) -> JobStatus:
+    """Move a job as its user asks."""
+    after = next_status(JobStatus(job.status), trigger)
+    if after is None:
+        raise IllegalMove(job.id, job.status, action)
+    change(connection, job.id, status=after)
+    record_event(connection, job.id, now, after, {})
+    return after

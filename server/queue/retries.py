@@ -1,0 +1,134 @@
+"""A new job made from one that is over."""
+
+from pydantic import ValidationError
+from sqlalchemy import Connection, select
+
+from nbody.config import Config
+from server.database.tables import checkpoints
+from server.errors import FieldProblem, IllegalMove, InvalidRequest
+from server.queue.job_rows import JobRow, record_event
+from server.queue.submission import submit
+from server.wire.jobs import JobSubmission, RetryRequest
+from server.wire.states import TERMINAL, JobStatus
+
+# Fields that take effect in a run that goes on from a checkpoint; the others are in the checkpoint.
+TRIAL_LABELS = "sweep", "trial"
+CHANGEABLE_ON_THE_WAY = frozenset(
+    (
+        "epochs",
+        "lr",
+        "lr_schedule",
+        "steps_per_epoch",
+        "replay_steps",
+        "replay_batch_size",
+        "min_replay_size",
+        "max_retrain_steps",
+        "loss",
+        "oracle_quantile",
+        "E_lower",
+        "E_upper",
+        "min_efficiency",
+        "energy_threshold",
+        "checkpoint_every",
+        "evaluation_orbits",
+        "save_name",
+        "wandb",
+        "wandb_project",
+        "wandb_name",
+        "debug",
+        "device",
+        "compile",
+        "tf32",
+        "detect_anomaly",
+        "extra",
+    )
+)
+
+
+def retry(
+    connection: Connection,
+    job: JobRow,
+    request: RetryRequest,
+    *,
+    owner_id: str,
+    most_queued: int,
+    now: float,
+) -> str:
+    """Queue a new job made from one that is over; returns its id.
+
+    Raises:
+        IllegalMove: the old job is not over. InvalidRequest: a field does not fit. LimitReached
+    """
+    if JobStatus(job.status) not in TERMINAL:
+        raise IllegalMove(job.id, job.status, "be retried; cancel it first, or resume it")
+    of_sweep = (job.parent or "").startswith("sweep_")  # the retry is a job of its own
+    labels = {k: v for k, v in job.labels.items() if not (of_sweep and k in TRIAL_LABELS)}
+    try:
+        submission = JobSubmission.model_validate(
+            {
+                "name": request.name or job.name,
+                "kind": job.kind,
+                "simulate": job.simulate,
+                "config": {**job.config, **request.config},
+                "priority": -job.queue_rank,
+                "max_runtime_s": job.max_runtime_s,
+                "max_attempts": job.max_attempts,
+                "metadata": labels,
+                "webhook": job.webhook,
+            }
+        )
+    except ValidationError as error:
+        raise InvalidRequest.of(error.errors()) from None
+    start = request.from_checkpoint
+    if job.kind != "train":
+        if start is not None:
+            raise InvalidRequest(
+                FieldProblem("/from_checkpoint", f"is of training, not {job.kind}")
+            )
+        start = job.from_checkpoint
+        if start is not None and not _exists(connection, start):
+            detail = f"the stepper of job {job.id} is gone; submit a new job with another one"
+            raise InvalidRequest(FieldProblem("/stepper", detail))
+    elif start is not None:
+        _check_start(connection, job, request, submission.config)
+    new_job = submit(
+        connection,
+        submission,
+        owner_id=owner_id,
+        now=now,
+        most_queued=most_queued,
+        retry_of=job.id,
+        from_checkpoint=start,
+        parent=None if of_sweep else job.parent,
+    )
+    record_event(connection, job.id, now, "retried", {"as": new_job})
+    return new_job
+
+
+def _exists(connection: Connection, checkpoint_id: str) -> bool:
+    query = select(checkpoints.c.id).where(checkpoints.c.id == checkpoint_id)
+    return connection.execute(query).first() is not None
+
+
+def _check_start(
+    connection: Connection, job: JobRow, request: RetryRequest, config: Config
+) -> None:
+    """Whether a job can go on from a checkpoint of an old one, with fields replaced."""
+    epoch = connection.execute(
+        select(checkpoints.c.epoch).where(
+            checkpoints.c.id == request.from_checkpoint,
+            checkpoints.c.job_id == job.id,
+            checkpoints.c.rolling.is_(False),
+        )
+    ).scalar_one_or_none()
+    if epoch is None:
+        detail = f"job {job.id} has no such checkpoint"
+        raise InvalidRequest(FieldProblem("/from_checkpoint", detail))
+    if kept := sorted(request.config.keys() - CHANGEABLE_ON_THE_WAY):
+        detail = (
+            f"comes from the checkpoint; can change: {', '.join(sorted(CHANGEABLE_ON_THE_WAY))}"
+        )
+        raise InvalidRequest(*(FieldProblem(f"/config/{name}", detail) for name in kept))
+    if epoch + 1 >= config.epochs:
+        detail = f"the checkpoint is of epoch {epoch}: nothing is left; ask for more epochs"
+        raise InvalidRequest(FieldProblem("/config/epochs", detail))

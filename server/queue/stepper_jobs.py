@@ -1,0 +1,152 @@
+"""Jobs that use a trained stepper: what is asked for, over the config of its training.
+
+Every function takes a connection inside a transaction. Nothing here knows of HTTP.
+"""
+
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import Connection, select
+
+from nbody.config import Config
+from server.database.tables import checkpoints, jobs
+from server.errors import FieldProblem, InvalidRequest
+from server.queue.job_rows import JobRow, record_event
+from server.queue.submission import submit
+from server.wire.jobs import JobSubmission, StepperChoice, check_new
+
+CLASSICAL = frozenset({"fixed", "analytic", "gated", "reversible"})  # rules that need no stepper
+
+# How epochs start: no matter to a single run, and refused where the system is another one.
+OF_TRAINING_ALONE = {"resample_each_epoch": False, "lifetime": None}
+
+
+def resolved(
+    connection: Connection, submission: JobSubmission, owner_id: str | None
+) -> tuple[JobSubmission, str | None]:
+    """The submission with every field of its config, and the checkpoint that it needs.
+
+    Args:
+        owner_id: whose jobs the stepper may be of; None means anyone's.
+
+    Raises:
+        InvalidRequest
+    """
+    if submission.kind == "train":
+        _check_training(submission)
+        return submission, None
+    if submission.simulate is not None:
+        raise InvalidRequest(FieldProblem("/simulate", "goes with kind train; put it in config"))
+    given = submission.config.model_dump(mode="json", include=submission.config.model_fields_set)
+    if submission.stepper is None:
+        if submission.kind == "evaluate" or submission.config.integrator_mode not in CLASSICAL:
+            detail = "say which: the id of a job with checkpoints"
+            raise InvalidRequest(FieldProblem("/stepper", detail))
+        return submission, None
+    checkpoint, trained_with = _find(connection, submission.stepper, owner_id)
+    config = _over(trained_with, given, submission.kind, "/config")
+    return submission.model_copy(update={"config": config}), checkpoint
+
+
+def simulate_next(connection: Connection, job: JobRow, *, now: float) -> None:
+    """Queue the simulation that a training job asked for, with its last checkpoint."""
+    if job.simulate is None:
+        return
+    last = _last_checkpoint(connection, job.id)
+    if last is None:
+        return
+    try:
+        config = _over(job.config, job.simulate, "simulate", "/simulate")
+    except InvalidRequest as error:  # of an earlier release's rules
+        record_event(connection, job.id, now, "simulates_not", {"detail": error.detail})
+        return
+    submission = JobSubmission(
+        name=job.name,
+        kind="simulate",
+        config=config,
+        priority=-job.queue_rank,
+        max_runtime_s=job.max_runtime_s,
+        max_attempts=job.max_attempts,
+        metadata=job.labels,
+        webhook=job.webhook,
+    )
+    child = submit(
+        connection,
+        submission,
+        owner_id=job.owner_id,
+        now=now,
+        from_checkpoint=last,
+        parent=job.id,
+    )
+    record_event(connection, job.id, now, "simulates", {"as": child})
+
+
+def _check_training(submission: JobSubmission) -> None:
+    if submission.stepper is not None:
+        detail = "is of simulate and evaluate; to go on from a checkpoint, retry its job"
+        raise InvalidRequest(FieldProblem("/stepper", detail))
+    if submission.simulate is not None:
+        config = submission.config.model_dump(mode="json")
+        _over(config, submission.simulate, "simulate", "/simulate")
+
+
+def _over(base: dict[str, Any], given: dict[str, Any], kind: str, pointer: str) -> Config:
+    """A config with fields replaced. Who simulates with a stepper means to step with it."""
+    fields = {**base, **OF_TRAINING_ALONE, **given}
+    if kind == "simulate" and "integrator_mode" not in given:
+        fields["integrator_mode"] = "history" if fields["history_len"] else "ml"
+    try:
+        config = Config.model_validate(fields)
+    except ValidationError as error:
+        raise InvalidRequest.of(error.errors(), pointer) from None
+    if (problem := _refused(config)) is not None:
+        raise InvalidRequest(FieldProblem(pointer, problem))
+    if config.integrator_mode == "fixed" and config.dt is None and kind == "simulate":
+        raise InvalidRequest(FieldProblem(f"{pointer}/dt", "the rule 'fixed' needs a time step"))
+    return config
+
+
+def _refused(config: Config) -> str | None:
+    """Why a new job may not have this config."""
+    try:
+        check_new(config)
+    except ValidationError as error:
+        return error.errors()[0]["msg"].removeprefix("Value error, ")
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _find(
+    connection: Connection, choice: StepperChoice, owner_id: str | None
+) -> tuple[str, dict[str, Any]]:
+    """The checkpoint that was chosen, and the config that it was trained with."""
+    job = connection.execute(
+        select(jobs.c.kind, jobs.c.config, jobs.c.owner_id).where(jobs.c.id == choice.job)
+    ).first()
+    if job is None or (owner_id is not None and job.owner_id != owner_id):
+        raise InvalidRequest(FieldProblem("/stepper/job", "there is no such job"))
+    found = (
+        _last_checkpoint(connection, choice.job)
+        if choice.epoch is None
+        else connection.execute(
+            select(checkpoints.c.id).where(
+                checkpoints.c.job_id == choice.job,
+                checkpoints.c.epoch == choice.epoch,
+                checkpoints.c.rolling.is_(False),
+            )
+        ).scalar_one_or_none()
+    )
+    if found is None:
+        which = "no checkpoint yet" if choice.epoch is None else "no checkpoint of that epoch"
+        raise InvalidRequest(FieldProblem("/stepper", f"job {choice.job} has {which}"))
+    return found, job.config
+
+
+def _last_checkpoint(connection: Connection, job_id: str) -> str | None:
+    return connection.execute(
+        select(checkpoints.c.id)
+        .where(checkpoints.c.job_id == job_id, checkpoints.c.rolling.is_(False))
+        .order_by(checkpoints.c.epoch.desc())
+        .limit(1)
+    ).scalar_one_or_none()

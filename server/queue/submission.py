@@ -1,0 +1,70 @@
+"""A job enters the queue.
+
+Every function takes a connection inside a transaction of the writer and changes state and event log
+together. Nothing here knows of HTTP.
+"""
+
+from sqlalchemy import Connection, insert
+
+from server.database.ids import new_id
+from server.database.tables import jobs
+from server.queue.job_rows import record_event
+from server.queue.limits import check_queue
+from server.wire.jobs import JobSubmission
+from server.wire.states import JobStatus
+
+
+def submit(
+    connection: Connection,
+    submission: JobSubmission,
+    *,
+    owner_id: str,
+    now: float,
+    most_queued: int = 0,
+    retry_of: str | None = None,
+    from_checkpoint: str | None = None,
+    parent: str | None = None,
+) -> str:
+    """Queue a job. Returns its id.
+
+    Args:
+        most_queued: jobs of an owner that may wait; 0 means no limit.
+        parent: the job or the sweep that makes this one.
+
+    Raises:
+        LimitReached
+    """
+    check_queue(connection, owner_id, most_queued)
+    config = submission.config
+    noted = config.warnings() if submission.kind == "train" else []
+    job_id = new_id("job")
+    connection.execute(
+        insert(jobs).values(
+            id=job_id,
+            version=1,
+            name=submission.name or config.save_name,
+            kind=submission.kind,
+            status=JobStatus.QUEUED,
+            owner_id=owner_id,
+            queue_rank=-submission.priority,
+            retry_of=retry_of,
+            from_checkpoint=from_checkpoint,
+            simulate=submission.simulate,
+            parent=parent,
+            webhook=submission.webhook,
+            max_runtime_s=submission.max_runtime_s,
+            max_attempts=submission.max_attempts,
+            failures=0,
+            attempt=0,
+            config=config.model_dump(mode="json"),
+            labels=submission.metadata,
+            warnings=noted,
+            epochs_total=config.epochs if submission.kind == "train" else 0,
+            epochs_done=0,
+            log_bytes=0,
+            created_at=now,
+        )
+    )
+    data = {"warnings": noted, "retry_of": retry_of, "from_checkpoint": from_checkpoint}
+    record_event(connection, job_id, now, "submitted", data)
+    return job_id

@@ -1,0 +1,89 @@
+"""Calls to users' own servers when a job is over, as rows.
+
+A call is written in the transaction that ends the job: it survives a restart, and is tried again
+until it is answered or given up.
+"""
+
+import json
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from server.database.ids import new_id
+from server.database.tables import deliveries, jobs
+from server.queue.job_rows import JobRow, record_event
+from server.wire.states import JobStatus
+
+RETRY_AFTER_S = (5.0, 60.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0)  # then it is given up
+MOST_AT_ONCE = 20
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A call that is due."""
+
+    id: str
+    job_id: str
+    url: str
+    body: bytes
+    tries: int
+
+
+def announce(connection: Connection, job: JobRow, status: JobStatus, *, now: float) -> None:
+    """Note that a job is over, for the call that its user asked for."""
+    if job.webhook is not None:
+        connection.execute(
+            insert(deliveries).values(
+                id=new_id("msg"),
+                job_id=job.id,
+                url=job.webhook,
+                type=f"job.{status}",
+                at=now,
+                tries=0,
+                next_at=now,
+            )
+        )
+
+
+def due(connection: Connection, now: float, under_way: Collection[str] = ()) -> list[Delivery]:
+    """The calls to make now, without those that are being made."""
+    rows = connection.execute(
+        select(deliveries, jobs.c.name, jobs.c.kind, jobs.c.status, jobs.c.stop_reason)
+        .join(jobs, jobs.c.id == deliveries.c.job_id)
+        .where(deliveries.c.next_at <= now, deliveries.c.id.not_in(under_way))
+        .order_by(deliveries.c.next_at)
+        .limit(MOST_AT_ONCE)
+    )
+    return [Delivery(row.id, row.job_id, row.url, _body(row), row.tries) for row in rows]
+
+
+def settle(connection: Connection, delivery: Delivery, *, answered: bool, now: float) -> None:
+    """A call was made: forget it, or plan the next try; the last one is given up."""
+    mine = deliveries.c.id == delivery.id
+    again = delivery.tries < len(RETRY_AFTER_S)
+    if connection.execute(select(deliveries.c.id).where(mine)).first() is None:
+        return  # the job is gone, and its calls with it
+    if answered or not again:
+        kind = "webhook_answered" if answered else "webhook_given_up"
+        record_event(connection, delivery.job_id, now, kind, {"tries": delivery.tries + 1})
+    if answered:
+        connection.execute(delete(deliveries).where(mine))
+        return
+    connection.execute(
+        update(deliveries)
+        .where(mine)
+        .values(
+            tries=delivery.tries + 1,
+            next_at=now + RETRY_AFTER_S[delivery.tries] if again else None,
+        )
+    )
+
+
+def _body(row: Any) -> bytes:
+    data = {name: getattr(row, name) for name in ("name", "kind", "status", "stop_reason")}
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(row.at))
+    message = {"type": row.type, "timestamp": at, "data": {"id": row.job_id, **data}}
+    return json.dumps(message).encode()

@@ -1,0 +1,108 @@
+"""What moves sweeps on: looks at their trials, asks for the next ones, ends those that are worse.
+
+One task of the server. It reads, thinks in a thread, and writes one move in one transaction; what
+was written is all that it remembers.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, select
+
+from server.database.tables import COLUMN_OF, epochs, jobs, trials
+from server.database.writer import Database
+from server.queue.changes import Changes
+from server.sweeps import rows as sweep_rows
+from server.sweeps.moves import Move, is_over
+from server.wire.sweeps import SCORES, SweepRequest, TrialState
+
+LOOK_INTERVAL_S = 2.0  # at running trials, for those to end early
+MOST_POINTS = 100  # of a trial's series that pruners see
+OF_JOBS = ("status", "failure", "result", "epochs_done", "epochs_total")
+
+logger = logging.getLogger(__name__)
+
+
+class SweepDriver:
+    """Moves every running sweep, whenever a job ended and every other second."""
+
+    def __init__(self, database: Database, changes: Changes, most_queued: int) -> None:
+        self._database, self._changes, self._most_queued = database, changes, most_queued
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        with self._changes.subscribe(Changes.QUEUE) as subscription:
+            while True:
+                await self._move_all()
+                await subscription.wait(LOOK_INTERVAL_S)
+
+    async def _move_all(self) -> None:
+        try:
+            going = await self._database.read(sweep_rows.running)
+        except Exception:
+            logger.exception("sweeps could not be read; trying again")
+            return
+        for sweep_id in going:
+            try:
+                await self.move(sweep_id)
+            except Exception:
+                logger.exception("sweep %s could not be moved on; trying again", sweep_id)
+
+    async def move(self, sweep_id: str) -> None:
+        """One step of a sweep."""
+        version, *seen = await self._database.read(lambda connection: _look(connection, sweep_id))
+        move = await asyncio.to_thread(_think, *seen)
+        if move.is_none:
+            return
+        touched = await self._database.write(
+            lambda connection: sweep_rows.apply(
+                connection,
+                sweep_id,
+                version,
+                move,
+                now=time.time(),
+                most_queued=self._most_queued,
+            )
+        )
+        for topic in (sweep_id, *touched, *([Changes.QUEUE] if touched else [])):
+            self._changes.notify(topic)
+
+
+def _look(
+    connection: Connection, sweep_id: str
+) -> tuple[int, SweepRequest, Sequence[Row[Any]], dict[str, dict[int, float]]]:
+    """Version and request, the trials with their jobs, and the series that a pruner looks at."""
+    sweep = sweep_rows.find(connection, sweep_id, None)
+    request = SweepRequest.model_validate(sweep.request)
+    rows = connection.execute(
+        select(trials, *(jobs.c[name] for name in OF_JOBS))
+        .outerjoin(jobs, jobs.c.id == trials.c.job_id)
+        .where(trials.c.sweep_id == sweep_id)
+        .order_by(trials.c.number)
+    ).all()
+    series: dict[str, dict[int, float]] = {}
+    if request.objective not in SCORES:
+        column = epochs.c[COLUMN_OF[request.objective]]
+        for row in rows:
+            wanted = request.pruner != "none" or (row.state == TrialState.RUNNING and is_over(row))
+            if row.status is not None and wanted:
+                series[row.job_id] = _series(connection, row, column)
+    return sweep.version, request, rows, series
+
+
+def _series(connection: Connection, row: Row[Any], column: Any) -> dict[int, float]:
+    """The objective at epochs that all trials have in common, and at the last one of a job."""
+    chosen = epochs.c.epoch % max(1, row.epochs_total // MOST_POINTS) == 0
+    if is_over(row):
+        chosen = chosen | (epochs.c.epoch == row.epochs_done - 1)
+    query = select(epochs.c.epoch, column).where(epochs.c.job_id == row.job_id, chosen)
+    return {epoch: float(value) for epoch, value in connection.execute(query) if value is not None}
+
+
+def _think(*seen: Any) -> Move:
+    from server.sweeps.optuna_search import next_move  # noqa: PLC0415 - Optuna is loaded once there is a sweep
+
+    return next_move(*seen)

@@ -1,0 +1,239 @@
+"""Which trial comes next, which should end early, which fields matter: Optuna, without its storage.
+
+A sweep's trials are rows of the service's database; a study is made of them whenever one is asked.
+So there is one truth, and a restart of the server changes nothing.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+from optuna.trial import FrozenTrial, create_trial
+from optuna.trial import TrialState as OptunaState
+from sqlalchemy import Row
+
+from server.sweeps.moves import Move, Settled, is_over
+from server.wire.states import JobStatus
+from server.wire.sweeps import (
+    SCORES,
+    Choices,
+    Dimension,
+    FloatRange,
+    SweepRequest,
+    SweepStatus,
+    TrialState,
+    grid_size,
+)
+
+FAILURES_IN_A_ROW = 5  # of the first trials; then the rest would fail, too
+STARTUP_TRIALS = 5  # complete ones, before any is pruned
+LEAST_FOR_IMPORTANCE = 4  # complete trials
+STATES = {
+    TrialState.RUNNING: OptunaState.RUNNING,
+    TrialState.COMPLETE: OptunaState.COMPLETE,
+    TrialState.PRUNED: OptunaState.PRUNED,
+    TrialState.FAILED: OptunaState.FAIL,
+}
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@dataclass
+class Trial:
+    """A trial as a study sees it."""
+
+    number: int
+    state: TrialState
+    params: dict[str, Any]
+    value: float | None = None
+    attributes: dict[str, Any] = field(default_factory=dict[str, Any])  # the pruner's own memory
+    series: dict[int, float] = field(default_factory=dict[int, float])  # the objective, by epoch
+
+
+def suggest(request: SweepRequest, trials: Sequence[Trial]) -> dict[str, Any] | None:
+    """Values of the space for the next trial; None where a grid has no more."""
+    number = len(trials)
+    if request.sampler == "grid":
+        return _grid_point(request, number)
+    study = _study(request, trials, (request.seed + number) % 2**32)
+    asked = study.ask({name: _distribution(d) for name, d in request.space.items()})
+    return {name: _outer(request.space[name], value) for name, value in asked.params.items()}
+
+
+def should_prune(request: SweepRequest, trials: Sequence[Trial], trial: Trial) -> bool:
+    """Whether a running trial should end, because others were better at its last epoch.
+
+    What the pruner must remember of it is put in its attributes.
+    """
+    if request.pruner == "none" or not trial.series:
+        return False
+    if max(trial.series) < request.warmup_epochs:
+        return False
+    study = _study(request, trials, request.seed)
+    pruner = (
+        optuna.pruners.MedianPruner(STARTUP_TRIALS, request.warmup_epochs)
+        if request.pruner == "median"
+        else optuna.pruners.SuccessiveHalvingPruner(min_resource=request.warmup_epochs + 1)
+    )
+    frozen = study.trials[[t.number for t in trials].index(trial.number)]
+    ends = pruner.prune(study, frozen)
+    trial.attributes = dict(study.trials[frozen.number].system_attrs)
+    return ends
+
+
+def importance(request: SweepRequest, trials: Sequence[Trial]) -> dict[str, float]:
+    """The share of each field in what the objective depends on; empty with too few trials."""
+    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+    if len(complete) < LEAST_FOR_IMPORTANCE or len({trial.value for trial in complete}) < 2:
+        return {}
+    study = _study(request, trials, request.seed)
+    return dict(get_param_importances(study, evaluator=PedAnovaImportanceEvaluator()))
+
+
+def next_move(
+    request: SweepRequest, rows: Sequence[Row[Any]], series: dict[str, dict[int, float]]
+) -> Move:
+    """What to do with a sweep.
+
+    Args:
+        rows: of its trials, each with status, failure, result and epochs of its job.
+        series: of the objective, by job and epoch.
+    """
+    known = [
+        Trial(
+            number=row.number,
+            state=TrialState(row.state),
+            params=row.params,
+            value=row.value,
+            attributes=dict(row.attributes),
+            series=series.get(row.job_id, {}),
+        )
+        for row in rows
+    ]
+    settled: list[Settled] = []
+    remembered: list[tuple[int, dict[str, Any]]] = []
+    for trial, row in zip(known, rows, strict=True):
+        if trial.state is not TrialState.RUNNING:
+            continue
+        before = dict(trial.attributes)
+        _settle(request, known, trial, row)
+        if trial.state is not TrialState.RUNNING:
+            settled.append(Settled(trial.number, trial.state, trial.value, trial.attributes))
+        elif trial.attributes != before:
+            remembered.append((trial.number, trial.attributes))
+    if failure := _hopeless(known, rows):
+        return Move(settled, ends=SweepStatus.FAILED, failure=failure)
+    begun = _begin(request, known)
+    if any(trial.state is TrialState.RUNNING for trial in known):
+        return Move(settled, remembered, begun)
+    if any(trial.state is TrialState.COMPLETE for trial in known):
+        return Move(settled, remembered, begun, SweepStatus.SUCCEEDED)
+    return Move(settled, remembered, begun, SweepStatus.FAILED, "no trial has a value")
+
+
+def _settle(request: SweepRequest, known: Sequence[Trial], trial: Trial, row: Row[Any]) -> None:
+    """What a running trial has become."""
+    if is_over(row):
+        trial.value = _value(request, row, trial.series)
+        trial.state = TrialState.FAILED if trial.value is None else TrialState.COMPLETE
+    elif should_prune(request, known, trial):
+        trial.value = trial.series[max(trial.series)]
+        trial.state = TrialState.PRUNED
+
+
+def _begin(request: SweepRequest, known: list[Trial]) -> list[dict[str, Any]]:
+    """Params of as many trials as may run beside those that do; these are known, too, then."""
+    begun: list[dict[str, Any]] = []
+    going = sum(trial.state is TrialState.RUNNING for trial in known)
+    for _ in range(min(request.parallelism - going, request.n_trials - len(known))):
+        params = suggest(request, known)
+        if params is None:
+            break
+        begun.append(params)
+        known.append(Trial(len(known), TrialState.RUNNING, params))
+    return begun
+
+
+def _value(request: SweepRequest, row: Row[Any], series: dict[int, float]) -> float | None:
+    """The objective of a job that is over; None where it has none."""
+    if row.status != JobStatus.SUCCEEDED:
+        return None
+    if request.objective not in SCORES:
+        return series[max(series)] if series else None
+    kind, _, name = request.objective.partition(".")
+    result: dict[str, Any] = row.result or {}
+    scores: dict[str, Any] = result.get(kind) or {}
+    return None if scores.get(name) is None else float(scores[name])
+
+
+def _hopeless(known: Sequence[Trial], rows: Sequence[Row[Any]]) -> str | None:
+    """Why the sweep ends, where its first trials have all failed."""
+    first = known[:FAILURES_IN_A_ROW]
+    if len(first) < FAILURES_IN_A_ROW or any(t.state is not TrialState.FAILED for t in first):
+        return None
+    if any(row.status == JobStatus.CANCELLED for row in rows[:FAILURES_IN_A_ROW]):
+        return None  # somebody's choice, which says nothing of the rest
+    reasons = [row.failure for row in rows if row.failure]
+    last = reasons[-1] if reasons else "it made no valid config"
+    return f"the first {FAILURES_IN_A_ROW} trials all failed; the last: {last}"[:1000]
+
+
+def _study(request: SweepRequest, trials: Sequence[Trial], seed: int) -> optuna.Study:
+    sampler = (
+        optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+        if request.sampler == "tpe"
+        else optuna.samplers.RandomSampler(seed=seed)
+    )
+    study = optuna.create_study(direction=request.direction, sampler=sampler)
+    study.add_trials([_frozen(request, trial) for trial in trials])
+    return study
+
+
+def _frozen(request: SweepRequest, trial: Trial) -> FrozenTrial:
+    return create_trial(
+        state=STATES[trial.state],
+        value=trial.value if trial.state is TrialState.COMPLETE else None,
+        params={name: _inner(request.space[name], value) for name, value in trial.params.items()},
+        distributions={name: _distribution(request.space[name]) for name in trial.params},
+        intermediate_values=trial.series,
+        system_attrs=trial.attributes,
+    )
+
+
+def _distribution(dimension: Dimension) -> BaseDistribution:
+    if isinstance(dimension, Choices):  # by place: Optuna's own choices cannot be lists
+        return CategoricalDistribution(range(len(dimension.values)))
+    if isinstance(dimension, FloatRange):
+        return FloatDistribution(dimension.low, dimension.high, dimension.log, dimension.step)
+    return IntDistribution(dimension.low, dimension.high, dimension.log, dimension.step)
+
+
+def _outer(dimension: Dimension, value: Any) -> Any:
+    return dimension.values[value] if isinstance(dimension, Choices) else value
+
+
+def _inner(dimension: Dimension, value: Any) -> Any:
+    return dimension.values.index(value) if isinstance(dimension, Choices) else value
+
+
+def _grid_point(request: SweepRequest, number: int) -> dict[str, Any] | None:
+    """The point of a number, the last dimension counting fastest; the grid itself is never made."""
+    point: dict[str, Any] = {}
+    for name, dimension in reversed(request.space.items()):
+        number, place = divmod(number, grid_size(dimension))
+        point[name] = _grid_value(dimension, place)
+    return None if number else {name: point[name] for name in request.space}
+
+
+def _grid_value(dimension: Dimension, place: int) -> Any:
+    if isinstance(dimension, Choices):
+        return dimension.values[place]
+    return dimension.low + place * (dimension.step or 0)

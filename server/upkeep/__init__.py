@@ -1,0 +1,1 @@
+"""What the server does from time to time by itself."""

@@ -1,0 +1,102 @@
+"""What the server does from time to time by itself: call webhooks, delete files by policy."""
+
+import asyncio
+import logging
+import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from server.database.writer import Database
+from server.queue import webhook_calls
+from server.queue.changes import Changes
+from server.settings import ServerSettings
+from server.upkeep import retention, webhooks
+
+RETENTION_INTERVAL_S = 60.0
+WEBHOOK_INTERVAL_S = 2.0  # between looks for calls that are due, when no job ended
+
+logger = logging.getLogger(__name__)
+
+
+class Chores:
+    """Two endless tasks; what fails is tried again the next time."""
+
+    def __init__(self, settings: ServerSettings, database: Database, changes: Changes) -> None:
+        self._settings, self._database, self._changes = settings, database, changes
+        self._calls: dict[str, asyncio.Task[None]] = {}  # under way, by id
+        self._undeleted = retention.Collected()  # no row names it any more
+        self._callers = ThreadPoolExecutor(webhook_calls.MOST_AT_ONCE, thread_name_prefix="webhook")
+
+    async def keep_tidy(self) -> None:
+        """Delete what the policy does not keep, every minute."""
+        while True:
+            try:
+                await self.collect()
+            except Exception:
+                logger.exception("retention failed; trying again")
+            await asyncio.sleep(RETENTION_INTERVAL_S)
+
+    async def collect(self) -> None:
+        """Delete what the policy does not keep, once."""
+        settings = self._settings
+        if not (settings.keep_every or settings.keep_days or settings.disk_quota_bytes):
+            return
+        collected = await self._database.write(
+            lambda connection: retention.collect(connection, settings, now=time.time())
+        )
+        if collected.names:
+            counts = len(collected.files), len(collected.folders)
+            logger.info("retention deletes %d checkpoints and the files of %d jobs", *counts)
+        todo = self._undeleted + collected
+        if todo.names:
+            delete = partial(retention.delete_files, settings.data, todo)
+            self._undeleted = await asyncio.to_thread(delete)
+            if left := self._undeleted.names:
+                logger.error(
+                    "retention could not delete %s; is it mounted read-only? It is tried again "
+                    "every minute until the server ends.",
+                    ", ".join(left[:10]),
+                )
+
+    async def keep_calling(self) -> None:
+        """Call the webhooks that are due, whenever a job ended and every other second."""
+        with self._changes.subscribe(Changes.QUEUE) as subscription:
+            while True:
+                try:
+                    await self.call()
+                except Exception:
+                    logger.exception("webhooks failed; trying again")
+                await subscription.wait(WEBHOOK_INTERVAL_S)
+
+    async def call(self) -> None:
+        """Begin every call that is due; a slow one holds up no other, and is ended in time."""
+        room = webhook_calls.MOST_AT_ONCE - len(self._calls)
+        if room <= 0:
+            return
+        under_way = tuple(self._calls)
+        calls = await self._database.read(
+            lambda connection: webhook_calls.due(connection, time.time(), under_way)
+        )
+        for delivery in calls[:room]:
+            task = asyncio.create_task(self._deliver(delivery), name=delivery.id)
+            self._calls[delivery.id] = task
+            task.add_done_callback(lambda _, done=delivery.id: self._calls.pop(done, None))
+
+    async def _deliver(self, delivery: webhook_calls.Delivery) -> None:
+        answered = False
+        try:
+            key = webhooks.signing_key(self._settings.webhook_key_path)
+            send = partial(webhooks.send, delivery, key, private=self._settings.webhook_private)
+            loop = asyncio.get_running_loop()
+            async with asyncio.timeout(webhooks.CALL_TIMEOUT_S):
+                answered = await loop.run_in_executor(self._callers, send)
+        except TimeoutError:
+            logger.warning("webhook %s got no answer in time", delivery.id)
+        except Exception:
+            logger.exception("webhook %s failed", delivery.id)
+        await self._database.write(
+            lambda connection: webhook_calls.settle(
+                connection, delivery, answered=answered, now=time.time()
+            )
+        )
+        self._changes.notify(delivery.job_id)

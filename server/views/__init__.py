@@ -1,0 +1,1 @@
+"""Rows → what the API answers. Queries that only read."""

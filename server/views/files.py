@@ -1,0 +1,100 @@
+"""Rows of files → what the API answers: checkpoints, and what else jobs leave."""
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, select
+
+from server.database.tables import artifacts, checkpoints, jobs
+from server.errors import NotFound
+from server.views.pages import instant, page
+from server.wire.files import ArtifactView, CheckpointView
+from server.wire.messages import Page
+
+
+def list_checkpoints(
+    connection: Connection, job_id: str, *, after: str | None, limit: int
+) -> Page[CheckpointView]:
+    """A job's checkpoints, oldest epoch first."""
+    query = (
+        select(checkpoints)
+        .where(checkpoints.c.job_id == job_id, checkpoints.c.rolling.is_(False))
+        .order_by(checkpoints.c.epoch)
+        .limit(limit + 1)
+    )
+    if after is not None:
+        epoch = select(checkpoints.c.epoch).where(checkpoints.c.id == after).scalar_subquery()
+        query = query.where(checkpoints.c.epoch > epoch)
+    return page([checkpoint_view(row) for row in connection.execute(query)], limit)
+
+
+def find_checkpoint(
+    connection: Connection, checkpoint_id: str, owner_id: str | None
+) -> CheckpointView:
+    """A checkpoint of a job that this owner may see.
+
+    Raises:
+        NotFound
+    """
+    row = connection.execute(
+        select(checkpoints, jobs.c.owner_id)
+        .join(jobs)
+        .where(checkpoints.c.id == checkpoint_id, checkpoints.c.rolling.is_(False))
+    ).first()
+    if row is None or (owner_id is not None and row.owner_id != owner_id):
+        raise NotFound(f"checkpoint {checkpoint_id}")
+    return checkpoint_view(row)
+
+
+def list_artifacts(
+    connection: Connection, job_id: str, *, after: str | None, limit: int
+) -> Page[ArtifactView]:
+    """A job's files besides checkpoints, in the order in which they were made."""
+    query = (
+        select(artifacts)
+        .where(artifacts.c.job_id == job_id, artifacts.c.id > (after or ""))
+        .order_by(artifacts.c.id)
+        .limit(limit + 1)
+    )
+    return page([artifact_view(row) for row in connection.execute(query)], limit)
+
+
+def find_artifact(connection: Connection, artifact_id: str, owner_id: str | None) -> ArtifactView:
+    """A file of a job that this owner may see.
+
+    Raises:
+        NotFound
+    """
+    row = connection.execute(
+        select(artifacts, jobs.c.owner_id).join(jobs).where(artifacts.c.id == artifact_id)
+    ).first()
+    if row is None or (owner_id is not None and row.owner_id != owner_id):
+        raise NotFound(f"artifact {artifact_id}")
+    return artifact_view(row)
+
+
+def artifact_view(row: Row[Any]) -> ArtifactView:
+    """An artifact's row as the API shows it."""
+    return ArtifactView(
+        id=row.id,
+        job_id=row.job_id,
+        attempt=row.attempt,
+        name=row.path.rpartition("/")[2],
+        path=row.path,
+        bytes=row.bytes,
+        sha256=row.sha256,
+        created_at=instant(row.created_at),
+    )
+
+
+def checkpoint_view(row: Row[Any]) -> CheckpointView:
+    """A checkpoint's row as the API shows it."""
+    return CheckpointView(
+        id=row.id,
+        job_id=row.job_id,
+        attempt=row.attempt,
+        epoch=row.epoch,
+        path=row.path,
+        bytes=row.bytes,
+        sha256=row.sha256,
+        created_at=instant(row.created_at),
+    )

@@ -1,0 +1,211 @@
+"""Rows of jobs → what the API answers. Queries that only read."""
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+from sqlalchemy import Connection, Row, and_, func, select
+
+from nbody.config import Config
+from nbody.metrics import EpochMetrics
+from server.database.tables import (
+    ALIASES,
+    METRIC_COLUMNS,
+    checkpoints,
+    epochs,
+    jobs,
+)
+from server.errors import NotFound
+from server.views.files import checkpoint_view
+from server.views.pages import instant, instant_or_none, page
+from server.wire.jobs import Failure, JobSummary, JobView, Progress, ResultView
+from server.wire.kinds import JobKind
+from server.wire.messages import Page
+from server.wire.states import JobStatus
+
+ETA_EPOCHS = 20  # most recent epochs that the estimate is made of
+SUMMARY_COLUMNS = [column for column in jobs.c if column.name not in {"config", "result"}]
+
+
+def job_counts(connection: Connection) -> tuple[dict[str, int], float | None]:
+    """How many jobs have each status, and when the oldest waiting one was submitted."""
+    counts = connection.execute(select(jobs.c.status, func.count()).group_by(jobs.c.status))
+    oldest = select(func.min(jobs.c.created_at)).where(jobs.c.status == JobStatus.QUEUED)
+    return {row[0]: row[1] for row in counts}, connection.execute(oldest).scalar_one()
+
+
+def job_view(connection: Connection, row: Row[Any]) -> JobView:
+    """A job, whole."""
+    latest = connection.execute(
+        select(epochs).where(epochs.c.job_id == row.id).order_by(epochs.c.epoch.desc()).limit(1)
+    ).first()
+    checkpoint = connection.execute(
+        select(checkpoints)
+        .where(checkpoints.c.job_id == row.id, checkpoints.c.rolling.is_(False))
+        .order_by(checkpoints.c.epoch.desc())
+        .limit(1)
+    ).first()
+    failed = row.status == JobStatus.FAILED
+    return JobView(
+        **_summary_fields(row),
+        config=_config(row),
+        warnings=row.warnings,
+        failure=Failure(code=row.stop_reason, detail=row.failure) if failed else None,
+        max_runtime_s=row.max_runtime_s,
+        max_attempts=row.max_attempts,
+        webhook=row.webhook,
+        files_deleted_at=instant_or_none(row.files_gone_at),
+        from_checkpoint=row.from_checkpoint,
+        simulate=row.simulate,
+        queue_position=_queue_position(connection, row),
+        eta_s=_eta(connection, row),
+        latest_metrics=None if latest is None else EpochMetrics.model_validate(_metrics(latest)),
+        latest_checkpoint=None if checkpoint is None else checkpoint_view(checkpoint),
+        result=row.result,
+    )
+
+
+def job_summary(row: Row[Any]) -> JobSummary:
+    """A job as lists show it."""
+    return JobSummary(**_summary_fields(row))
+
+
+def list_jobs(
+    connection: Connection,
+    *,
+    owner_id: str | None,
+    status: list[JobStatus],
+    kind: list[JobKind],
+    name: str | None,
+    labels: dict[str, str],
+    created_after: datetime | None,
+    after: str | None,
+    limit: int,
+) -> Page[JobSummary]:
+    """Newest jobs first; the next part begins after the last id of this one."""
+    query = select(*SUMMARY_COLUMNS).order_by(jobs.c.id.desc()).limit(limit + 1)
+    if owner_id is not None:
+        query = query.where(jobs.c.owner_id == owner_id)
+    if status:
+        query = query.where(jobs.c.status.in_(status))
+    if kind:
+        query = query.where(jobs.c.kind.in_(kind))
+    if name is not None:
+        query = query.where(jobs.c.name == name)
+    for key, text in labels.items():
+        query = query.where(func.json_extract(jobs.c.labels, f'$."{key}"') == text)
+    if created_after is not None:
+        query = query.where(jobs.c.created_at > created_after.timestamp())
+    if after is not None:
+        query = query.where(jobs.c.id < after)
+    rows = connection.execute(query).all()
+    return page([job_summary(row) for row in rows], limit)
+
+
+def queue_page(
+    connection: Connection, *, owner_id: str | None, after: str | None, limit: int
+) -> Page[JobSummary]:
+    """Waiting jobs in the order in which they will be taken.
+
+    Raises:
+        NotFound: the job to begin after is gone.
+    """
+    query = (
+        select(*SUMMARY_COLUMNS)
+        .where(jobs.c.status == JobStatus.QUEUED)
+        .order_by(jobs.c.queue_rank, jobs.c.id)
+        .limit(limit + 1)
+    )
+    if owner_id is not None:
+        query = query.where(jobs.c.owner_id == owner_id)
+    if after is not None:
+        rank = connection.execute(
+            select(jobs.c.queue_rank).where(jobs.c.id == after)
+        ).scalar_one_or_none()
+        if rank is None:
+            raise NotFound(f"job {after} to begin after")
+        later = and_(jobs.c.queue_rank == rank, jobs.c.id > after)
+        query = query.where((jobs.c.queue_rank > rank) | later)
+    rows = connection.execute(query).all()
+    return page([job_summary(row) for row in rows], limit)
+
+
+def job_result(connection: Connection, job_id: str) -> ResultView:
+    """What a job found.
+
+    Raises:
+        NotFound: it found nothing, or has not ended yet.
+    """
+    row = connection.execute(
+        select(jobs.c.kind, jobs.c.status, jobs.c.result).where(jobs.c.id == job_id)
+    ).one()
+    if row.result is None:
+        raise NotFound(f"result of job {job_id}, which is {row.status},")
+    return ResultView(job_id=job_id, kind=row.kind, data=row.result)
+
+
+def _summary_fields(row: Row[Any]) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "name": row.name,
+        "kind": row.kind,
+        "status": row.status,
+        "phase": row.phase,
+        "stop_reason": row.stop_reason,
+        "priority": -row.queue_rank,
+        "attempt": row.attempt,
+        "progress": Progress(
+            epochs_done=row.epochs_done,
+            epochs_total=row.epochs_total,
+            fraction=_fraction(row),
+        ),
+        "metadata": row.labels,
+        "retry_of": row.retry_of,
+        "parent": row.parent,
+        "created_at": instant(row.created_at),
+        "started_at": instant_or_none(row.started_at),
+        "finished_at": instant_or_none(row.finished_at),
+    }
+
+
+def _config(row: Row[Any]) -> Config:
+    """A job's config; as it was stored, where it is of an earlier release and refused by now."""
+    try:
+        return Config.model_validate(row.config)
+    except ValidationError:
+        return Config.model_construct(**row.config)
+
+
+def _fraction(row: Row[Any]) -> float:
+    if not row.epochs_total:  # a simulation or an evaluation: done or not
+        return float(row.status == JobStatus.SUCCEEDED)
+    return row.epochs_done / row.epochs_total
+
+
+def _metrics(row: Row[Any]) -> dict[str, Any]:
+    return {ALIASES[name]: getattr(row, name) for name in METRIC_COLUMNS}
+
+
+def _queue_position(connection: Connection, row: Row[Any]) -> int | None:
+    if row.status != JobStatus.QUEUED:
+        return None
+    ahead = (jobs.c.queue_rank < row.queue_rank) | (
+        (jobs.c.queue_rank == row.queue_rank) & (jobs.c.id < row.id)
+    )
+    return connection.execute(
+        select(func.count()).where(jobs.c.status == JobStatus.QUEUED, ahead)
+    ).scalar_one()
+
+
+def _eta(connection: Connection, row: Row[Any]) -> float | None:
+    if row.status != JobStatus.RUNNING or not row.epochs_total:
+        return None
+    recent = (
+        select(epochs.c.epoch_time)
+        .where(epochs.c.job_id == row.id)
+        .order_by(epochs.c.epoch.desc())
+        .limit(ETA_EPOCHS)
+        .subquery()
+    )
+    mean = connection.execute(select(func.avg(recent.c.epoch_time))).scalar_one()
+    return None if mean is None else mean * (row.epochs_total - row.epochs_done)

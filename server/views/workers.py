@@ -1,0 +1,37 @@
+"""Rows of workers → what the API answers."""
+
+from sqlalchemy import Connection, select
+
+from server.database.tables import attempts, jobs, workers
+from server.views.pages import instant, instant_or_none
+from server.wire.workers import Gpu, WorkerView
+
+
+def list_workers(
+    connection: Connection, last_seen: dict[str, float], owner_id: str | None
+) -> list[WorkerView]:
+    """Every worker that registered, newest first, with those jobs that this owner may see."""
+    held: dict[str, list[str]] = {}
+    query = select(attempts.c.worker_id, jobs.c.id).join(
+        jobs, jobs.c.lease_id == attempts.c.lease_id
+    )
+    if owner_id is not None:
+        query = query.where(jobs.c.owner_id == owner_id)
+    for worker_id, job_id in connection.execute(query):
+        held.setdefault(worker_id, []).append(job_id)
+    rows = connection.execute(select(workers).order_by(workers.c.id.desc()).limit(1000))
+    return [
+        WorkerView(
+            id=row.id,
+            name=row.name,
+            host=row.host,
+            slots=row.slots,
+            gpus=[Gpu(**gpu) for gpu in row.gpus],
+            versions=row.versions,
+            registered_at=instant(row.registered_at),
+            last_seen_at=instant_or_none(last_seen.get(row.id)),
+            jobs=held.get(row.id, []),
+            draining=row.draining,
+        )
+        for row in rows
+    ]

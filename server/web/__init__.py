@@ -1,0 +1,1 @@
+"""The HTTP side: the application, its layers, how it listens, its routes."""

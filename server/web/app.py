@@ -1,0 +1,124 @@
+"""The ASGI application: routes, errors as problems, and access control around it all."""
+
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.routing import compile_path
+
+from server import __version__
+from server.errors import InvalidRequest, MalformedBody, NotFound, ServerError
+from server.service import Service
+from server.settings import ServerSettings
+from server.web.layers.access import AccessControl
+from server.web.layers.json_bodies import JsonBodies
+from server.web.layers.quick_polls import QuickPolls
+from server.web.layers.quick_reports import QuickReports
+from server.web.openapi import describe
+from server.web.routes import files, jobs, leases, overview, stream, sweeps, system, tokens, workers
+from server.web.routes.parameters import known_query
+
+DESCRIPTION = """
+Train neural time steppers for gravitational N-body integrators.
+
+Send `Authorization: Bearer TOKEN` with every request. Lists answer `{object, data, has_more,
+first_id, last_id}`; the next part begins `after` the last id. Errors are problem documents (RFC
+9457) with a `code` for programs, a `detail` that says what to do, and `errors` that point at
+fields.
+"""
+
+logger = logging.getLogger(__name__)
+
+
+def create_app(settings: ServerSettings) -> AccessControl:
+    """The whole service as one ASGI application."""
+    service = Service(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
+        await service.start()
+        yield
+        await service.stop()
+
+    app = FastAPI(
+        title="Orrery",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.service = service
+    app.openapi = partial(describe, app)
+    app.include_router(system.router)
+    for routes in (leases, jobs, stream, overview, files, sweeps, workers, tokens):
+        app.include_router(routes.router, dependencies=[Depends(known_query)])
+    app.add_exception_handler(ServerError, _answer_error)
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
+    app.add_exception_handler(HTTPException, _answer_http)
+    app.add_exception_handler(Exception, _answer_unexpected)
+    quick = QuickReports(JsonBodies(QuickPolls(app, service.database)), service)
+    return AccessControl(quick, settings, service.tokens, service.telemetry)
+
+
+def _problem_response(request: Request, error: ServerError) -> JSONResponse:
+    return JSONResponse(
+        error.problem(request.state.request_id),
+        error.status,
+        headers=dict(error.headers),
+        media_type="application/problem+json",
+    )
+
+
+async def _answer_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ServerError)
+    return _problem_response(request, error)
+
+
+async def _answer_invalid(request: Request, error: Exception) -> JSONResponse:
+    """What is wrong with which field. Input is never echoed."""
+    assert isinstance(error, RequestValidationError)
+    lines: Sequence[Any] = error.errors()
+    if any(line["type"] == "json_invalid" for line in lines):
+        return _problem_response(request, MalformedBody("The body is not valid JSON."))
+    if any(line["loc"][:1] == ("path",) for line in lines):
+        return _problem_response(request, NotFound(f"resource {request.url.path[:200]}"))
+    return _problem_response(request, InvalidRequest.of(lines))
+
+
+async def _answer_http(request: Request, error: Exception) -> JSONResponse:
+    """Starlette's own answers (no such route, wrong method, a body that cannot be parsed)."""
+    assert isinstance(error, HTTPException)
+    problem = ServerError(error.detail)
+    document = problem.problem(request.state.request_id) | {
+        "status": error.status_code,
+        "title": error.detail,
+        "code": {400: "malformed_body", 404: "not_found", 405: "method_not_allowed"}.get(
+            error.status_code, "http_error"
+        ),
+    }
+    document["type"] = f"urn:orrery:problem:{document['code']}"
+    headers = error.headers
+    if error.status_code == 405:
+        headers = {"Allow": ", ".join(_methods(request.app.openapi()["paths"], request.url.path))}
+    return JSONResponse(
+        document, error.status_code, headers=headers, media_type="application/problem+json"
+    )
+
+
+def _methods(paths: dict[str, Any], path: str) -> list[str]:
+    """Starlette names the methods of one route; a path can have several."""
+    known = [path] if path in paths else [p for p in paths if compile_path(p)[0].match(path)]
+    return sorted(method.upper() for name in known for method in paths[name])
+
+
+async def _answer_unexpected(request: Request, error: Exception) -> JSONResponse:
+    logger.error("unexpected error in request %s", request.state.request_id, exc_info=error)
+    problem = ServerError("Something went wrong here; the server's log has it by request_id.")
+    return _problem_response(request, problem)

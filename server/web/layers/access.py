@@ -1,0 +1,204 @@
+"""What stands before every route: request id, host and origin, token and role, body size and time.
+
+One ASGI layer, outermost, so that a route that is added later is closed until `auth.allowed_roles`
+opens it.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from functools import lru_cache
+from urllib.parse import urlsplit
+
+from server.access import roles, tokens
+from server.access.write_rate import WriteRate
+from server.database.ids import new_id
+from server.errors import (
+    BodyTimeout,
+    BodyTooLarge,
+    Forbidden,
+    Misdirected,
+    ServerError,
+)
+from server.log_format import REQUEST_ID
+from server.settings import ServerSettings, is_loopback
+from server.telemetry import Telemetry
+from server.web.asgi import BODY_METHODS, App, Message, Receive, Scope, Send, replay
+
+DRAIN_TIMEOUT_S = 5.0
+MOST_DRAINED_BYTES = 2**26
+LONGEST_HOST = 300  # a name and a port
+UNCOUNTED = ("/cancel", "/validate")  # writes that the rate of writes never stops
+
+Headers = dict[bytes, bytes]
+
+logger = logging.getLogger(__name__)
+
+
+class AccessControl:
+    """Lets through what may pass; answers the rest with a problem."""
+
+    def __init__(
+        self, app: App, settings: ServerSettings, tokens: tokens.Tokens, telemetry: Telemetry
+    ) -> None:
+        self._app, self._settings, self._tokens = app, settings, tokens
+        self._telemetry = telemetry
+        self._writes = WriteRate(settings.writes_per_minute)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one connection."""
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._app(scope, receive, send)
+            return
+        request_id = new_id("req")
+        REQUEST_ID.set(request_id)
+        scope.setdefault("state", {}).update(request_id=request_id, method=scope["method"])
+        started = time.perf_counter()
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [
+                    *message.get("headers", ()),
+                    (b"x-request-id", request_id.encode()),
+                    (b"x-content-type-options", b"nosniff"),
+                    (b"cache-control", b"no-store"),
+                ]
+            await send(message)
+
+        try:
+            headers = dict(scope["headers"])
+            self._check_site(headers)
+            self._check_access(scope, headers)
+            if scope["method"] in BODY_METHODS:
+                receive = await self._received(scope, headers, receive)
+            await self._app(_as_get(scope), receive, send_with_id)
+        except ServerError as error:
+            await send_problem(send_with_id, error, request_id)
+        except Exception:
+            if not status:  # else the framework has answered, logged it, and raised it again
+                raise
+        finally:
+            duration = time.perf_counter() - started
+            method, path = scope["method"], scope["path"]
+            self._telemetry.count_request(method, status, duration)
+            if logger.isEnabledFor(logging.INFO):
+                _log(method, path, status, round(1000 * duration, 1))
+
+    def _check_site(self, headers: Headers) -> None:
+        """Against DNS rebinding and foreign pages: the host is ours, and so is the page."""
+        host = headers.get(b"host", b"").decode("latin-1")
+        name = host_name(f"//{host}") if len(host) <= LONGEST_HOST else ""
+        if not (is_address(name) or name == "localhost" or name in self._settings.allowed_hosts):
+            raise Misdirected
+        origin = headers.get(b"origin")
+        if origin is not None and origin.decode("latin-1").partition("://")[2] != host:
+            raise Forbidden("Requests from pages of other sites are not answered.")
+
+    def _check_access(self, scope: Scope, headers: Headers) -> None:
+        path = scope["path"]
+        if path in roles.PUBLIC_PATHS:
+            return
+        if self._settings.auth:
+            authorization = headers.get(b"authorization", b"").decode("latin-1")
+            principal = self._tokens.authenticate(authorization, time.time())
+            roles.authorize(principal, scope["method"], path)
+        else:
+            principal = roles.LOCAL_ADMIN
+        counts = scope["method"] in BODY_METHODS and not path.endswith(UNCOUNTED)
+        if counts and principal.role != "worker":
+            self._writes.spend(principal.token_id)
+        scope["state"]["principal"] = principal
+
+    async def _received(self, scope: Scope, headers: Headers, receive: Receive) -> Receive:
+        """The whole body, read before anyone works on it; too large or too slow is an answer."""
+        reports = scope["path"].startswith("/v1/leases/")
+        settings = self._settings
+        limit = settings.max_report_bytes if reports else settings.max_body_bytes
+        length = headers.get(b"content-length", b"0").decode("latin-1")
+        if not length.isascii() or not length.isdigit() or int(length[:20]) > limit:
+            if length.isdigit() and int(length[:20]) <= MOST_DRAINED_BYTES:
+                await _drain(receive)
+            raise BodyTooLarge(limit)
+        parts: list[bytes] = []
+        size, more = 0, True
+        try:
+            async with asyncio.timeout(settings.body_timeout_s):
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        return replay(message)
+                    parts.append(message.get("body", b""))
+                    size += len(parts[-1])
+                    if size > limit:
+                        parts.clear()
+                        await _drain(receive)
+                        raise BodyTooLarge(limit)
+                    more = message.get("more_body", False)
+        except TimeoutError:
+            raise BodyTimeout(settings.body_timeout_s) from None
+        whole = {"type": "http.request", "body": b"".join(parts), "more_body": False}
+        return replay(whole, then=receive)
+
+
+def _as_get(scope: Scope) -> Scope:
+    """HEAD is answered as GET is; the body is left out further down. A stream has no end to it.
+
+    What was asked for stays in the scope's state, for those who save work with it.
+    """
+    if scope["method"] != "HEAD" or scope["path"].endswith("/stream"):
+        return scope
+    return {**scope, "method": "GET"}
+
+
+def _log(method: str, path: str, status: int, milliseconds: float) -> None:
+    about = {"method": method, "path": path, "status": status, "milliseconds": milliseconds}
+    line = "%s %s %d %.1f ms"
+    logger.info(line, method, ascii(path), status, milliseconds, extra=about)
+
+
+async def _drain(receive: Receive) -> None:
+    """Read on for a while, keeping nothing: a client that still sends would miss the answer."""
+    dropped = 0
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(DRAIN_TIMEOUT_S):
+            while dropped < MOST_DRAINED_BYTES:
+                message = await receive()
+                dropped += len(message.get("body", b""))
+                if message["type"] == "http.disconnect" or not message.get("more_body", False):
+                    return
+
+
+async def send_problem(send: Send, error: ServerError, request_id: str) -> None:
+    """Answer with a problem document."""
+    body = json.dumps(error.problem(request_id)).encode()
+    headers = {
+        "content-type": "application/problem+json",
+        "content-length": str(len(body)),
+        **error.headers,
+    }
+    if error.status in {408, 413}:
+        headers["connection"] = "close"
+    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": error.status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})
+
+
+@lru_cache(maxsize=1024)
+def host_name(url: str) -> str:
+    """The host that a URL names, in lower case; "" where it names none."""
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
+@lru_cache(maxsize=1024)
+def is_address(name: str) -> bool:
+    """Whether a host is an IP address: no DNS, so nothing to rebind."""
+    return is_loopback(name) or name.replace(".", "").isdigit() or ":" in name

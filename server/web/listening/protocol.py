@@ -1,0 +1,190 @@
+"""How the server listens: uvicorn's HTTP/1.1 with limits, for the parser itself has none.
+
+Without them a client that sends half a header, or nothing, keeps a connection open for ever; a
+header without end, or requests that nobody waits for the answers of, fill the memory. And what the
+parser and the application could understand differently is refused.
+"""
+
+import asyncio
+from functools import partial
+from typing import Any, NoReturn, cast
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from server.settings import ServerSettings
+from server.web.app import create_app
+from server.web.asgi import App
+from server.web.listening.gathered_writes import Gathered
+
+GRACEFUL_SHUTDOWN_S = 3
+MOST_HEAD_BYTES = 2**16
+MOST_PIPELINED = 32  # requests of one connection that wait for the answer to another
+NEVER_TWICE = b"host", b"authorization", b"origin", b"content-type"
+BODY_FIELDS = b"content-length", b"transfer-encoding"
+
+
+class Refused(Exception):
+    """Raised inside the parser: this is answered with 400, and the connection closed."""
+
+
+class ImpatientProtocol(HttpToolsProtocol):
+    """Closes connections whose next request head takes too long, is too large, or is ambiguous."""
+
+    def __init__(self, *arguments: Any, head_timeout_s: float, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._head_timeout_s = head_timeout_s
+        self._deadline: asyncio.TimerHandle | None = None
+        self._refused_for = ""  # what to do about it
+        self._head_bytes = 0  # of the request that is being read: path, fields and trailers
+        self._held_bytes = 0  # what came, and is neither a body nor a request that is whole
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The first head is awaited from here on."""
+        super().connection_made(cast(asyncio.Transport, Gathered(transport, self.loop)))
+        self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        """A head is awaited whenever no request is being worked on."""
+        self._held_bytes += len(data)
+        super().data_received(data)
+        if self._held_bytes > MOST_HEAD_BYTES:
+            self.send_400_response("The head of the request is too large.")
+        elif self._is_working():
+            self._head_is_here()
+        else:
+            self._await_head()
+
+    def send_400_response(self, msg: str) -> None:
+        """Say what is wrong and close; silently, where an earlier answer is still under way."""
+        if self._is_working():
+            self.transport.abort()
+        elif not self.transport.is_closing():
+            super().send_400_response(self._refused_for or msg)
+
+    # What the parser finds, in order. Whatever is raised here ends in `send_400_response`.
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._head_bytes = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """A piece of the path."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field, of the head or of the trailer."""
+        self._count(len(name) + len(value))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The head is whole.
+
+        The parser takes the body of a request that offers another protocol for that protocol's
+        data, and the fields of a trailer for those of a head.
+
+        Raises:
+            Refused
+        """
+        names = [name for name, _ in self.headers]
+        if any(names.count(name) > 1 for name in NEVER_TWICE):
+            self._refuse("Send Host, Authorization, Origin and Content-Type once.")
+        if len(self.pipeline) >= MOST_PIPELINED:
+            self._refuse("Too many requests at once on a connection; await some answers.")
+        parser: Any = self.parser
+        offers_upgrade = parser.should_upgrade()
+        if offers_upgrade and any(name in BODY_FIELDS and v != b"0" for name, v in self.headers):
+            self._refuse("Send a request with a body as HTTP/1.1, without Upgrade.")
+        super().on_headers_complete()
+        self.headers = []  # whatever comes now is no field of this head
+        if offers_upgrade:
+            self.cycle.keep_alive = False  # what follows on the connection is not read
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a body; who reads it has a limit of its own."""
+        self._held_bytes -= len(body)
+        super().on_body(body)
+
+    def on_chunk_complete(self) -> None:
+        """The parser keeps nothing of a chunk."""
+        self._held_bytes = 0
+
+    def on_message_complete(self) -> None:
+        """Nor of a request that is whole."""
+        self._held_bytes = 0
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Nothing more is read before the requests are answered that came together with this."""
+        super().on_response_complete()
+        if self.pipeline:
+            self.flow.pause_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is awaited any more."""
+        self._head_is_here()
+        super().connection_lost(exc)
+
+    def _count(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > MOST_HEAD_BYTES:
+            self._refuse("The head of the request is too large.")
+
+    def _refuse(self, why: str) -> NoReturn:
+        self._refused_for = why
+        raise Refused(why)
+
+    def _is_working(self) -> bool:
+        cycle: Any = self.cycle
+        return cycle is not None and not cycle.response_complete
+
+    def _await_head(self) -> None:
+        """From the first byte of a head on, not from each of its bytes."""
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(self._head_timeout_s, self._give_up)
+
+    def _head_is_here(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _give_up(self) -> None:
+        self._deadline = None
+        if not self._is_working():
+            self.transport.close()
+
+
+def uvicorn_config(settings: ServerSettings, app: App | None = None) -> uvicorn.Config:
+    """The whole service, ready for `uvicorn.Server`.
+
+    Args:
+        app: what `create_app` made of the settings.
+    """
+    app = app or create_app(settings)
+    protocol: Any = partial(ImpatientProtocol, head_timeout_s=settings.head_timeout_s)
+    return uvicorn.Config(
+        _traced(app) if settings.tracing else app,
+        host=settings.host,
+        port=settings.port,
+        http=protocol,
+        loop="auto",  # uvloop, where there is one
+        ws="none",
+        interface="asgi3",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S,
+    )
+
+
+def _traced(app: App) -> App:
+    """Raises ValueError where the packages of the extra `tracing` are not there."""
+    try:
+        from server.web.layers.tracing import traced  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        raise ValueError(f"ORRERY_TRACING needs pip install 'orrery[tracing]' ({error})") from None
+    return traced(app)

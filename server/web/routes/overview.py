@@ -1,0 +1,74 @@
+"""More than one job: the queue, series side by side, and what people did."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+
+from server.views import audit as audit_view
+from server.views import jobs as job_views
+from server.views import series
+from server.web.routes.parameters import (
+    JOB_ID,
+    AfterId,
+    AfterNumber,
+    Caller,
+    Limit,
+    MetricName,
+    TheService,
+    written,
+)
+from server.wire.history import Comparison
+from server.wire.jobs import JobSummary
+from server.wire.messages import Page
+from server.wire.tokens import AuditEntry
+
+router = APIRouter(prefix="/v1", tags=["jobs"])
+
+
+@router.get("/queue")
+async def show_queue(
+    service: TheService, caller: Caller, after: AfterId = None, limit: Limit = 100
+) -> Page[JobSummary]:
+    """Waiting jobs, the next one first."""
+    return await service.read(
+        lambda connection: job_views.queue_page(
+            connection, owner_id=caller.owner_filter, after=after, limit=limit
+        )
+    )
+
+
+@router.get("/compare", response_model=Comparison)
+async def compare_jobs(
+    service: TheService,
+    caller: Caller,
+    ids: Annotated[
+        list[Annotated[str, Query(pattern=JOB_ID)]],
+        Query(min_length=1, max_length=20, description="Jobs, up to twenty."),
+    ],
+    keys: Annotated[
+        list[MetricName], Query(min_length=1, max_length=32, description="Metrics, by name.")
+    ],
+    limit: Annotated[int, Query(ge=1, le=10000, description="Last epochs of each.")] = 1000,
+) -> Response:
+    """Metrics of several jobs side by side."""
+    return await service.read(
+        lambda connection: written(
+            series.comparison(connection, ids, keys, owner_id=caller.owner_filter, limit=limit)
+        )
+    )
+
+
+@router.get("/audit", tags=["service"])
+async def list_audit(
+    service: TheService,
+    token: Annotated[str | None, Query(max_length=64, description="Only of this token.")] = None,
+    target: Annotated[str | None, Query(max_length=64, description="Only on this id.")] = None,
+    after: AfterNumber = None,
+    limit: Limit = 100,
+) -> Page[AuditEntry]:
+    """What people did to jobs, sweeps, tokens and workers, the latest first. For admins."""
+    return await service.read(
+        lambda connection: audit_view.entries(
+            connection, token_id=token, target=target, after=after, limit=limit
+        )
+    )

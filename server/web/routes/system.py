@@ -1,0 +1,106 @@
+"""Health, metrics, version, and the schema of a Config."""
+
+import time
+from typing import Any
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from sqlalchemy import text
+
+from nbody.config import Config
+from server import __version__
+from server.data_folder import file_size
+from server.views import jobs as job_views
+from server.web.routes.parameters import TheService
+from server.wire.service import Health, Version
+from server.wire.states import JobStatus
+from server.wire.workers import GpuVitals
+
+router = APIRouter(tags=["service"])
+FILES = (("database", ""), ("wal", "-wal"))
+EXPOSITION: dict[int | str, dict[str, Any]] = {
+    200: {
+        "content": {"text/plain": {"schema": {"type": "string"}}},
+        "description": "Prometheus text format.",
+    }
+}
+SCHEMA_EXAMPLE: dict[str, Any] = {
+    "application/json": {"example": {"type": "object", "title": "Config", "properties": {}}}
+}
+
+
+@router.get("/healthz")
+async def healthz() -> Health:
+    """The process answers. Needs no token."""
+    return Health()
+
+
+@router.get("/readyz")
+async def readyz(service: TheService) -> Health:
+    """The database answers, for reading and for writing. Needs no token."""
+    await service.write(lambda connection: connection.execute(text("SELECT 1")).scalar_one())
+    await service.read(lambda connection: connection.execute(text("SELECT 1")).scalar_one())
+    return Health()
+
+
+@router.get("/metrics", response_class=Response, responses=EXPOSITION)
+async def metrics(service: TheService) -> Response:
+    """The service's state for Prometheus: jobs, queue, leases, workers, writer, files, requests."""
+    now = time.time()
+    by_status, oldest = await service.read(job_views.job_counts)
+    database = service.settings.database_path
+    sizes = {name: file_size(database.with_name(database.name + end)) for name, end in FILES}
+    alive = sum(now - seen < service.settings.lease_ttl_s for seen in service.last_seen.values())
+    gauges: dict[tuple[str, str], list[tuple[dict[str, str], float]]] = {
+        ("orrery_jobs", "Jobs by status."): [
+            ({"status": status}, by_status.get(status, 0)) for status in JobStatus
+        ],
+        ("orrery_queue_oldest_seconds", "Time that the oldest waiting job waits."): [
+            ({}, 0.0 if oldest is None else now - oldest)
+        ],
+        ("orrery_leases", "Jobs that workers hold."): [({}, len(service.leases))],
+        ("orrery_report_lag_seconds", "Silence of the worker that is silent the longest."): [
+            ({}, service.leases.oldest_silence_s())
+        ],
+        ("orrery_workers", "Workers heard of within the time of a lease."): [({}, alive)],
+        ("orrery_waiting_writes", "Writes that wait for the writer."): [
+            ({}, service.database.waiting_writes)
+        ],
+        ("orrery_database_bytes", "Size of the database and its write-ahead log."): [
+            ({"file": name}, size) for name, size in sizes.items()
+        ],
+    }
+    gauges |= _gpu_gauges(service.vitals)
+    return Response(service.telemetry.exposition(gauges), media_type=CONTENT_TYPE_LATEST)
+
+
+def _gpu_gauges(
+    vitals: dict[str, list[GpuVitals]],
+) -> dict[tuple[str, str], list[tuple[dict[str, str], float]]]:
+    """How the workers' GPUs are doing, as far as they said."""
+    names = {
+        "memory_used_bytes": "Memory in use.",
+        "utilisation": "Share of the last second in which a kernel ran.",
+        "temperature_c": "Temperature.",
+    }
+    return {
+        (f"orrery_gpu_{name}", help_text): [
+            ({"worker": worker_id, "gpu": str(number)}, value)
+            for worker_id, gpus in vitals.items()
+            for number, gpu in enumerate(gpus)
+            if (value := getattr(gpu, name)) is not None
+        ]
+        for name, help_text in names.items()
+    }
+
+
+@router.get("/version")
+async def version() -> Version:
+    """What runs here."""
+    return Version(version=__version__)
+
+
+@router.get("/v1/schemas/config", responses={200: {"content": SCHEMA_EXAMPLE}})
+async def config_schema() -> dict[str, Any]:
+    """JSON Schema of a Config: types, ranges, defaults and descriptions."""
+    return Config.model_json_schema()

@@ -1,0 +1,167 @@
+"""Workers: register, list, drain, claim."""
+
+import time
+from typing import Any
+
+from fastapi import APIRouter, Response
+from sqlalchemy import Connection, Row, insert, select, update
+
+from server.access.roles import Principal
+from server.database.ids import new_id
+from server.database.tables import workers
+from server.errors import NotFound
+from server.queue import audit_log, claims
+from server.queue.changes import Changes
+from server.views import workers as worker_views
+from server.views.pages import page
+from server.web.routes.parameters import Caller, TheService, WorkerId
+from server.wire.messages import Page
+from server.wire.workers import (
+    Assignment,
+    ClaimRequest,
+    DrainRequest,
+    ResumePoint,
+    Vitals,
+    WorkerRegistration,
+    WorkerTerms,
+    WorkerView,
+)
+
+router = APIRouter(prefix="/v1/workers", tags=["workers"])
+DRAIN = DrainRequest()
+
+
+@router.post("", status_code=201)
+async def register_worker(
+    registration: WorkerRegistration, service: TheService, caller: Caller
+) -> WorkerTerms:
+    """Offer slots. The answer's intervals are the terms of the work."""
+    worker_id = new_id("worker")
+
+    def work(connection: Connection) -> None:
+        connection.execute(
+            insert(workers).values(
+                id=worker_id,
+                token_id=caller.token_id,
+                registered_at=time.time(),
+                **registration.model_dump(exclude={"protocol"}),
+            )
+        )
+
+    await service.write(work)
+    service.heard_of(worker_id, time.time())
+    settings = service.settings
+    return WorkerTerms(
+        id=worker_id,
+        heartbeat_interval_s=settings.heartbeat_interval_s,
+        lease_ttl_s=settings.lease_ttl_s,
+        stall_timeout_s=settings.stall_timeout_s,
+    )
+
+
+@router.get("")
+async def list_workers(service: TheService, caller: Caller) -> Page[WorkerView]:
+    """Every worker that registered, newest first, and the jobs that it holds."""
+    found = await service.read(
+        lambda connection: worker_views.list_workers(
+            connection, dict(service.last_seen), caller.owner_filter
+        )
+    )
+    found = [
+        worker.model_copy(update={"gpu_vitals": service.vitals.get(worker.id, [])})
+        for worker in found
+    ]
+    return page(found, len(found))
+
+
+@router.post("/{worker_id}/vitals", status_code=204)
+async def tell_vitals(
+    worker_id: WorkerId, vitals: Vitals, service: TheService, caller: Caller
+) -> None:
+    """How a worker's GPUs are doing; kept until it says so again."""
+    await service.read(lambda connection: _check_own(connection, worker_id, caller))
+    service.last_seen[worker_id] = time.time()
+    service.vitals[worker_id] = vitals.gpus
+
+
+@router.post("/{worker_id}/drain")
+async def drain_worker(
+    worker_id: WorkerId, service: TheService, caller: Caller, request: DrainRequest = DRAIN
+) -> WorkerView:
+    """Give a worker no more jobs, or jobs again; those that it has go on to their end."""
+
+    def work(connection: Connection) -> WorkerView:
+        changed = update(workers).where(workers.c.id == worker_id)
+        if not connection.execute(changed.values(draining=request.draining)).rowcount:
+            raise NotFound(f"worker {worker_id}")
+        action = "worker.drain" if request.draining else "worker.undrain"
+        audit_log.note(connection, caller, action, worker_id)
+        known = worker_views.list_workers(connection, dict(service.last_seen), caller.owner_filter)
+        return next(worker for worker in known if worker.id == worker_id)
+
+    return await service.write(work, Changes.QUEUE)
+
+
+@router.post(
+    "/{worker_id}/claim",
+    responses={200: {"model": Assignment}, 204: {"description": "Nothing is queued."}},
+    response_model=Assignment,
+)
+async def claim_job(
+    worker_id: WorkerId, request: ClaimRequest, service: TheService, caller: Caller
+) -> Assignment | Response:
+    """Ask for a job, waiting for one if asked to. The same claim_id gets the same answer."""
+
+    def work(connection: Connection) -> Assignment | None:
+        known = _check_own(connection, worker_id, caller)
+        claimed = claims.claim_valid(
+            connection,
+            worker_id,
+            request.claim_id,
+            now=time.time(),
+            kinds=() if known.draining else request.kinds,
+            most_running=service.settings.max_running_jobs,
+        )
+        if claimed is None:
+            return None
+        job, attempt = claimed
+        service.leases.renew(attempt.lease_id)  # here, so that no lease is ever without a deadline
+        points = claims.resume_points(connection, job)
+        return Assignment(
+            job=job.id,
+            kind=job.kind,
+            attempt=attempt.number,
+            lease_id=attempt.lease_id,
+            lease_ttl_s=service.settings.lease_ttl_s,
+            config=job.config,
+            output_folder=claims.output_folder(job),
+            resume_from=[ResumePoint(epoch=p.epoch, path=p.path, sha256=p.sha256) for p in points],
+            must_resume=job.from_checkpoint is not None,
+            runtime_left_s=claims.runtime_left(connection, job, now=time.time()),
+        )
+
+    with service.changes.subscribe(Changes.QUEUE) as subscription:
+        deadline = time.monotonic() + request.wait_s
+        while True:
+            assignment = await service.write(work)
+            service.last_seen[worker_id] = time.time()
+            left = deadline - time.monotonic()
+            if assignment is not None or left <= 0:
+                break
+            await subscription.wait(left)
+    if assignment is None:
+        return Response(status_code=204)
+    service.changes.notify(assignment.job)
+    return assignment
+
+
+def _check_own(connection: Connection, worker_id: str, caller: Principal) -> Row[Any]:
+    """The row of a worker that registered with the caller's token.
+
+    Raises:
+        NotFound
+    """
+    known = connection.execute(select(workers).where(workers.c.id == worker_id)).first()
+    if known is None or known.token_id != caller.token_id:
+        raise NotFound(f"worker {worker_id} of this token")
+    return known

@@ -1,0 +1,1 @@
+"""What travels over HTTP, and the states that it tells of. All that a worker may import."""

@@ -1,0 +1,38 @@
+"""What the API answers of files: checkpoints, and what else jobs leave."""
+
+from datetime import datetime
+from typing import Literal
+
+from pydantic import (
+    Field,
+)
+
+from server.wire.messages import View
+
+
+class CheckpointView(View):
+    """A checkpoint file that is whole and durable."""
+
+    object: Literal["checkpoint"] = "checkpoint"
+    id: str
+    job_id: str
+    attempt: int
+    epoch: int
+    path: str = Field(description="Relative to the data folder.")
+    bytes: int
+    sha256: str
+    created_at: datetime
+
+
+class ArtifactView(View):
+    """A file that a simulation or an evaluation made; whole and durable."""
+
+    object: Literal["artifact"] = "artifact"
+    id: str
+    job_id: str
+    attempt: int
+    name: str
+    path: str = Field(description="Relative to the data folder.")
+    bytes: int
+    sha256: str
+    created_at: datetime

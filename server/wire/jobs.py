@@ -1,0 +1,212 @@
+"""What travels over HTTP about jobs, both ways."""
+
+from datetime import datetime
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    JsonValue,
+)
+
+from nbody.config import Config
+from nbody.config.config import field_error
+from nbody.metrics import EpochMetrics, Whole
+from server.wire.files import CheckpointView
+from server.wire.kinds import JobKind
+from server.wire.messages import CLOSED, EpochNumber, Identifier, Message, Text, View
+from server.wire.states import JobStatus, Phase, StopReason
+from server.wire.urls import check_url
+
+
+def check_new(config: Config) -> Config:
+    """A config that a new job may have.
+
+    Raises:
+        ValueError
+    """
+    config.check_arithmetic()
+    if config.save_name is not None and config.save_name.startswith("."):
+        raise field_error("save_name", "must not begin with '.': such folders are the server's own")
+    return config
+
+
+class StepperChoice(Message):
+    """A trained stepper: a checkpoint of a job."""
+
+    job: Annotated[str, Field(pattern=r"^job_[0-9a-z]{26}$")]
+    epoch: EpochNumber | None = Field(default=None, description="Default: the last checkpoint.")
+
+
+class JobSubmission(Message):
+    """A job, as a user submits it."""
+
+    name: Text | None = Field(
+        default=None, description="For people; default: the config's save_name."
+    )
+    kind: JobKind = Field(
+        default="train",
+        description="`train` a stepper; `simulate` a system with one, or with a classical rule; "
+        "`evaluate` one on held-out systems beside every criterion in use.",
+    )
+    config: Annotated[Config, AfterValidator(check_new)] = Field(
+        description="With a `stepper`, fields that are not given are those of its training."
+    )
+    stepper: StepperChoice | None = Field(
+        default=None, description="What to simulate with, or to evaluate."
+    )
+    simulate: Annotated[dict[str, JsonValue], Field(max_length=100)] | None = Field(
+        default=None,
+        description="Of `train`: once it succeeded, simulate with the trained stepper, with these "
+        "fields replaced; a job of its own.",
+    )
+    priority: int = Field(default=0, strict=True, ge=-100, le=100, description="Higher runs first.")
+    max_runtime_s: (
+        Annotated[float, Field(strict=True, gt=0, le=1e9, allow_inf_nan=False)] | None
+    ) = Field(default=None, description="Wall time after which the job is stopped [s].")
+    max_attempts: int = Field(
+        default=5,
+        strict=True,
+        ge=1,
+        le=100,
+        description="Attempts lost to crashes before the job fails.",
+    )
+    metadata: Annotated[dict[Identifier, Text], CLOSED] = Field(
+        default_factory=dict, max_length=32, description="Labels of your own."
+    )
+    webhook: Annotated[str, Field(max_length=2000), AfterValidator(check_url)] | None = Field(
+        default=None,
+        description="URL that is called when the job is over, signed as Standard Webhooks asks.",
+    )
+
+
+class Progress(View):
+    """How far a job is."""
+
+    epochs_done: int
+    epochs_total: int
+    fraction: float
+
+
+class Failure(View):
+    """Why a job failed, and what can be done."""
+
+    code: StopReason
+    detail: str
+
+
+class JobSummary(View):
+    """A job as lists show it."""
+
+    object: Literal["job"] = "job"
+    id: str
+    name: str | None
+    kind: str
+    status: JobStatus
+    phase: Phase | None = Field(description="What a running job is doing.")
+    stop_reason: StopReason | None
+    priority: int
+    attempt: int = Field(description="Attempts begun.")
+    progress: Progress
+    metadata: dict[str, str]
+    retry_of: str | None = Field(description="The job that this one was made from.")
+    parent: str | None = Field(
+        default=None, description="The training job or the sweep that made this one."
+    )
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+class JobView(JobSummary):
+    """A job, whole."""
+
+    config: Config
+    warnings: list[str]
+    failure: Failure | None
+    max_runtime_s: float | None
+    max_attempts: int
+    webhook: str | None = None
+    files_deleted_at: datetime | None = Field(
+        default=None, description="When the server's retention took its files."
+    )
+    from_checkpoint: str | None = Field(
+        default=None, description="Where it begins; or what it simulates with, or evaluates."
+    )
+    simulate: dict[str, JsonValue] | None = Field(
+        default=None, description="How to simulate with the stepper, once it is trained."
+    )
+    queue_position: int | None = Field(description="0 is next; only while queued.")
+    eta_s: float | None = Field(description="Estimate from measured epoch times [s].")
+    latest_metrics: EpochMetrics | None
+    latest_checkpoint: CheckpointView | None
+    result: dict[str, JsonValue] | None = Field(
+        description="Scores on held-out systems, or what a simulation kept; once succeeded."
+    )
+
+
+class ResultView(View):
+    """What a job that succeeded found."""
+
+    object: Literal["result"] = "result"
+    job_id: str
+    kind: JobKind
+    data: dict[str, JsonValue]
+
+
+class ValidationReport(View):
+    """What would run, if the same body were submitted."""
+
+    object: Literal["validation"] = "validation"
+    config: Config = Field(description="With every default filled in.")
+    warnings: list[str]
+    parameter_count: int
+    estimated_memory_bytes: int = Field(
+        description="Peak memory of the training process on a CPU, within 20 % where measured. "
+        "A GPU needs 336 MB less of its own memory: the process itself."
+    )
+
+
+class JobChange(Message):
+    """What can be changed of a job; what is not given stays."""
+
+    name: Text | None = None
+    priority: Annotated[int, Whole(-100, 100)] | None = Field(
+        default=None, description="Of jobs that are not over; counts while they wait."
+    )
+    metadata: Annotated[dict[Identifier, Text], Field(max_length=32), CLOSED] | None = Field(
+        default=None, description="Replaces the labels."
+    )
+
+
+class RetryRequest(Message):
+    """How the new job differs from the old one."""
+
+    from_checkpoint: Annotated[str, Field(pattern=r"^ckpt_[0-9a-z]{26}$")] | None = Field(
+        default=None, description="A checkpoint of the old job to go on from; else from scratch."
+    )
+    config: dict[str, JsonValue] = Field(
+        default_factory=dict,
+        max_length=100,
+        description="Fields to replace, for example more epochs.",
+    )
+    name: Text | None = Field(default=None, description="Default: the old job's.")
+
+
+class Deleted(View):
+    """What is gone."""
+
+    object: Literal["job"] = "job"
+    id: str
+    deleted: Literal[True] = True
+    files: bool = Field(description="Whether its files are gone, too.")
+
+
+class CancelRequest(Message):
+    """How to cancel."""
+
+    grace_s: Annotated[float, Field(strict=True, ge=0, le=60, allow_inf_nan=False)] = Field(
+        default=5.0,
+        description="Time to write a checkpoint and leave, before the process is killed [s].",
+    )
+    force: bool = Field(default=False, strict=True, description="Kill at once.")

@@ -1,0 +1,5 @@
+"""The kinds of jobs."""
+
+from typing import Literal
+
+JobKind = Literal["train", "simulate", "evaluate"]

@@ -1,0 +1,230 @@
+"""What travels over HTTP between workers and the server, both ways. Torch-free."""
+
+import base64
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, JsonValue, PlainSerializer
+
+from nbody.config import Config
+from nbody.metrics import EpochMetrics, Whole
+from server.wire.kinds import JobKind
+from server.wire.messages import (
+    CLOSED,
+    PROTOCOL,
+    EpochNumber,
+    FileSize,
+    Identifier,
+    Message,
+    Text,
+    View,
+)
+from server.wire.states import JobStatus, Phase, StopReason
+
+MAX_EPOCHS_IN_REPORT = 1000
+MAX_LOG_BYTES_IN_REPORT = 2**18
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Gpu(Message):
+    """One GPU of a worker's host."""
+
+    name: Text
+    memory_bytes: FileSize
+
+
+class GpuVitals(Message):
+    """How one GPU is doing."""
+
+    memory_used_bytes: FileSize
+    utilisation: Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)] | None = (
+        Field(default=None, description="Share of the last second in which a kernel ran.")
+    )
+    temperature_c: (
+        Annotated[float, Field(strict=True, ge=-100, le=300, allow_inf_nan=False)] | None
+    ) = Field(default=None, description="In degrees Celsius.")
+
+
+class Vitals(Message):
+    """How a worker's GPUs are doing, in the order in which they were registered."""
+
+    gpus: list[GpuVitals] = Field(max_length=64)
+
+
+class WorkerRegistration(Message):
+    """A worker that offers its slots."""
+
+    protocol: Literal[1] = PROTOCOL
+    name: Identifier
+    host: Text
+    slots: Annotated[int, Whole(1, 64)] = 1
+    gpus: list[Gpu] = Field(default_factory=list, max_length=64)
+    versions: Annotated[dict[Identifier, Text], CLOSED] = Field(default_factory=dict, max_length=32)
+
+
+class WorkerView(View):
+    """A registered worker and what it is doing."""
+
+    object: Literal["worker"] = "worker"
+    id: str
+    name: str
+    host: str
+    slots: int
+    gpus: list[Gpu]
+    versions: dict[str, str]
+    registered_at: datetime
+    last_seen_at: datetime | None = Field(description="Since this server started.")
+    jobs: list[str] = Field(description="Jobs that it holds.")
+    draining: bool = Field(default=False, description="It gets no more jobs.")
+    gpu_vitals: list[GpuVitals] = Field(
+        default_factory=list[GpuVitals], description="As it said last; in the order of `gpus`."
+    )
+
+
+class DrainRequest(Message):
+    """Whether a worker is to get no more jobs; those that it has go on."""
+
+    draining: bool = Field(default=True, strict=True)
+
+
+class WorkerTerms(View):
+    """What a worker that registered must keep to."""
+
+    id: str
+    heartbeat_interval_s: float
+    lease_ttl_s: float
+    stall_timeout_s: float
+
+
+class ClaimRequest(Message):
+    """Asks for a job. The same claim_id gets the same answer."""
+
+    claim_id: Identifier
+    kinds: Annotated[list[JobKind], Field(min_length=1, max_length=3)] = Field(
+        default=["train"], description="What this worker can do."
+    )
+    wait_s: Annotated[float, Field(strict=True, ge=0, le=25, allow_inf_nan=False)] = 0.0
+
+
+class ResumePoint(View):
+    """A checkpoint that an attempt may continue from."""
+
+    epoch: EpochNumber
+    path: str
+    sha256: Sha256
+
+
+class Assignment(View):
+    """A job, handed to a worker under a lease."""
+
+    job: str
+    kind: JobKind = "train"
+    attempt: int
+    lease_id: str
+    lease_ttl_s: float
+    config: Config
+    output_folder: str = Field(description="Relative to the data folder.")
+    resume_from: list[ResumePoint] = Field(
+        description="Newest first; the first one that is whole counts. Empty: from the start. "
+        "Of `simulate` and `evaluate`: the stepper."
+    )
+    must_resume: bool = Field(
+        default=False, description="Fail, not start from scratch, where no checkpoint loads."
+    )
+    runtime_left_s: float | None
+
+
+class CheckpointReport(Message):
+    """A checkpoint that is durable."""
+
+    epoch: EpochNumber
+    path: Annotated[str, Field(max_length=300, pattern=r"^[A-Za-z0-9._/-]+/[A-Za-z0-9_-]+\.pt$")]
+    bytes: FileSize
+    sha256: Sha256
+    rolling: bool = Field(default=False, description="Only to resume from; will be deleted.")
+
+
+class ArtifactReport(Message):
+    """A file of a simulation or an evaluation that is durable."""
+
+    path: Annotated[
+        str, Field(max_length=300, pattern=r"^[A-Za-z0-9._/-]+/[A-Za-z0-9_-]+\.(npz|json|png)$")
+    ]
+    bytes: FileSize
+    sha256: Sha256
+
+
+def _decode(value: Any) -> Any:
+    """Strict base64: a foreign character is an error, not a gap."""
+    if isinstance(value, str):
+        try:
+            return base64.b64decode(value, validate=True)
+        except ValueError:
+            raise ValueError("use base64") from None
+    return value
+
+
+def _encode(value: bytes) -> str:
+    return base64.b64encode(value).decode()
+
+
+Base64 = Annotated[
+    str,
+    Field(
+        max_length=4 * -(-MAX_LOG_BYTES_IN_REPORT // 3),
+        pattern=r"^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$",
+    ),
+]
+
+
+class LogBytes(Message):
+    """Log bytes of an attempt, from its `offset` on."""
+
+    offset: FileSize
+    data: Annotated[
+        bytes,
+        BeforeValidator(_decode, json_schema_input_type=Base64),
+        PlainSerializer(_encode, return_type=str),
+        Field(max_length=MAX_LOG_BYTES_IN_REPORT, description="Base64."),
+    ]
+
+
+class Report(Message):
+    """What an attempt has to tell; an empty one is a heartbeat."""
+
+    first_epoch: EpochNumber | None = Field(default=None, description="Where the attempt began.")
+    phase: Phase | None = None
+    epochs: list[EpochMetrics] = Field(default_factory=list, max_length=MAX_EPOCHS_IN_REPORT)
+    checkpoints: list[CheckpointReport] = Field(default_factory=list, max_length=100)
+    artifacts: list[ArtifactReport] = Field(default_factory=list, max_length=100)
+    log: LogBytes | None = None
+
+
+class Command(View):
+    """What the worker is to do with the job."""
+
+    action: Literal["cancel", "pause"]
+    grace_s: float
+
+
+class ReportAnswer(View):
+    """What the server made of a report."""
+
+    accepted_through: int | None = Field(description="The attempt's last epoch on record.")
+    command: Command | None
+
+
+class Outcome(Message):
+    """How an attempt ended; its process is gone."""
+
+    status: Literal["succeeded", "failed", "stopped"]
+    stop_reason: StopReason
+    detail: Annotated[str, Field(max_length=4000)] | None = None
+    result: dict[str, JsonValue] | None = Field(default=None, max_length=64)
+
+
+class FinishAnswer(View):
+    """What became of the job."""
+
+    status: JobStatus

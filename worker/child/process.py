@@ -1,0 +1,107 @@
+"""The process of one attempt of one job: physics in, spool records out, no network.
+
+It is forked from a server process that has torch imported already, leads its own session, and dies
+with its parent. SIGTERM asks it to finish the epoch, write a checkpoint and leave.
+"""
+
+import ctypes
+import errno
+import os
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from nbody.errors import (
+    CheckpointUnreadable,
+    DeviceUnavailable,
+    InvalidInitialConditions,
+    SimulationImpossible,
+    StepImpossible,
+    TrainingDiverged,
+)
+from server.wire.states import StopReason
+from server.wire.workers import Assignment
+from worker.child.stepper_jobs import evaluate_job, simulate_job
+from worker.child.train import train_job
+from worker.child.watcher import ChildWatcher, StopRequested
+from worker.spool import Progress, SpoolWriter
+from worker.workplace import EXIT_DISK_FULL, Workplace
+
+INVALID = (
+    InvalidInitialConditions,
+    SimulationImpossible,
+    StepImpossible,
+    DeviceUnavailable,
+    CheckpointUnreadable,
+    ValidationError,
+)
+PR_SET_PDEATHSIG = 1
+TASKS = {"train": train_job, "simulate": simulate_job, "evaluate": evaluate_job}
+
+
+def run(workplace: Workplace) -> None:
+    """Entry point of the process: do the job, and turn how it ended into an outcome record."""
+    _become_own_session(workplace.parent)
+    state = Path(workplace.state)
+    _redirect_output(state / "output.log")
+    watcher = ChildWatcher(Progress(state / "progress"))
+    signal.signal(signal.SIGTERM, watcher.ask_to_stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if workplace.visible_gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = workplace.visible_gpu
+    torch.set_num_threads(workplace.threads)
+    spool = SpoolWriter(state / "spool.jsonl")
+    assignment = Assignment.model_validate_json(workplace.assignment)
+    try:
+        outcome = TASKS[assignment.kind](assignment, Path(workplace.data), spool, watcher)
+    except Exception as error:  # noqa: BLE001 - the one place where a run becomes its outcome
+        traceback.print_exc()
+        outcome = outcome_of(error)
+    try:
+        spool.append("outcome", outcome)
+    except OSError as error:
+        sys.exit(EXIT_DISK_FULL if error.errno == errno.ENOSPC else 1)
+
+
+def outcome_of(error: Exception) -> dict[str, Any]:
+    """What an exception that ended a run means for its job."""
+    reason, detail = StopReason.ERROR, f"{type(error).__name__}: {error}"
+    if isinstance(error, StopRequested):
+        return {"status": "stopped", "stop_reason": StopReason.USER}
+    if isinstance(error, TrainingDiverged):
+        reason, detail = StopReason.DIVERGED, str(error)
+    elif isinstance(error, INVALID):
+        reason, detail = StopReason.INVALID_CONFIG, str(error)
+    elif isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
+        reason = StopReason.OOM
+        detail = f"out of memory: {error}; use a smaller network, batch or number of orbits"
+    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        reason = StopReason.DISK_FULL
+        detail = "the disk of the data folder is full; free some space and retry"
+    elif isinstance(error, RuntimeError) and "not enough memory" in str(error):
+        reason = StopReason.OOM
+    return {"status": "failed", "stop_reason": reason, "detail": detail[:4000]}
+
+
+def _become_own_session(agent: int) -> None:
+    """Own process group, so that all of it can be killed; dies with the fork server, as it dies
+    with the agent."""
+    os.setsid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    try:
+        os.kill(agent, 0)
+    except ProcessLookupError:
+        sys.exit(1)
+
+
+def _redirect_output(path: Path) -> None:
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
