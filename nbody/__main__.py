@@ -7,6 +7,8 @@ from pathlib import Path
 
 from nbody.config import Config
 from nbody.config.files import parse_override
+from nbody.device import set_process_switches
+from nbody.epoch_line import epoch_line
 from nbody.errors import NBodyError
 from nbody.evaluation.score import evaluate
 from nbody.stepper import Stepper
@@ -45,6 +47,7 @@ def train(config: Config, options: argparse.Namespace) -> None:
     folder = options.save_dir or options.data / (config.save_name or "run_nbody") / "model"
     for warning in [*config.warnings(), *wandb_hint(config)]:
         print(f"warning: {warning}", file=sys.stderr)
+    set_process_switches(config)
     run = (
         TrainingRun.resume(config, options.resume, options.data)
         if options.resume
@@ -53,7 +56,7 @@ def train(config: Config, options: argparse.Namespace) -> None:
     print(config.summary(), file=sys.stderr)
     for metrics in epochs(run):
         named = metrics.named()
-        print(json.dumps(named) if options.json else line(named, config.epochs), flush=True)
+        print(json.dumps(named) if options.json else epoch_line(named, config.epochs), flush=True)
         if is_checkpoint_epoch(metrics.epoch, config.epochs, config.checkpoint_every):
             saved = run.save(checkpoint_path(folder, metrics.epoch), logs=named)
             print(f"checkpoint {saved}", file=sys.stderr)
@@ -65,23 +68,6 @@ def train(config: Config, options: argparse.Namespace) -> None:
             data_folder=options.data,
         )
         print(json.dumps({"evaluation": scores}, indent=None if options.json else 2))
-
-
-def line(metrics: dict[str, float | int | None], epochs_in_all: int) -> str:
-    """One epoch for people."""
-
-    def number(name: str, form: str) -> str:
-        value = metrics[name]
-        return "-" if value is None else format(value, form)
-
-    return (
-        f"epoch {metrics['epoch']}/{epochs_in_all - 1}"
-        f"  {number('epoch_time', '.2f')} s"
-        f"  collected {metrics['part1/trajectory_length']}"
-        f" at {number('part1/acceptance_rate', '.1%')} acceptance"
-        f"  generalized in {metrics['part2/iterations']} iterations,"
-        f" {number('part2/final_pass_rate', '.2%')} pass"
-    )
 
 
 def wandb_hint(config: Config) -> list[str]:

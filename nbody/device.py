@@ -40,9 +40,8 @@ def compiled(function: Callable[P, T]) -> Callable[P, T]:
     return torch.compile(function, dynamic=True)
 
 
-def apply_torch_settings(config: Config, device: torch.device) -> None:
-    """Set the process-wide switches that a config asks for."""
+def set_process_switches(config: Config) -> None:
+    """Set torch's process-wide switches as a config asks: for whoever owns the process to call."""
     torch.autograd.set_detect_anomaly(config.detect_anomaly)
-    if device.type == "cuda":
-        torch.backends.cuda.matmul.allow_tf32 = config.tf32
-        torch.backends.cudnn.allow_tf32 = config.tf32
+    torch.backends.cuda.matmul.allow_tf32 = config.tf32
+    torch.backends.cudnn.allow_tf32 = config.tf32

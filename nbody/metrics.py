@@ -69,25 +69,25 @@ METRIC_NAMES = tuple(field.alias or name for name, field in EpochMetrics.model_f
 
 
 def from_epoch_result(epoch: int, result: dict[str, Any]) -> EpochMetrics:
-    """The metrics of the dictionary that `train_epoch_two_phase` returns."""
+    """The metrics of the dictionary that `train_epoch_two_phase` returns.
+
+    `part1/NAME` is NAME of its `trajectory_metrics`, `part2/NAME` of its `generalization_metrics`.
+    """
     part1, part2 = result["trajectory_metrics"], result["generalization_metrics"]
-    return EpochMetrics.model_validate(
-        {
-            "epoch": epoch,
-            "epoch_time": result["epoch_time"],
-            "part1/trajectory_length": part1["trajectory_length"],
-            "part1/mean_retrain_iterations": _finite(part1["mean_retrain_iterations"]),
-            "part1/max_retrain_iterations": part1["max_retrain_iterations"],
-            "part1/mean_energy_error": _finite(part1["mean_energy_error"]),
-            "part1/warmup_discarded": part1["warmup_discarded"],
-            "part1/acceptance_rate": 1.0 / (1.0 + part1["mean_retrain_iterations"]),
-            "part2/converged": int(result["converged"]),
-            "part2/iterations": result["part2_iterations"],
-            "part2/final_pass_rate": part2["final_pass_rate"],
-            "part2/mean_rel_dE": _finite(part2["mean_rel_dE"]),
-            "part2/max_rel_dE": _finite(part2["max_rel_dE"]),
-        }
-    )
+    parts = {
+        "": {"epoch": epoch, "epoch_time": result["epoch_time"]},
+        "part1": {"acceptance_rate": 1 / (1 + part1["mean_retrain_iterations"]), **part1},
+        "part2": {
+            "converged": int(result["converged"]),
+            "iterations": result["part2_iterations"],
+            **part2,
+        },
+    }
+    values: dict[str, Any] = {}
+    for name in METRIC_NAMES:
+        part, _, key = name.rpartition("/")
+        values[name] = _finite(parts[part][key])
+    return EpochMetrics.model_validate(values)
 
 
 def _finite(value: float | None) -> float | None:

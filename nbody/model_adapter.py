@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from nbody.config import Config
 from nbody.config.input_width import WIDTHS
 from nbody.config.sections import FeatureType
-from nbody.device import apply_torch_settings, compiled, resolve_device, resolve_dtype
+from nbody.device import compiled, resolve_device, resolve_dtype
 from nbody.features.of_states import features_of_states
 from nbody.features.original import ACCELERATIONS, LENGTHS, SPEEDS
 from nbody.gravity.force import pairwise
@@ -52,7 +52,6 @@ class ModelAdapter:
         self.config = config
         self.device = device or resolve_device(config)
         self.dtype = dtype or resolve_dtype(config)
-        apply_torch_settings(config, self.device)
         self.history_buffer = (
             HistoryBuffer(config.history_len, config.feature_type) if self.history_enabled else None
         )

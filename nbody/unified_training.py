@@ -21,7 +21,7 @@ from nbody.particle import ParticleTorch
 from nbody.training.loops import Loops
 from nbody.training.run import TrainingRun
 from nbody.trajectory_collection import collect_trajectory
-from nbody.watcher import NoWatcher, Watcher
+from nbody.watcher import NoWatcher, Phase, Watcher
 
 
 @runtime_checkable
@@ -58,11 +58,11 @@ def train_epoch_two_phase(
     """
     watcher = watcher or NoWatcher()
     started = time.perf_counter()
-    watcher.phase("collect")
+    watcher.phase(Phase.COLLECT)
     trajectory, part1 = collect_trajectory(
         model, particle, optimizer, config, adapter, history_buffer, watcher=watcher, loops=loops
     )
-    watcher.phase("generalize")
+    watcher.phase(Phase.GENERALIZE)
     converged, iterations, part2 = generalize_on_trajectory(
         model, trajectory, optimizer, config, adapter, history_buffer, watcher=watcher, loops=loops
     )

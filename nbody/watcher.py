@@ -1,8 +1,18 @@
 """How a run tells its surroundings where it is, without doing any I/O itself."""
 
-from typing import Literal, Protocol, runtime_checkable
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
 
-Phase = Literal["starting", "collect", "generalize", "checkpoint", "evaluate", "simulate"]
+
+class Phase(StrEnum):
+    """What a running job is doing."""
+
+    STARTING = "starting"
+    COLLECT = "collect"
+    GENERALIZE = "generalize"
+    CHECKPOINT = "checkpoint"
+    EVALUATE = "evaluate"
+    SIMULATE = "simulate"
 
 
 @runtime_checkable

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from nbody.metrics import EpochMetrics
-from server.wire.states import Phase
+from nbody.watcher import Phase
 from server.wire.workers import (
     MAX_LOG_BYTES_IN_REPORT,
     ArtifactReport,

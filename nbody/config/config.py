@@ -21,25 +21,11 @@ from nbody.config.sections import (
     OptimizationSection,
     SimulationSection,
 )
+from nbody.config.stepping_rules import STEPPING_RULES
+from nbody.config.systems import SYSTEMS
 
-PARTICLE_NUMBER = {
-    "kepler": 2,
-    "kepler_ensemble": 2,
-    "figure_eight": 3,
-    "pythagorean": 3,
-    "lagrange_triangle": 3,
-    "figure_eight_family": 3,
-    "hierarchical_triple": 3,
-}
-DRAWN = (
-    "kepler_ensemble",
-    "random",
-    "random_bound",
-    "hierarchical_triple",
-    "figure_eight_family",
-    "plummer",
-)  # populations
 # Five times what rounding adds to an energy error in 99 % of states.
+OF_POPULATIONS_ALONE = ("resample_each_epoch", "lifetime", "num_systems")
 LEAST_THRESHOLD = {"float32": 1e-5, "float64": 2e-14}
 
 
@@ -98,8 +84,9 @@ class Config(
         if scaled and self.normalize_inputs:
             message = f"{self.feature_type} features have no units: they need no normalization"
             raise field_error("normalize_inputs", message)
-        if self.integrator_mode == "history" and self.history_len == 0:
-            raise field_error("history_len", "integrator_mode 'history' needs history_len >= 1")
+        mode = self.integrator_mode
+        if STEPPING_RULES[mode].past == "required" and self.history_len == 0:
+            raise field_error("history_len", f"integrator_mode {mode!r} needs history_len >= 1")
         self._check_external_field()
         self._check_initial_conditions()
         return self
@@ -118,22 +105,22 @@ class Config(
             raise field_error("particles", "give it with initial_conditions 'inline', only then")
         if self.particles is not None and len({len(row) for row in self.particles}) != 1:
             raise field_error("particles", "all rows must have the same length")
-        if kind == "plummer":
-            self._imply("dim", 3, "a Plummer sphere has dim 3")
+        known = SYSTEMS[kind]
+        if known.dim is not None:
+            self._imply("dim", known.dim, f"{kind!r} has dim {known.dim}")
         if self.particles is not None:
             self._imply("dim", (len(self.particles[0]) - 1) // 2, "the rows say otherwise")
-        expected = len(self.particles or ()) or PARTICLE_NUMBER.get(kind)
+        expected = len(self.particles or ()) or known.particles
         if expected is not None:
             self._imply("num_particles", expected, f"{kind!r} has {expected} particles here")
         self._check_population()
 
     def _check_population(self) -> None:
-        fixed = f"{self.initial_conditions!r} is one fixed system"
-        for field in ("resample_each_epoch", "lifetime"):
-            if getattr(self, field) and self.initial_conditions not in DRAWN:
-                raise field_error(field, fixed)
-        if self.num_systems > 1 and self.initial_conditions not in DRAWN:
-            raise field_error("num_systems", fixed)
+        if not self.is_drawn:
+            given = self.resample_each_epoch, self.lifetime, self.num_systems > 1
+            for field, is_given in zip(OF_POPULATIONS_ALONE, given, strict=True):
+                if is_given:
+                    raise field_error(field, f"{self.initial_conditions!r} is one fixed system")
         if self.resample_each_epoch and not self.reset_particle_each_epoch:
             raise field_error("resample_each_epoch", "needs reset_particle_each_epoch")
         if self.lifetime is not None and self.reset_particle_each_epoch:
@@ -173,11 +160,16 @@ class Config(
             raise field_error("energy_threshold", f"{reason}: use a larger one{advice}")
 
     @property
+    def is_drawn(self) -> bool:
+        """Whether systems are drawn at random from a population."""
+        return SYSTEMS[self.initial_conditions].drawn
+
+    @property
     def systems(self) -> int:
         """B, the systems that Part 1 steps as one batch."""
         if self.initial_conditions == "kepler_ensemble":
             return self.num_orbits
-        return self.num_systems if self.initial_conditions in DRAWN else 1
+        return self.num_systems if self.is_drawn else 1
 
     def warnings(self) -> list[str]:
         """What the user should know before this config runs; empty where all is well."""

@@ -9,22 +9,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, Field, JsonValue
 
+from nbody.config.field_marks import Mark
+from nbody.config.stepping_rules import IntegratorMode, describe_rules
+from nbody.config.systems import InitialConditions
+
 Activation = Literal["relu", "tanh", "sigmoid", "silu", "gelu"]
 FeatureType = Literal["basic", "rich", "delta_mag", "dimensionless", "error_series"]
-InitialConditions = Literal[
-    "kepler",
-    "kepler_ensemble",
-    "random",
-    "figure_eight",
-    "pythagorean",
-    "lagrange_triangle",
-    "random_bound",
-    "hierarchical_triple",
-    "figure_eight_family",
-    "plummer",
-    "file",
-    "inline",
-]
 
 Positive = Annotated[float, Field(gt=0, le=1e300, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, le=1e300, allow_inf_nan=False)]
@@ -90,10 +80,12 @@ def _check_extra_dict(value: dict[str, Any]) -> dict[str, Any]:
 
 
 class OptimizationSection(BaseModel):
-    epochs: int = Field(default=1000, ge=1, le=10**8, description="Epochs to train.")
+    epochs: Annotated[int, Mark.CHANGEABLE] = Field(
+        default=1000, ge=1, le=10**8, description="Epochs to train."
+    )
     optimizer: Literal["adam", "adamw", "sgd"] = Field(default="adam", description="Optimizer.")
-    lr: Positive = Field(default=1e-4, description="Learning rate.")
-    lr_schedule: Literal["constant", "cosine"] = Field(
+    lr: Annotated[Positive, Mark.CHANGEABLE] = Field(default=1e-4, description="Learning rate.")
+    lr_schedule: Annotated[Literal["constant", "cosine"], Mark.CHANGEABLE] = Field(
         default="constant",
         description="How the learning rate goes over the epochs: constant, or a half cosine from "
         "lr down to lr/100.",
@@ -103,16 +95,16 @@ class OptimizationSection(BaseModel):
     seed: int | None = Field(
         default=None, ge=0, lt=2**63, description="Seed of every random draw; null draws one."
     )
-    replay_steps: int = Field(
+    replay_steps: Annotated[int, Mark.CHANGEABLE] = Field(
         default=1000, ge=0, le=10**8, description="Most iterations of Part 2."
     )
-    replay_batch_size: int = Field(
+    replay_batch_size: Annotated[int, Mark.CHANGEABLE] = Field(
         default=512,
         ge=1,
         le=2**22,
         description="Minibatch of Part 2, capped at the trajectory length.",
     )
-    min_replay_size: int = Field(
+    min_replay_size: Annotated[int, Mark.CHANGEABLE] = Field(
         default=2,
         ge=1,
         le=2**31,
@@ -121,7 +113,7 @@ class OptimizationSection(BaseModel):
 
 
 class GateSection(BaseModel):
-    energy_threshold: float = Field(
+    energy_threshold: Annotated[float, Mark.CHANGEABLE] = Field(
         default=2e-4,
         gt=0,
         le=1e6,
@@ -137,10 +129,10 @@ class GateSection(BaseModel):
         description="Where given, every system has a gate of its own, log-uniform between "
         "energy_threshold and this: one network for a range of thresholds.",
     )
-    steps_per_epoch: int = Field(
+    steps_per_epoch: Annotated[int, Mark.CHANGEABLE] = Field(
         default=1, ge=1, le=10**6, description="Accepted steps per orbit in Part 1 of an epoch."
     )
-    max_retrain_steps: int = Field(
+    max_retrain_steps: Annotated[int, Mark.CHANGEABLE] = Field(
         default=0,
         ge=0,
         le=10**9,
@@ -157,11 +149,11 @@ class GateSection(BaseModel):
         default=True,
         description="Start every epoch from the initial condition, not the evolved state.",
     )
-    resample_each_epoch: bool = Field(
+    resample_each_epoch: Annotated[bool, Mark.OF_A_POPULATION, Mark.OF_TRAINING_ALONE] = Field(
         default=False,
         description="Draw fresh initial conditions each epoch (random populations only).",
     )
-    lifetime: Positive | None = Field(
+    lifetime: Annotated[Positive | None, Mark.OF_A_POPULATION, Mark.OF_TRAINING_ALONE] = Field(
         default=None,
         description="With reset_particle_each_epoch false: a system that has evolved for this many "
         "crossing times M^2.5/(2|E|)^1.5 is replaced by a fresh draw.",
@@ -172,22 +164,22 @@ class GateSection(BaseModel):
 
 
 class LossSection(BaseModel):
-    loss: Literal["oracle", "band", "band_failing"] = Field(
+    loss: Annotated[Literal["oracle", "band", "band_failing"], Mark.CHANGEABLE] = Field(
         default="oracle",
         description="oracle: quantile loss on ln(dt/dt*) against the largest step before the "
         "first crossing; band: energy error into [E_lower, E_upper] on all samples; "
         "band_failing: the same on failing samples only.",
     )
-    E_lower: Positive = Field(
+    E_lower: Annotated[Positive, Mark.CHANGEABLE] = Field(
         default=1e-6, description="Lower end of the band, relative energy error."
     )
-    E_upper: Positive = Field(
+    E_upper: Annotated[Positive, Mark.CHANGEABLE] = Field(
         default=1e-4, description="Upper end of the band, relative energy error."
     )
-    oracle_quantile: Probability = Field(
+    oracle_quantile: Annotated[Probability, Mark.CHANGEABLE] = Field(
         default=0.05, description="Share of samples that the oracle loss lets exceed dt*."
     )
-    min_efficiency: float = Field(
+    min_efficiency: Annotated[float, Mark.CHANGEABLE] = Field(
         default=0.99,
         ge=0,
         le=1,
@@ -254,24 +246,26 @@ class InitialConditionSection(BaseModel):
     initial_conditions: InitialConditions = Field(
         default="kepler_ensemble", description="Which system or population to train on."
     )
-    num_particles: int = Field(
+    num_particles: Annotated[int, Mark.OF_A_POPULATION] = Field(
         default=2, ge=2, le=16384, description="N of `random`, `random_bound` and `plummer`."
     )
-    num_systems: int = Field(
+    num_systems: Annotated[int, Mark.OF_A_POPULATION] = Field(
         default=1,
         ge=1,
         le=2**20,
         description="Systems of a random population, stepped as one batch (for `kepler_ensemble` "
         "it is num_orbits).",
     )
-    dim: Literal[2, 3] = Field(default=2, description="Spatial dimensions.")
+    dim: Annotated[Literal[2, 3], Mark.OF_A_POPULATION] = Field(
+        default=2, description="Spatial dimensions."
+    )
     mass: Positive = Field(
         default=1.0,
         description="Mass of each particle of `kepler`, `kepler_ensemble`, `random`, "
         "`random_bound`, `hierarchical_triple` and `lagrange_triangle`; the other systems have "
         "masses of their own.",
     )
-    mass_ratio_min: float = Field(
+    mass_ratio_min: Annotated[float, Mark.OF_A_POPULATION] = Field(
         default=1.0,
         gt=0,
         le=1,
@@ -285,7 +279,9 @@ class InitialConditionSection(BaseModel):
         default=0.01, description="Relative noise on the coordinates of `figure_eight_family`."
     )
     vel_scale: NonNegative = Field(default=1.0, description="Speed scale of `random`.")
-    num_orbits: int = Field(default=8, ge=1, le=2**20, description="Orbits of `kepler_ensemble`.")
+    num_orbits: Annotated[int, Mark.OF_A_POPULATION] = Field(
+        default=8, ge=1, le=2**20, description="Orbits of `kepler_ensemble`."
+    )
     e_min: float = Field(default=0.6, ge=0, lt=1, description="Least eccentricity of the ensemble.")
     e_max: float = Field(
         default=0.95, ge=0, lt=1, description="Largest eccentricity of the ensemble."
@@ -299,14 +295,18 @@ class InitialConditionSection(BaseModel):
     )
     eccentricity: float = Field(default=0.9, ge=0, lt=1, description="Eccentricity of `kepler`.")
     semi_major: Positive = Field(default=1.0, description="Semi-major axis of `kepler`.")
-    ic_path: Annotated[str, AfterValidator(_check_ic_path)] | None = Field(
+    ic_path: Annotated[
+        Annotated[str, AfterValidator(_check_ic_path)] | None, Mark.OF_A_POPULATION
+    ] = Field(
         default=None,
         min_length=1,
         max_length=255,
         description="File of `file`: npy, npz, txt or csv with rows m x.. v.., relative to the "
         "data folder.",
     )
-    particles: list[Annotated[list[Real], AfterValidator(_check_row)]] | None = Field(
+    particles: Annotated[
+        list[Annotated[list[Real], AfterValidator(_check_row)]] | None, Mark.OF_A_POPULATION
+    ] = Field(
         strict=False,
         default=None,
         min_length=2,
@@ -329,33 +329,32 @@ class InitialConditionSection(BaseModel):
 
 
 class DeviceSection(BaseModel):
-    device: Annotated[str, AfterValidator(_check_device)] = Field(
+    device: Annotated[Annotated[str, AfterValidator(_check_device)], Mark.CHANGEABLE] = Field(
         default="auto", max_length=16, description="auto, cpu, cuda or cuda:N."
     )
     dtype: Literal["float32", "float64"] = Field(
         default="float64", description="Of state and network."
     )
-    tf32: bool = Field(default=False, description="Allow TF32 in the network's products on CUDA.")
+    tf32: Annotated[bool, Mark.CHANGEABLE] = Field(
+        default=False, description="Allow TF32 in the network's products on CUDA."
+    )
     cuda_graphs: bool = Field(
         default=True,
         description="On CUDA keep the loops on the device and replay each iteration as one graph.",
     )
-    compile: bool = Field(
+    compile: Annotated[bool, Mark.CHANGEABLE] = Field(
         default=False,
         description="Compile features and network with torch.compile: needs a C++ compiler; "
         "a minute or two at the start, then less time for each state.",
     )
-    detect_anomaly: bool = Field(
+    detect_anomaly: Annotated[bool, Mark.CHANGEABLE] = Field(
         default=False, description="Trace the operation that made a NaN (slow)."
     )
 
 
 class SimulationSection(BaseModel):
-    integrator_mode: Literal["fixed", "analytic", "ml", "history", "gated", "reversible"] = Field(
-        default="analytic",
-        description="Stepping rule of a simulation: fixed dt; analytic (eta times free fall); ml "
-        "and history (the trained stepper); gated (the stepper, or analytic without one, halved "
-        "until the step passes the gate); reversible (the same, made symmetric in time).",
+    integrator_mode: IntegratorMode = Field(
+        default="analytic", description=f"Stepping rule of a simulation: {describe_rules()}."
     )
     dt: Positive | None = Field(default=None, description="Time step of `fixed`.")
     eta: Positive = Field(default=0.1, description="`analytic` steps eta times the free-fall time.")
@@ -374,28 +373,36 @@ class SimulationSection(BaseModel):
 
 
 class LoggingSection(BaseModel):
-    save_name: Annotated[str, AfterValidator(check_save_name)] | None = Field(
-        default=None, max_length=64, description="Label, and folder under the data folder."
+    save_name: Annotated[
+        Annotated[str, AfterValidator(check_save_name)] | None, Mark.CHANGEABLE
+    ] = Field(default=None, max_length=64, description="Label, and folder under the data folder.")
+    wandb: Annotated[bool, Mark.CHANGEABLE] = Field(
+        default=False, description="Log to Weights & Biases."
     )
-    wandb: bool = Field(default=False, description="Log to Weights & Biases.")
-    wandb_project: str | None = Field(default=None, max_length=128, description="W&B project.")
-    wandb_name: str | None = Field(default=None, max_length=128, description="W&B run name.")
-    debug: bool = Field(
+    wandb_project: Annotated[str | None, Mark.CHANGEABLE] = Field(
+        default=None, max_length=128, description="W&B project."
+    )
+    wandb_name: Annotated[str | None, Mark.CHANGEABLE] = Field(
+        default=None, max_length=128, description="W&B run name."
+    )
+    debug: Annotated[bool, Mark.CHANGEABLE] = Field(
         default=False, description="Keep per-epoch results in the returned dictionary."
     )
-    checkpoint_every: int = Field(
+    checkpoint_every: Annotated[int, Mark.CHANGEABLE] = Field(
         default=10,
         ge=1,
         le=10**8,
         description="Epochs between checkpoints; the last is always saved.",
     )
-    evaluation_orbits: int = Field(
+    evaluation_orbits: Annotated[int, Mark.CHANGEABLE] = Field(
         default=64,
         ge=0,
         le=65536,
         description="Held-out systems that the trained stepper is scored on; 0 means none.",
     )
-    extra: Annotated[dict[str, JsonValue], AfterValidator(_check_extra_dict)] = Field(
+    extra: Annotated[
+        Annotated[dict[str, JsonValue], AfterValidator(_check_extra_dict)], Mark.CHANGEABLE
+    ] = Field(
         default_factory=dict,
         max_length=256,
         json_schema_extra={"default": {}},

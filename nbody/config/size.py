@@ -1,9 +1,12 @@
-"""How large a run will be, from its Config alone: no torch needed."""
+"""How large a run will be, from its Config alone: no torch needed.
+
+The numbers here decide what the engine keeps in memory at once; it takes them from here.
+"""
 
 from dataclasses import dataclass
 from itertools import pairwise
 
-from nbody.config import Config
+from nbody.config.config import Config
 from nbody.config.input_width import OUTPUTS, input_width
 
 # Python and torch on a CPU, before anything of the run's own size. A process that a worker forks
@@ -12,11 +15,12 @@ PROCESS_BYTES = 357_000_000
 COPIES_OF_WEIGHTS = {"adam": 5, "adamw": 5, "sgd": 4}  # weights, gradients, optimizer, scratch
 COPIES_OF_ACTIVATIONS = 4  # of every layer: products, activations, dropout, and their gradients
 HEAP_BLOCK = 3 * 2**22  # bytes; the smaller a block, the more of it stays idle with the allocator
-LISTED_UP_TO, BLOCKED_BEYOND = 5, 512  # particles: pairs listed; not all in memory at once
+LISTED_UP_TO = 5  # particles on a CPU, whose pairs are listed; the full matrix beyond
+BLOCKED_BEYOND = 512  # particles, whose pairs are not all in memory at once
 STEP_PER_PAIR = 5  # numbers in flight for each pair and dimension in a step
 FEATURES_PER_PAIR, FEATURES_PER_STATE = 20, 400  # numbers in flight while features are made
-ORACLE_TRIALS = 16
-ORACLE_ELEMENTS = 2**19  # of pairs that the oracle has in flight at once
+ORACLE_TRIALS = 16  # steps tried at once
+ORACLE_ELEMENTS = 2**19  # of pairs in flight at once: near a processor's cache
 JUDGED_AT_ONCE, JUDGED_PAIRS = 8192, 2**19  # samples, and pairs, that pass the gate at once
 
 

@@ -7,19 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from nbody.config import Config
+from nbody.config.field_marks import Mark, fields_with
 from nbody.config.files import parse_override
+from nbody.device import set_process_switches
 from nbody.errors import NBodyError
 from nbody.evaluation.beside_criteria import compare
 from nbody.evaluation.long_runs import LONG_RUN_RULES, long_runs
 from nbody.evaluation.picture import draw
 from nbody.evaluation.tables import curve_line, report_text
 from nbody.stepper import load_stepper
-
-# Fields that not every kind of system has.
-OF_A_POPULATION = {
-    *("num_particles", "num_systems", "num_orbits", "dim", "mass_ratio_min", "lifetime"),
-    *("resample_each_epoch", "ic_path", "particles"),
-}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -72,6 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _report(options: argparse.Namespace) -> dict[str, Any]:
     stepper = load_stepper(options.checkpoint, compiled=options.compile)
+    set_process_switches(stepper.config)
     population = _population(stepper.config, dict(map(parse_override, options.set)))
     report = compare(
         stepper, population, seed=options.seed, systems=options.systems, data_folder=options.data
@@ -94,11 +91,11 @@ def _population(trained: Config, changes: dict[str, Any]) -> Config:
     """The config of training with changes; another kind of system begins with its own defaults."""
     given = trained.model_dump()
     if changes.get("initial_conditions", trained.initial_conditions) != trained.initial_conditions:
-        defaults = Config().model_dump()
+        defaults, of_the_old = Config().model_dump(), fields_with(Mark.OF_A_POPULATION, Config)
         given = {
             name: value
             for name, value in given.items()
-            if name not in OF_A_POPULATION and value != defaults[name]
+            if name not in of_the_old and value != defaults[name]
         }
     return Config.model_validate({**given, **changes})
 

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 from nbody.config import Config
-from nbody.config.config import DRAWN
 from nbody.gravity.free_fall import free_fall_time
 from nbody.history_buffer import HistoryBuffer
 from nbody.initial_conditions.draws import draw_elements, draw_masses, draw_thresholds
@@ -170,8 +169,8 @@ def _walked_states(
 
     The walk covers one period where it is known, else one crossing time or the systems' lifetime.
     """
-    drawn = config.initial_conditions in DRAWN
-    population = config.model_copy(update={"num_systems": systems}) if drawn else config
+    several = {"num_systems": systems} if config.is_drawn else {}
+    population = config.model_copy(update=several)
     walker = initial_particle(population, seed=seed, data_folder=data_folder).batched()
     states = walker.states()
     crossings = config.lifetime or 1.0

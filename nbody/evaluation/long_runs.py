@@ -17,6 +17,7 @@ from nbody.particle import ParticleTorch
 from nbody.simulation.criteria import CRITERIA, SERIES
 from nbody.simulation.ias15 import ias15_run
 from nbody.simulation.long_run import LongRun, long_run
+from nbody.simulation.rules import Rule
 from nbody.simulation.time_symmetry import time_even_step
 from nbody.stepper import Stepper
 
@@ -25,11 +26,12 @@ FEWEST, MOST = 150, 450  # force evaluations per orbit, about, between which rul
 REFERENCE_ERROR = 6e-3  # max |ΔE/E| at which rules are compared in one number
 IAS15_TOLERANCES = (1e-6, 1e-9)  # larger ones do not converge
 PERIOD = 2 * math.pi / math.sqrt(2.0)  # of two unit masses with a = 1
+NETWORK = "network"
 REVERSIBLE, GATED = ", reversible", ", gated"  # rules' last names
 LONG_RUN_RULES = (
-    "network",
-    "network" + GATED,
-    "network" + REVERSIBLE,
+    NETWORK,
+    NETWORK + GATED,
+    NETWORK + REVERSIBLE,
     *CRITERIA,
     *(name + REVERSIBLE for name in CRITERIA if name not in {"fixed", SERIES}),
     "IAS15",
@@ -69,15 +71,21 @@ def _ias15_curve(e: float, orbits: int) -> dict[str, Any]:
     }
 
 
-def _rule_of(name: str, stepper: Stepper) -> Callable[[States], Tensor]:
-    """The steps that a rule of LONG_RUN_RULES asks for."""
-    if name.startswith("network") and stepper.adapter.history_enabled:
+def _rule(name: str, stepper: Stepper, factor: Tensor | float = 1.0) -> Rule:
+    """A rule of LONG_RUN_RULES, whose steps are `factor` (C,) times as long."""
+    if name.startswith(NETWORK) and stepper.adapter.history_enabled:
         raise ValueError("long runs of the network need a stepper trained without history")
-    if name == "network" + REVERSIBLE:
-        return partial(time_even_step, stepper)
-    if name in {"network", "network" + GATED}:
-        return stepper.of_states
-    return CRITERIA[name.removesuffix(REVERSIBLE)]
+    if name == NETWORK + REVERSIBLE:
+        ask: Callable[[States], Tensor] = partial(time_even_step, stepper)
+    elif name in {NETWORK, NETWORK + GATED}:
+        ask = stepper.of_states
+    else:
+        ask = CRITERIA[name.removesuffix(REVERSIBLE)]
+    return Rule(
+        lambda states, _: factor * ask(states),
+        gate=stepper.config.energy_threshold if name.endswith(GATED) else None,
+        reversible=name.endswith(REVERSIBLE),
+    )
 
 
 def _orbit(e: float, copies: int, threshold: float) -> States:
@@ -87,33 +95,25 @@ def _orbit(e: float, copies: int, threshold: float) -> States:
 
 
 def _curve(name: str, stepper: Stepper, e: float, orbits: int) -> dict[str, Any]:
-    rule, threshold = _rule_of(name, stepper), stepper.config.energy_threshold
-    gate = threshold if name.endswith(GATED) else None
-    constant = 1.0  # times a number of steps per orbit is not far from the factor that takes them
-    period = torch.full((1 if gate else ACCURACIES,), PERIOD, dtype=torch.float64)
-    if gate is None:
+    threshold, gated = stepper.config.energy_threshold, name.endswith(GATED)
+    period = torch.full((1 if gated else ACCURACIES,), PERIOD, dtype=torch.float64)
+    factor: Tensor | float = 1.0
+    if not gated:
+        constant = 1.0  # over steps per orbit it is not far from the factor that takes them
         for target in (1.0, 1 / math.sqrt(FEWEST * MOST)):
             scale = constant * target
-            pilot = long_run(_orbit(e, 1, threshold), partial(_times, rule, scale), period[:1])
+            pilot = long_run(_orbit(e, 1, threshold), _rule(name, stepper, scale), period[:1])
             constant = scale * float(pilot.force_evaluations)
-    wanted = torch.logspace(math.log10(FEWEST), math.log10(MOST), ACCURACIES, dtype=torch.float64)
-    run = long_run(
-        _orbit(e, len(period), threshold),
-        rule if gate else partial(_times, rule, constant / wanted),
-        orbits * period,
-        gate=gate,
-        reversible=name.endswith(REVERSIBLE),
-    )
+        ends = math.log10(FEWEST), math.log10(MOST)
+        factor = constant / torch.logspace(*ends, ACCURACIES, dtype=torch.float64)
+    rule = _rule(name, stepper, factor)
+    run = long_run(_orbit(e, len(period), threshold), rule, orbits * period)
     return {
         "rule": name,
         "eccentricity": e,
         "orbits": orbits,
         **_points(run, orbits),
     }
-
-
-def _times(rule: Callable[[States], Tensor], factor: Tensor | float, states: States) -> Tensor:
-    return factor * rule(states)
 
 
 def _points(run: LongRun, orbits: int) -> dict[str, Any]:

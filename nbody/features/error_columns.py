@@ -24,16 +24,7 @@ def error_series_features(states: States, threshold: Tensor | float) -> Tensor:
     pairs = geometry(states.position, velocity, states.softening)
     shape = shape_features(pairs, velocity, states.mass, states.softening)
     log_unit = shape[..., -1]
-    coefficients = error_series(
-        states.position,
-        velocity,
-        states.mass,
-        states.acceleration,
-        states.softening,
-        states.field,
-        pairs.edges,
-        log_unit.exp(),
-    )
+    coefficients = error_series(states, log_unit.exp())
     crossing = crossing_of(coefficients, threshold * states.energy.abs())
     columns = (crossing.features, crossing.log_step.unsqueeze(-1), shape[..., :-1])
     return torch.cat((*columns, (log_unit + crossing.log_step).unsqueeze(-1)), dim=-1)

@@ -15,7 +15,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-LISTED, LISTED_ON_GPU = 5, 3  # particles, up to which pairs are listed
+from nbody.config.size import LISTED_UP_TO
+
+LISTED_ON_GPU = 3  # particles, up to which pairs are listed
 
 
 def squared_distance_floor(dtype: torch.dtype) -> float:
@@ -77,7 +79,7 @@ class Edges:
 @lru_cache(maxsize=64)
 def edges_of(particles: int, dtype: torch.dtype, device: torch.device) -> Edges:
     """The edges of N particles."""
-    if particles <= (LISTED if device.type == "cpu" else LISTED_ON_GPU):
+    if particles <= (LISTED_UP_TO if device.type == "cpu" else LISTED_ON_GPU):
         first, second = torch.triu_indices(particles, particles, offset=1, device=device)
         ones = torch.ones(len(first), dtype=dtype, device=device)
         return Edges(particles, first, second, ones, torch.zeros_like(ones), None)

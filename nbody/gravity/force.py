@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from nbody.config.size import BLOCKED_BEYOND
 from nbody.gravity.blocked import blocked_pairwise
 from nbody.gravity.edges import edges_of, squared_distance_floor
 from nbody.gravity.external_field import PointMassTidalField
-
-WHOLE = 512  # particles, up to which all pairs are in memory at once
 
 
 class Pairs(NamedTuple):
@@ -46,7 +45,7 @@ def pairwise(
         field: external field, acting on every particle.
     """
     mass = mass.expand(position.shape[:-1])
-    if position.shape[-2] > WHOLE:
+    if position.shape[-2] > BLOCKED_BEYOND:
         many = pairwise_of_many(position.device)
         acceleration, potential = many(position, mass, softening)
     else:

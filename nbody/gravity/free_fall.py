@@ -6,9 +6,9 @@ Legend: ... any leading axes (systems), N particles, D dimensions, P = N(N-1)/2 
 import torch
 from torch import Tensor
 
+from nbody.config.size import BLOCKED_BEYOND
 from nbody.gravity.blocked import BLOCK_ELEMENTS
 from nbody.gravity.edges import squared_distance_floor
-from nbody.gravity.force import WHOLE
 
 
 def pair_index(n: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -24,7 +24,7 @@ def free_fall_times(squared: Tensor, pair_mass: Tensor) -> Tensor:
 
 def free_fall_time(position: Tensor, mass: Tensor, softening: float) -> Tensor:
     """The shortest free-fall time over the pairs, (...,); of many particles some rows at a time."""
-    if position.shape[-2] > WHOLE:
+    if position.shape[-2] > BLOCKED_BEYOND:
         return _blocked_free_fall_time(position, mass, softening)
     i, j = pair_index(position.shape[-2], position.device)
     squared = (position[..., j, :] - position[..., i, :]).square().sum(-1) + softening**2

@@ -17,39 +17,27 @@ Legend: ... any leading axes (systems), N particles, D dimensions. G = 1.
 import torch
 from torch import Tensor
 
-from nbody.gravity.edges import Edges
-from nbody.gravity.external_field import PointMassTidalField
 from nbody.gravity.invariants import centre_of_mass
 from nbody.integrators.force_series import acceleration_series
+from nbody.integrators.states import States
 
 FIRST_ORDER = 3  # of ΔH: the leapfrog's local error
 LAST_ORDER = 6
 ORDERS = LAST_ORDER - FIRST_ORDER + 1
 
 
-def error_series(
-    position: Tensor,
-    velocity: Tensor,
-    mass: Tensor,
-    acceleration: Tensor,
-    softening: float,
-    field: PointMassTidalField | None,
-    edges: Edges,
-    time_unit: Tensor,
-    last_order: int = LAST_ORDER,
-) -> Tensor:
+def error_series(states: States, time_unit: Tensor, last_order: int = LAST_ORDER) -> Tensor:
     """c_k u^k (..., last_order - 2) for k = 3 to `last_order`, energies: the series of ΔH(x u).
 
     Args:
-        position, velocity, acceleration: (..., N, D); the acceleration at `position`.
-        mass: (..., N)
+        states: leading axes of any shape.
         time_unit: u (...,); a time near the step keeps every coefficient of moderate size.
     """
-    unit = time_unit[..., None, None]
-    if field is None:
+    unit, mass, velocity = time_unit[..., None, None], states.mass, states.velocity
+    if states.field is None:
         velocity = velocity - centre_of_mass(velocity, mass)
-    path = [position, velocity * unit, 0.5 * acceleration * unit.square()]
-    series = acceleration_series(path, mass, softening, field, edges, last_order - 1)
+    path = [states.position, velocity * unit, 0.5 * states.acceleration * unit.square()]
+    series = acceleration_series(path, mass, states.softening, states.field, last_order - 1)
     weighted = mass.unsqueeze(-1) * series  # (K, ..., N, D): m A_k u^k
     along = (weighted * path[1]).sum((-1, -2))  # (K, ...): m v·A_k u^{k+1}
     against = (weighted * (2 * path[2])).sum((-1, -2))  # m a·A_k u^{k+2}

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from nbody.gravity.edges import Edges, squared_distance_floor
+from nbody.gravity.edges import edges_of, squared_distance_floor
 from nbody.gravity.external_field import PointMassTidalField
 
 INVERSE_CUBE = -1.5  # the power of s² in s / |s|³
@@ -56,7 +56,6 @@ def acceleration_series(
     mass: Tensor,
     softening: float,
     field: PointMassTidalField | None,
-    edges: Edges,
     order: int,
 ) -> Tensor:
     """Coefficients (order + 1, ..., N, D) of the accelerations at positions that move along `path`.
@@ -65,6 +64,7 @@ def acceleration_series(
         path: coefficients of the positions, each (..., N, D): positions, velocities, …
         mass: (..., N)
     """
+    edges = edges_of(path[0].shape[-2], path[0].dtype, path[0].device)
     separation = [edges.difference(part) for part in path]
     floor = squared_distance_floor(path[0].dtype)
     squared = edges.squared(separation[0], softening, floor)

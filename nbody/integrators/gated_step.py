@@ -3,29 +3,45 @@
 Legend: B systems.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-from nbody.errors import StepImpossible
 from nbody.integrators.states import States
 
-HALVINGS = 200
+
+class Halved(NamedTuple):
+    """What became of the steps of B systems."""
+
+    dt: Tensor  # (B,)
+    rejected: Tensor  # (B,) how often each was halved
+    impossible: Tensor  # (B,) bool: no step passes, however small
 
 
-def gated_step(
-    states: States, dt: Tensor, threshold: float, n_steps: int = 1
-) -> tuple[Tensor, Tensor]:
-    """Steps (B,) that pass, and how many were rejected for each system (B,).
+def halve_until_passing(
+    states: States,
+    dt: Tensor,
+    threshold: Tensor | float,
+    n_steps: int = 1,
+    resting: Tensor | None = None,
+) -> Halved:
+    """Halve the steps (B,) whose relative energy error is not under the threshold, until it is.
 
-    Steps of zero are those of systems that rest, and pass.
+    A step that is not finite begins again at 1; one that has come down to zero is none.
 
-    Raises:
-        StepImpossible: none passes.
+    Args:
+        threshold: one number or (B,).
+        n_steps: KDK steps of one dt.
+        resting: (B,) bool, systems that do not move: whatever their step is, it passes.
     """
-    rejected, fails = torch.zeros_like(dt), torch.zeros_like(dt, dtype=torch.bool)
-    for _ in range(HALVINGS):
-        fails = ~(states.step(dt, n_steps).energy_error < threshold) & (dt > 0)
-        if not bool(fails.any()):
-            return dt, rejected
-        rejected, dt = rejected + fails, torch.where(fails, dt / 2, dt)
-    raise StepImpossible(fails.nonzero().squeeze(1).tolist(), threshold)
+    rejected = torch.zeros_like(dt)
+    while True:
+        vanished = dt == 0
+        fails = ~(states.step(dt, n_steps).energy_error < threshold) | vanished
+        if resting is not None:
+            fails = fails & ~resting
+        if not bool((fails & ~vanished).any()):
+            return Halved(dt, rejected, fails)
+        rejected = rejected + fails
+        dt = torch.where(fails, torch.where(dt.isfinite(), dt / 2, torch.ones_like(dt)), dt)

@@ -1,6 +1,6 @@
 """The oracle: the largest step before a state's energy error first reaches the threshold.
 
-Legend: T states, C trial steps.
+Legend: T states, C trial steps (ORACLE_TRIALS).
 
 dt* is the *first* crossing of e(dt) = threshold. A larger step can pass again: an inbound Kepler
 state has an isolated large step that conserves energy exactly by symmetry, and it is of no use.
@@ -9,6 +9,7 @@ state has an isolated large step that conserves energy exactly by symmetry, and 
 import torch
 from torch import Tensor
 
+from nbody.config.size import ORACLE_ELEMENTS, ORACLE_TRIALS
 from nbody.gravity.free_fall import free_fall_time
 from nbody.integrators.states import States
 from nbody.watcher import NoWatcher, Watcher
@@ -20,8 +21,6 @@ FAR_BELOW = 1 / 30  # of the threshold: coarse steps suffice while the error is 
 LARGEST = 1e6  # of the free-fall time: steps beyond are not looked for
 REFINEMENTS = 14  # of a bracket two percent wide: down to round-off
 BISECTIONS = 45  # of a bracket that starts at zero
-TRIALS = 16  # C, steps tried at once
-MAX_ELEMENTS = 2**19  # of pairs in flight at once: a few megabytes, near a processor's cache
 
 
 @torch.no_grad()
@@ -45,7 +44,7 @@ def first_crossing(
     watcher = watcher or NoWatcher()
     limit = torch.as_tensor(threshold, dtype=states.energy.dtype, device=states.energy.device)
     limit = limit.expand(len(states))
-    pairs = MAX_ELEMENTS // (TRIALS * states.position.shape[-1])
+    pairs = ORACLE_ELEMENTS // (ORACLE_TRIALS * states.position.shape[-1])
     parts: list[Tensor] = []
     for rows in states.parts(pairs):
         parts.append(_crossing(states.take(rows), limit[rows], n_steps))
@@ -106,7 +105,7 @@ def _scan(
     """Last passing and first failing step (T,) among start·ratio^k; start is taken to pass."""
     low, high = start.clone(), ceiling.clone()
     active = torch.arange(len(start), device=start.device)
-    powers = ratio ** torch.arange(1, TRIALS + 1, dtype=start.dtype, device=start.device)
+    powers = ratio ** torch.arange(1, ORACLE_TRIALS + 1, dtype=start.dtype, device=start.device)
     while len(active):
         trial = low[active] * powers.unsqueeze(1)  # (C, T)
         error = states.take(active).step(trial, n_steps).energy_error

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from nbody.features.dimensionless import dimensionless_features, geometry
 from nbody.features.error_columns import error_series_features
-from nbody.gravity.edges import edges_of
 from nbody.gravity.free_fall import free_fall_time
 from nbody.gravity.vectors import lengths
 from nbody.integrators.force_series import acceleration_series
@@ -91,10 +90,9 @@ CRITERIA: dict[str, Criterion] = {
 
 def _derivatives(states: States) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """|a|, |jerk|, |snap|, |crackle| of each particle, (T, N) each, along the true path."""
-    edges = edges_of(states.position.shape[-2], states.position.dtype, states.position.device)
 
     def series(path: list[Tensor], order: int) -> Tensor:
-        return acceleration_series(path, states.mass, states.softening, states.field, edges, order)
+        return acceleration_series(path, states.mass, states.softening, states.field, order)
 
     parabola = [states.position, states.velocity, states.acceleration / 2]
     jerk = series(parabola, 1)[1]

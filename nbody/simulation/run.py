@@ -4,21 +4,21 @@ Legend: B systems, N particles, D dimensions, K recorded states.
 """
 
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from nbody.config import Config
-from nbody.errors import SimulationImpossible, StepImpossible
+from nbody.errors import SimulationImpossible
 from nbody.gravity.invariants import angular_momentum, momentum
 from nbody.gravity.vectors import lengths
-from nbody.integrators.gated_step import gated_step
 from nbody.particle import ParticleTorch
+from nbody.simulation.integration import check_systems, integrate
 from nbody.simulation.rules import rule_of
-from nbody.simulation.time_symmetry import symmetric_step
 from nbody.stepper import Stepper
 from nbody.watcher import NoWatcher, Watcher
 
@@ -94,63 +94,39 @@ def simulate(
             more states than can be kept.
         StepImpossible: the step or the energy is not finite.
     """
-    rule, history = rule_of(config, stepper)
+    rule = rule_of(config, stepper)
     start = particle.batched().clone_detached()
-    start.energy_threshold = torch.full_like(start.current_time, config.energy_threshold)
-    states, clock = start.states(), start.current_time
-    last_dt = start.dt.expand(clock.shape)
-    duration = _duration(config, start)
-    # A network with a past takes the steps that it was trained on: the same dt so many times.
-    repeats = stepper.config.n_steps if stepper and history is not None else 1
-    recorded = [_Recorded(clock, states.position, states.velocity, states.energy)]
+    start = start.replace(
+        energy_threshold=torch.full_like(start.current_time, config.energy_threshold)
+    )
+    states, time, span = start.states(), start.current_time, _span(config, start)
+    recorded = [_Recorded(time, states.position, states.velocity, states.energy)]
     steps: list[Tensor] = []
     forces = 1
     watcher = watcher or NoWatcher()
     most = max(2, MOST_NUMBERS // (2 * states.position.numel() + NUMBERS_OF_OVERHEAD))
-    limit = config.steps or (DEFAULT_STEPS if duration is None else 10**9)
-    while len(steps) < limit and not _is_over(clock, duration):
-        dt = rule(states, last_dt)
-        if config.integrator_mode == "reversible":
-            dt = symmetric_step(dt, steps[-1] if steps else dt)
-        if not bool((dt.isfinite() & (dt > 0)).all()):
-            raise StepImpossible(_others(dt.isfinite() & (dt > 0)), config.energy_threshold)
-        if duration is not None:
-            dt = torch.minimum(dt, (duration - clock) / repeats).clamp_min(0)
-        if config.integrator_mode == "gated":
-            dt, rejected = gated_step(states, dt, config.energy_threshold, repeats)
-            forces += repeats * int(rejected.max())
-        if history is not None:
-            history.push_states(states, last_dt)
-        states = states.after(states.step(dt, repeats))
-        if not bool(states.energy.isfinite().all()):
-            raise StepImpossible(_others(states.energy.isfinite()), config.energy_threshold)
-        last_dt, clock = dt, clock + repeats * dt
-        recorded.append(_Recorded(clock, states.position, states.velocity, states.energy))
+    limit = config.steps or (DEFAULT_STEPS if span is None else None)
+    run = integrate(states, rule, span, time=time, last_dt=start.dt.expand(time.shape))
+    for states, time, dt, rejected in islice(run, limit):
+        check_systems(states.energy.isfinite(), states)
+        recorded.append(_Recorded(time, states.position, states.velocity, states.energy))
         steps.append(dt)
+        forces += rule.repeats * (1 + int(rejected.max()))
         if len(recorded) > most:
             raise SimulationImpossible(
                 f"no more than {most} states are kept; end earlier (steps, duration, Nperiod)"
             )
         watcher.tick()
-    return _measured(particle, recorded, steps, forces + repeats * len(steps))
+    return _measured(particle, recorded, steps, forces)
 
 
-def _duration(config: Config, start: ParticleTorch) -> Tensor | None:
+def _span(config: Config, start: ParticleTorch) -> Tensor | None:
     """Time (B,) at which the run ends, if time ends it."""
     if config.duration is not None:
         return torch.full_like(start.current_time, config.duration)
     if config.steps is None and start.period is not None:
         return config.Nperiod * start.period.expand(start.current_time.shape)
     return None
-
-
-def _is_over(clock: Tensor, duration: Tensor | None) -> bool:
-    return duration is not None and bool((clock >= duration * (1 - 1e-12)).all())
-
-
-def _others(fine: Tensor) -> list[int]:
-    """Indices of the systems that a mask (B,) does not pick."""
-    return cast(list[int], (~fine).nonzero().squeeze(1).tolist())
 
 
 class _Recorded(NamedTuple):

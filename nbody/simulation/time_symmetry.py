@@ -18,7 +18,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from nbody.gravity.edges import edges_of
 from nbody.gravity.free_fall import free_fall_time
 from nbody.integrators.error_series import FIRST_ORDER, error_series
 from nbody.integrators.states import States, concatenate_states
@@ -61,21 +60,9 @@ def _growth(states: States) -> Tensor:
 
     c and dK/dt change sign with the direction of time; their ratio does not.
     """
-    position, mass = states.position, states.mass
-    edges = edges_of(position.shape[-2], position.dtype, position.device)
-    unit = free_fall_time(position, mass, states.softening)
-    error = error_series(
-        position,
-        states.velocity,
-        mass,
-        states.acceleration,
-        states.softening,
-        states.field,
-        edges,
-        unit,
-        FIRST_ORDER,
-    )[..., 0]
-    force = mass.unsqueeze(-1) * states.acceleration
+    unit = free_fall_time(states.position, states.mass, states.softening)
+    error = error_series(states, unit, FIRST_ORDER)[..., 0]
+    force = states.mass.unsqueeze(-1) * states.acceleration
     heating = (force * states.velocity).sum((-1, -2)) * unit
     ratio = error * heating / (heating.square() + (AT_REST * states.energy).square())
     return ratio / (ratio.square() + SMOOTHING**2).sqrt()

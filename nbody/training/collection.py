@@ -8,12 +8,14 @@ Legend: B orbits, A of them at a time, F features.
 """
 
 import warnings
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from nbody.config import Config
 from nbody.errors import StepImpossible
+from nbody.integrators.gated_step import halve_until_passing
 from nbody.integrators.kick_drift_kick import Step
 from nbody.integrators.states import States
 from nbody.model_adapter import gate_dt, gate_threshold
@@ -23,8 +25,6 @@ from nbody.training.descent import descend
 from nbody.training.samples import Samples, losses_of
 from nbody.training.setup import Training
 from nbody.watcher import Watcher
-
-HALVINGS = 2000  # of a step, before a state counts as impossible
 
 
 class Collection:
@@ -146,21 +146,17 @@ class Collection:
         self.optimizer_steps += 1
 
     def _shorten(self, orbits: Tensor, dt: Tensor) -> Tensor:
-        """Halve steps until each passes the gate.
+        """Halve the steps of some orbits until each passes the gate.
 
         Raises:
             StepImpossible: none does.
         """
         states, _ = self._of(orbits)
-        threshold, dt = self.threshold[orbits], dt.clone()
-        fails = torch.zeros_like(orbits, dtype=torch.bool)
-        for _ in range(HALVINGS):
-            error = states.step(dt, self.config.n_steps).energy_error
-            fails = ~(error < threshold) | (dt == 0)  # a step of nothing is none
-            if not fails.any():
-                return dt
-            dt = torch.where(fails, torch.where(dt.isfinite(), dt / 2, torch.ones_like(dt)), dt)
-        raise StepImpossible(orbits[fails].tolist(), self.config.energy_threshold)
+        halved = halve_until_passing(states, dt, self.threshold[orbits], self.config.n_steps)
+        if halved.impossible.any():
+            stuck = cast(list[int], orbits[halved.impossible].tolist())
+            raise StepImpossible(stuck, self.config.energy_threshold)
+        return halved.dt
 
     def _warn_of_rejections(self, limit: int) -> None:
         warnings.warn(

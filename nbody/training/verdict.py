@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from nbody.config import Config
+from nbody.config.size import JUDGED_AT_ONCE, JUDGED_PAIRS
 from nbody.model_adapter import gate_dt, gate_threshold
 from nbody.training.losses import band_scale
 from nbody.training.samples import Samples
-
-JUDGED_AT_ONCE, JUDGED_PAIRS = 8192, 2**19  # samples, and pairs of particles, in memory at once
 
 
 @dataclass(frozen=True)

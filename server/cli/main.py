@@ -242,7 +242,7 @@ def _demo(service: LocalService, settings: ServerSettings) -> int:
         console.print(tables.job_table(job))
         console.print(tables.checkpoints_table(client.checkpoints(job["id"])["data"]))
         if job["result"]:
-            console.print(tables.scores_table(job["result"]))
+            console.print(tables.result_table(job))
     return EXIT_OF_STATUS[job["status"]]
 
 

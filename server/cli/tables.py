@@ -1,7 +1,9 @@
 """What the API answered, as tables and lines for people."""
 
 import json
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -61,7 +63,7 @@ def jobs_table(jobs: list[Json]) -> Table:
 def _epochs(job: Json) -> str:
     """How far a training is; of other jobs, their kind."""
     progress = job["progress"]
-    if job["kind"] != "train":
+    if not progress["epochs_total"]:
         return job["kind"]
     return f"{progress['epochs_done']}/{progress['epochs_total']}"
 
@@ -203,14 +205,21 @@ def whole_job(job: Json) -> RenderableType:
 
 def result_table(job: Json) -> Table:
     """What a job found, as its kind shows it."""
-    result = job["result"]
-    if job["kind"] == "train":
-        return scores_table(result)
-    if job["kind"] == "simulate":
-        table = Table("simulation", "", box=None)
-        for name, value in result.items():
-            table.add_row(name.replace("_", " "), number(value, ".6g"))
-        return table
+    kind, result = job["kind"], job["result"]
+    return RESULT_TABLES[kind](result) if kind in RESULT_TABLES else _numbers_table(kind, result)
+
+
+def _numbers_table(heading: str, result: Json) -> Table:
+    """Whatever a job found, one thing a line."""
+    table = Table(heading, "", box=None)
+    for name, value in result.items():
+        shown = number(value, ".6g") if isinstance(value, float | int | None) else _plain(value)
+        table.add_row(name.replace("_", " "), shown)
+    return table
+
+
+def _criteria_table(result: Json) -> Table:
+    """A stepper's scores beside every criterion's."""
     table = Table("on held-out systems", "calibrated η", "at V", "as it is η", "V")
     for name, score in result["scores"].items():
         shown = ("calibrated_efficiency", ".3f"), ("calibrated_violation_rate", ".2%")
@@ -219,7 +228,7 @@ def result_table(job: Json) -> Table:
     return table
 
 
-def scores_table(result: Json) -> Table:
+def _scores_table(result: Json) -> Table:
     """The figure of merit on held-out systems, beside the free-fall criterion's."""
     table = Table("on held-out systems", "efficiency η", "violation rate V", title_justify="left")
     stepper, classical = result["stepper"], result["free_fall"]
@@ -232,6 +241,13 @@ def scores_table(result: Json) -> Table:
         efficiency, violation = scores["calibrated_efficiency"], scores["calibrated_violation_rate"]
         row(f"{name}, calibrated to V <= 0.1 %", efficiency, violation)
     return table
+
+
+RESULT_TABLES: dict[str, Callable[[Json], Table]] = {  # of other kinds each number has a line
+    "train": _scores_table,
+    "simulate": partial(_numbers_table, "simulation"),
+    "evaluate": _criteria_table,
+}
 
 
 def sweeps_table(sweeps: list[Json]) -> Table:

@@ -12,22 +12,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from server.cli.tables import Json, number
+from nbody.epoch_line import epoch_line
+from server.cli.tables import Json
 from server.client import Client
 from server.wire.states import TERMINAL
 
 POLL_S = 1.0
-
-
-def epoch_line(row: Json) -> str:
-    """One epoch as a line of text."""
-    return (
-        f"epoch {row['epoch']}: {number(row['epoch_time'], '.2f')} s, "
-        f"collected {row['part1/trajectory_length']} "
-        f"at {number(row['part1/acceptance_rate'], '.1%')} acceptance, "
-        f"{row['part2/iterations']} iterations, "
-        f"{number(row['part2/final_pass_rate'], '.1%')} pass"
-    )
 
 
 def watch(client: Client, job_id: str, console: Console) -> Json:
@@ -54,7 +44,8 @@ def watch(client: Client, job_id: str, console: Console) -> Json:
             page = client.metrics(job_id, after=last_epoch)
             if not console.is_terminal:
                 for row in page["data"]:
-                    console.print(epoch_line(row), highlight=False)
+                    line = epoch_line(row, job["progress"]["epochs_total"])
+                    console.print(line, highlight=False)
             last_epoch = last_epoch if page["last_epoch"] is None else page["last_epoch"]
             _show(progress, task, job)
             if last_status in TERMINAL and not page["has_more"]:

@@ -1,8 +1,21 @@
 """The rows. Instants are UTC seconds since 1970; JSON columns hold plain data."""
 
-from typing import Any, ClassVar
+from types import NoneType
+from typing import Any, ClassVar, get_args
 
-from sqlalchemy import JSON, Column, ForeignKey, Index, LargeBinary, UniqueConstraint, false
+from pydantic.fields import FieldInfo
+from sqlalchemy import (
+    JSON,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    Table,
+    UniqueConstraint,
+    false,
+)
 from sqlmodel import Field, SQLModel
 
 from nbody.metrics import EpochMetrics
@@ -251,30 +264,23 @@ class IdempotencyKey(SQLModel, table=True):
     created_at: float
 
 
-class Epoch(SQLModel, table=True):
-    """One epoch's metrics, under the field names of EpochMetrics."""
+def _metric_column(name: str, field: FieldInfo) -> Column[Any]:
+    kinds = get_args(field.annotation) or (field.annotation,)
+    kind = Integer() if int in kinds else Float()
+    return Column(name, kind, nullable=NoneType in kinds, primary_key=name == "epoch")
 
-    __tablename__: ClassVar[Any] = "epochs"
-    __table_args__ = {"sqlite_with_rowid": False}
 
-    job_id: str = Field(
-        sa_column=Column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
-    )
-    epoch: int = Field(primary_key=True)
-    attempt: int
-    epoch_time: float
-    trajectory_length: int
-    mean_retrain_iterations: float | None
-    max_retrain_iterations: int
-    mean_energy_error: float | None
-    warmup_discarded: int
-    acceptance_rate: float
-    converged: int
-    iterations: int
-    final_pass_rate: float
-    mean_rel_dE: float | None  # noqa: N815 - the users' name
-    max_rel_dE: float | None  # noqa: N815
-
+# One epoch's metrics, a column each, under the field names of EpochMetrics.
+_METRICS = {name: _metric_column(name, field) for name, field in EpochMetrics.model_fields.items()}
+Table(
+    "epochs",
+    SQLModel.metadata,
+    Column("job_id", ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    _METRICS.pop("epoch"),
+    Column("attempt", Integer(), nullable=False),
+    *_METRICS.values(),
+    sqlite_with_rowid=False,
+)
 
 METRIC_COLUMNS = tuple(EpochMetrics.model_fields)
 ALIASES = {name: field.alias or name for name, field in EpochMetrics.model_fields.items()}

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from nbody.config import Config
+from nbody.watcher import Phase
 from server.database.ids import new_id
 from server.database.tables import attempts, checkpoints, jobs
 from server.queue import job_rows
@@ -69,7 +70,7 @@ def claim(
             status=next_status(JobStatus.QUEUED, Trigger.CLAIM),
             attempt=jobs.c.attempt + 1,
             lease_id=lease_id,
-            phase="starting",
+            phase=Phase.STARTING,
             started_at=func.coalesce(jobs.c.started_at, now),
             version=jobs.c.version + 1,
         )

@@ -4,45 +4,17 @@ from pydantic import ValidationError
 from sqlalchemy import Connection, select
 
 from nbody.config import Config
+from nbody.config.field_marks import Mark, fields_with
 from server.database.tables import checkpoints
 from server.errors import FieldProblem, IllegalMove, InvalidRequest
 from server.queue.job_rows import JobRow, record_event
 from server.queue.submission import submit
 from server.wire.jobs import JobSubmission, RetryRequest
+from server.wire.kinds import KINDS
 from server.wire.states import TERMINAL, JobStatus
 
-# Fields that take effect in a run that goes on from a checkpoint; the others are in the checkpoint.
 TRIAL_LABELS = "sweep", "trial"
-CHANGEABLE_ON_THE_WAY = frozenset(
-    (
-        "epochs",
-        "lr",
-        "lr_schedule",
-        "steps_per_epoch",
-        "replay_steps",
-        "replay_batch_size",
-        "min_replay_size",
-        "max_retrain_steps",
-        "loss",
-        "oracle_quantile",
-        "E_lower",
-        "E_upper",
-        "min_efficiency",
-        "energy_threshold",
-        "checkpoint_every",
-        "evaluation_orbits",
-        "save_name",
-        "wandb",
-        "wandb_project",
-        "wandb_name",
-        "debug",
-        "device",
-        "compile",
-        "tf32",
-        "detect_anomaly",
-        "extra",
-    )
-)
+CHANGEABLE_ON_THE_WAY = fields_with(Mark.CHANGEABLE, Config)
 
 
 def retry(
@@ -80,7 +52,7 @@ def retry(
     except ValidationError as error:
         raise InvalidRequest.of(error.errors()) from None
     start = request.from_checkpoint
-    if job.kind != "train":
+    if not KINDS[submission.kind].trains:
         if start is not None:
             raise InvalidRequest(
                 FieldProblem("/from_checkpoint", f"is of training, not {job.kind}")
@@ -124,7 +96,7 @@ def _check_start(
     if epoch is None:
         detail = f"job {job.id} has no such checkpoint"
         raise InvalidRequest(FieldProblem("/from_checkpoint", detail))
-    if kept := sorted(request.config.keys() - CHANGEABLE_ON_THE_WAY):
+    if kept := sorted(request.config.keys() - CHANGEABLE_ON_THE_WAY.keys()):
         detail = (
             f"comes from the checkpoint; can change: {', '.join(sorted(CHANGEABLE_ON_THE_WAY))}"
         )

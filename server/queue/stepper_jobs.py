@@ -9,19 +9,20 @@ from pydantic import ValidationError
 from sqlalchemy import Connection, select
 
 from nbody.config import Config
+from nbody.config.field_marks import Mark, fields_with
+from nbody.config.stepping_rules import STEPPING_RULES, rule_with_stepper
 from server.database.tables import checkpoints, jobs
 from server.errors import FieldProblem, InvalidRequest
 from server.queue.job_rows import JobRow, record_event
 from server.queue.submission import submit
 from server.wire.jobs import JobSubmission, StepperChoice, check_new
-
-CLASSICAL = frozenset({"fixed", "analytic", "gated", "reversible"})  # rules that need no stepper
+from server.wire.kinds import KINDS, JobKind
 
 # How epochs start: no matter to a single run, and refused where the system is another one.
-OF_TRAINING_ALONE = {"resample_each_epoch": False, "lifetime": None}
+WITHOUT_TRAINING = fields_with(Mark.OF_TRAINING_ALONE, Config)
 
 
-def resolved(
+def resolve(
     connection: Connection, submission: JobSubmission, owner_id: str | None
 ) -> tuple[JobSubmission, str | None]:
     """The submission with every field of its config, and the checkpoint that it needs.
@@ -32,14 +33,16 @@ def resolved(
     Raises:
         InvalidRequest
     """
-    if submission.kind == "train":
+    kind = KINDS[submission.kind]
+    if kind.trains:
         _check_training(submission)
         return submission, None
     if submission.simulate is not None:
         raise InvalidRequest(FieldProblem("/simulate", "goes with kind train; put it in config"))
     given = submission.config.model_dump(mode="json", include=submission.config.model_fields_set)
     if submission.stepper is None:
-        if submission.kind == "evaluate" or submission.config.integrator_mode not in CLASSICAL:
+        rule = STEPPING_RULES[submission.config.integrator_mode]
+        if "required" in (kind.stepper, rule.stepper):
             detail = "say which: the id of a job with checkpoints"
             raise InvalidRequest(FieldProblem("/stepper", detail))
         return submission, None
@@ -90,19 +93,22 @@ def _check_training(submission: JobSubmission) -> None:
         _over(config, submission.simulate, "simulate", "/simulate")
 
 
-def _over(base: dict[str, Any], given: dict[str, Any], kind: str, pointer: str) -> Config:
+def _over(base: dict[str, Any], given: dict[str, Any], kind: JobKind, pointer: str) -> Config:
     """A config with fields replaced. Who simulates with a stepper means to step with it."""
-    fields = {**base, **OF_TRAINING_ALONE, **given}
-    if kind == "simulate" and "integrator_mode" not in given:
-        fields["integrator_mode"] = "history" if fields["history_len"] else "ml"
+    fields = {**base, **WITHOUT_TRAINING, **given}
+    steps_by_rule = KINDS[kind].stepper == "optional"
+    if steps_by_rule and "integrator_mode" not in given:
+        fields["integrator_mode"] = rule_with_stepper(fields["history_len"])
     try:
         config = Config.model_validate(fields)
     except ValidationError as error:
         raise InvalidRequest.of(error.errors(), pointer) from None
     if (problem := _refused(config)) is not None:
         raise InvalidRequest(FieldProblem(pointer, problem))
-    if config.integrator_mode == "fixed" and config.dt is None and kind == "simulate":
-        raise InvalidRequest(FieldProblem(f"{pointer}/dt", "the rule 'fixed' needs a time step"))
+    needed = STEPPING_RULES[config.integrator_mode].field
+    if steps_by_rule and needed is not None and getattr(config, needed) is None:
+        detail = f"the rule {config.integrator_mode!r} needs it"
+        raise InvalidRequest(FieldProblem(f"{pointer}/{needed}", detail))
     return config
 
 

@@ -11,6 +11,7 @@ from server.database.tables import jobs
 from server.queue.job_rows import record_event
 from server.queue.limits import check_queue
 from server.wire.jobs import JobSubmission
+from server.wire.kinds import KINDS
 from server.wire.states import JobStatus
 
 
@@ -36,7 +37,8 @@ def submit(
     """
     check_queue(connection, owner_id, most_queued)
     config = submission.config
-    noted = config.warnings() if submission.kind == "train" else []
+    trains = KINDS[submission.kind].trains
+    noted = config.warnings() if trains else []
     job_id = new_id("job")
     connection.execute(
         insert(jobs).values(
@@ -59,7 +61,7 @@ def submit(
             config=config.model_dump(mode="json"),
             labels=submission.metadata,
             warnings=noted,
-            epochs_total=config.epochs if submission.kind == "train" else 0,
+            epochs_total=config.epochs if trains else 0,
             epochs_done=0,
             log_bytes=0,
             created_at=now,

@@ -7,10 +7,11 @@ from pydantic import BaseModel
 
 from nbody.config import Config
 from nbody.metrics import METRIC_NAMES, EpochMetrics
+from nbody.watcher import Phase
 from server.errors import FieldProblem, InvalidRequest
 from server.wire import files, history, jobs, messages, service, sweeps, tokens
 from server.wire import workers as protocol
-from server.wire.states import JobStatus, Phase, StopReason
+from server.wire.states import JobStatus, StopReason
 from server.wire.sweeps import (
     Importance,
     SweepRequest,
@@ -27,15 +28,20 @@ LEASE = "lease_01kjg3b2000000000000000000"
 FOLDER = f"kepler/{JOB}/attempt-1"
 SHA = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 
-METRICS = EpochMetrics.model_validate(
-    dict(
-        zip(
-            METRIC_NAMES,
-            (12, 0.93, 4096, 0.004, 2, 8.1e-5, 0, 0.996, 0, 200, 0.985, 9.7e-5, 2.2e-4),
-            strict=True,
-        )
-    )
-)
+VALUES: dict[str, float | int] = {
+    "epoch": 12,
+    "epoch_time": 0.93,
+    "part1/trajectory_length": 4096,
+    "part1/mean_retrain_iterations": 0.004,
+    "part1/max_retrain_iterations": 2,
+    "part1/mean_energy_error": 8.1e-5,
+    "part1/acceptance_rate": 0.996,
+    "part2/iterations": 200,
+    "part2/final_pass_rate": 0.985,
+    "part2/mean_rel_dE": 9.7e-5,
+    "part2/max_rel_dE": 2.2e-4,
+}
+METRICS = EpochMetrics.model_validate({name: VALUES.get(name, 0) for name in METRIC_NAMES})
 CONFIG = Config(save_name="kepler", epochs=51, steps_per_epoch=16, resample_each_epoch=True)
 CHECKPOINT = files.CheckpointView(
     id="ckpt_01kjg3b2000000000000000000",

@@ -12,10 +12,11 @@ from pydantic import (
 from nbody.config import Config
 from nbody.config.config import field_error
 from nbody.metrics import EpochMetrics, Whole
+from nbody.watcher import Phase
 from server.wire.files import CheckpointView
-from server.wire.kinds import JobKind
+from server.wire.kinds import JobKind, describe_kinds
 from server.wire.messages import CLOSED, EpochNumber, Identifier, Message, Text, View
-from server.wire.states import JobStatus, Phase, StopReason
+from server.wire.states import JobStatus, StopReason
 from server.wire.urls import check_url
 
 
@@ -46,8 +47,7 @@ class JobSubmission(Message):
     )
     kind: JobKind = Field(
         default="train",
-        description="`train` a stepper; `simulate` a system with one, or with a classical rule; "
-        "`evaluate` one on held-out systems beside every criterion in use.",
+        description=f"{describe_kinds()}.",
     )
     config: Annotated[Config, AfterValidator(check_new)] = Field(
         description="With a `stepper`, fields that are not given are those of its training."

@@ -45,17 +45,6 @@ class StopReason(StrEnum):
     ERROR = "error"
 
 
-class Phase(StrEnum):
-    """What a running job is doing."""
-
-    STARTING = "starting"
-    COLLECT = "collect"
-    GENERALIZE = "generalize"
-    CHECKPOINT = "checkpoint"
-    EVALUATE = "evaluate"
-    SIMULATE = "simulate"
-
-
 S, T = JobStatus, Trigger
 
 LEASED = frozenset({S.RUNNING, S.PAUSING, S.CANCELLING})

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, JsonValue, PlainSerializer
 
 from nbody.config import Config
 from nbody.metrics import EpochMetrics, Whole
+from nbody.watcher import Phase
 from server.wire.kinds import JobKind
 from server.wire.messages import (
     CLOSED,
@@ -19,7 +20,7 @@ from server.wire.messages import (
     Text,
     View,
 )
-from server.wire.states import JobStatus, Phase, StopReason
+from server.wire.states import JobStatus, StopReason
 
 MAX_EPOCHS_IN_REPORT = 1000
 MAX_LOG_BYTES_IN_REPORT = 2**18
@@ -101,8 +102,10 @@ class ClaimRequest(Message):
     """Asks for a job. The same claim_id gets the same answer."""
 
     claim_id: Identifier
-    kinds: Annotated[list[JobKind], Field(min_length=1, max_length=3)] = Field(
-        default=["train"], description="What this worker can do."
+    kinds: Annotated[list[Identifier], Field(min_length=1, max_length=64)] = Field(
+        default=["train"],
+        description="Kinds of jobs that this worker can do; those that this server does not know "
+        "are ignored.",
     )
     wait_s: Annotated[float, Field(strict=True, ge=0, le=25, allow_inf_nan=False)] = 0.0
 

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from nbody.config.size import BLOCKED_BEYOND, LISTED_UP_TO
 from nbody.gravity import blocked as blocked_gravity
 from nbody.gravity.blocked import blocked_pairwise
-from nbody.gravity.edges import LISTED
-from nbody.gravity.force import WHOLE, pairwise
+from nbody.gravity.force import pairwise
 
 
 def system(n: int, dim: int = 3, systems: int | None = None) -> tuple[Tensor, Tensor]:
@@ -37,21 +37,23 @@ def test_gradients_are_those_of_finite_differences(softening: float) -> None:
 
 
 def test_many_particles_go_through_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    position, mass = system(WHOLE + 1)
+    position, mass = system(BLOCKED_BEYOND + 1)
     found = pairwise(position, mass, 0.01)
-    monkeypatch.setattr("nbody.gravity.force.WHOLE", 10**6)
+    monkeypatch.setattr("nbody.gravity.force.BLOCKED_BEYOND", 10**6)
     expected = pairwise(position, mass, 0.01)
     torch.testing.assert_close(found.acceleration, expected.acceleration, rtol=1e-10, atol=1e-10)
 
 
-@pytest.mark.parametrize("n", [LISTED, LISTED + 1])
+@pytest.mark.parametrize("n", [LISTED_UP_TO, LISTED_UP_TO + 1])
 def test_listed_pairs_and_the_full_matrix_agree(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
     position, mass = system(n, systems=3)
     found = pairwise(position, mass, 0.05)
     from nbody.gravity.edges import edges_of
 
     edges_of.cache_clear()
-    monkeypatch.setattr("nbody.gravity.edges.LISTED", 2 * LISTED - n + 1)  # the other form
+    monkeypatch.setattr(
+        "nbody.gravity.edges.LISTED_UP_TO", 2 * LISTED_UP_TO - n + 1
+    )  # the other form
     try:
         expected = pairwise(position, mass, 0.05)
     finally:

@@ -22,6 +22,7 @@ from nbody.particle import ParticleTorch
 from nbody.simulation.criteria import CRITERIA, SERIES
 from nbody.simulation.ias15 import ias15_run
 from nbody.simulation.long_run import long_run
+from nbody.simulation.rules import Rule
 from nbody.simulation.time_symmetry import symmetric_step, time_even_step
 from nbody.stepper import Stepper
 from nbody.training.run import TrainingRun
@@ -67,11 +68,11 @@ def test_the_eccentricity_of_a_state_is_that_of_its_orbit() -> None:
 def test_a_reversible_run_keeps_its_energy_where_the_plain_rule_drifts() -> None:
     span = 10 * 2 * math.pi / math.sqrt(2.0) * ONE
 
-    def rule(states: States) -> torch.Tensor:
+    def steps(states: States, _: torch.Tensor) -> torch.Tensor:
         return 0.05 * CRITERIA["free fall"](states)
 
-    plain = long_run(orbit(0.8, math.pi), rule, span)
-    symmetric = long_run(orbit(0.8, math.pi), rule, span, reversible=True)
+    plain = long_run(orbit(0.8, math.pi), Rule(steps), span)
+    symmetric = long_run(orbit(0.8, math.pi), Rule(steps, reversible=True), span)
     assert float(symmetric.max_energy_error) < 0.7 * float(plain.max_energy_error)
     assert float(symmetric.final_energy_error) < 1e-3 * float(plain.final_energy_error)
     assert float(symmetric.force_evaluations) == pytest.approx(
@@ -80,12 +81,12 @@ def test_a_reversible_run_keeps_its_energy_where_the_plain_rule_drifts() -> None
 
 
 def test_a_gated_run_counts_rejected_steps() -> None:
-    def rule(states: States) -> torch.Tensor:
+    def steps(states: States, _: torch.Tensor) -> torch.Tensor:
         return CRITERIA["free fall"](states)
 
     span = 2 * math.pi / math.sqrt(2.0) * ONE
-    free = long_run(orbit(0.8), rule, span)
-    gated = long_run(orbit(0.8), rule, span, gate=2e-4)
+    free = long_run(orbit(0.8), Rule(steps), span)
+    gated = long_run(orbit(0.8), Rule(steps, gate=2e-4), span)
     assert float(gated.force_evaluations) > 2 * float(free.force_evaluations)
     assert float(gated.max_energy_error) < float(free.max_energy_error)
 
@@ -206,7 +207,7 @@ def test_a_network_that_needs_its_past_has_no_long_runs() -> None:
 
 def test_a_rule_that_gives_no_number_ends_a_long_run_at_once() -> None:
     with pytest.raises(StepImpossible):
-        long_run(orbit(0.5), lambda states: states.energy * math.nan, ONE)
+        long_run(orbit(0.5), Rule(lambda states, _: states.energy * math.nan), ONE)
 
 
 def test_ias15_costs_what_it_costs_however_long_the_run_is() -> None:

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from nbody.config import Config
 from nbody.features.error_columns import error_series_features
-from nbody.gravity.edges import edges_of
 from nbody.gravity.external_field import PointMassTidalField
 from nbody.gravity.force import pairwise
 from nbody.initial_conditions.from_config import initial_particle
@@ -31,18 +30,7 @@ def random_states(n: int, systems: int = 5, softening: float = 0.0, field: bool 
 
 
 def series_of(states: States, unit: float, last_order: int = 6) -> Tensor:
-    edges = edges_of(states.position.shape[-2], torch.float64, torch.device("cpu"))
-    return error_series(
-        states.position,
-        states.velocity,
-        states.mass,
-        states.acceleration,
-        states.softening,
-        states.field,
-        edges,
-        torch.full_like(states.energy, unit),
-        last_order,
-    )
+    return error_series(states, torch.full_like(states.energy, unit), last_order)
 
 
 @pytest.mark.parametrize("field", [False, True])
@@ -79,8 +67,7 @@ def test_the_acceleration_series_is_the_force_along_the_path() -> None:
     """What four terms leave over shrinks with the fourth power of the time."""
     states = random_states(3)
     path = [states.position, states.velocity, states.acceleration / 2]
-    edges = edges_of(3, torch.float64, torch.device("cpu"))
-    found = acceleration_series(path, states.mass, 0.0, None, edges, 3)
+    found = acceleration_series(path, states.mass, 0.0, None, 3)
     left: list[Tensor] = []
     for h in (0.02, 0.01):
         there = pairwise(path[0] + path[1] * h + path[2] * h**2, states.mass).acceleration

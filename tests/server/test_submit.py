@@ -10,7 +10,6 @@ from sqlalchemy import text
 
 from nbody.config import Config
 from nbody.config.size import estimate
-from nbody.gravity import force
 from tests.server.conftest import TINY, OrreryServer, assert_problem, epoch_metrics
 
 Json = dict[str, Any]
@@ -405,18 +404,3 @@ def test_an_acknowledged_job_is_in_the_file(server: OrreryServer) -> None:
 def test_every_answer_has_a_request_id_of_its_own(shared_server: OrreryServer) -> None:
     ids = {shared_server.admin.get("/version").headers["x-request-id"] for _ in range(3)}
     assert len(ids) == 3
-
-
-def test_the_estimate_knows_what_the_engine_holds_at_once() -> None:
-    from nbody.config import size as sizes
-    from nbody.gravity import edges
-    from nbody.integrators import oracle
-    from nbody.training import verdict
-
-    ours = (sizes.LISTED_UP_TO, sizes.BLOCKED_BEYOND, sizes.ORACLE_TRIALS, sizes.ORACLE_ELEMENTS)
-    engine = (edges.LISTED, force.WHOLE, oracle.TRIALS, oracle.MAX_ELEMENTS)
-    assert ours == engine
-    assert (sizes.JUDGED_AT_ONCE, sizes.JUDGED_PAIRS) == (
-        verdict.JUDGED_AT_ONCE,
-        verdict.JUDGED_PAIRS,
-    )

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
+from nbody.device import set_process_switches
 from nbody.errors import (
     CheckpointUnreadable,
     DeviceUnavailable,
@@ -57,6 +58,7 @@ def run(workplace: Workplace) -> None:
     torch.set_num_threads(workplace.threads)
     spool = SpoolWriter(state / "spool.jsonl")
     assignment = Assignment.model_validate_json(workplace.assignment)
+    set_process_switches(assignment.config)
     try:
         outcome = TASKS[assignment.kind](assignment, Path(workplace.data), spool, watcher)
     except Exception as error:  # noqa: BLE001 - the one place where a run becomes its outcome

@@ -12,6 +12,7 @@ from nbody.evaluation.beside_criteria import compare
 from nbody.initial_conditions.from_config import initial_particle
 from nbody.simulation.run import simulate
 from nbody.stepper import Stepper, load_stepper
+from nbody.watcher import Phase
 from server.wire.states import StopReason
 from server.wire.workers import Assignment
 from worker.child.files import described, finite, sha256
@@ -29,7 +30,7 @@ def simulate_job(
     config = assignment.config
     stepper = _stepper(assignment, data) if assignment.must_resume else None
     print(f"{config.initial_conditions}, rule {config.integrator_mode}", flush=True)
-    watcher.phase("simulate")
+    watcher.phase(Phase.SIMULATE)
     particle = initial_particle(config, seed=config.seed or 0, data_folder=data)
     run = simulate(config, particle, stepper, watcher=watcher)
     _keep("simulation.npz", lambda path: run.save(path), assignment, data, spool)
@@ -42,7 +43,7 @@ def evaluate_job(
     """Score a stepper on held-out systems beside every criterion; returns the outcome."""
     spool.append("begin", {"first_epoch": 0})
     config, stepper = assignment.config, _stepper(assignment, data)
-    watcher.phase("evaluate")
+    watcher.phase(Phase.EVALUATE)
     systems = max(config.evaluation_orbits, LEAST_SYSTEMS)
     seed = config.seed or 0
     scores = compare(stepper, config, seed=seed, systems=systems, data_folder=data, watcher=watcher)

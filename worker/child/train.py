@@ -13,6 +13,7 @@ from nbody.evaluation.score import evaluate
 from nbody.stepper import Stepper
 from nbody.training.run import TrainingRun
 from nbody.unified_training import checkpoint_path, epochs, is_checkpoint_epoch
+from nbody.watcher import Phase
 from server.wire.states import StopReason
 from server.wire.workers import Assignment
 from worker.child.files import described, finite, sha256
@@ -37,12 +38,12 @@ def train_job(
         named = metrics.named()
         spool.append("epoch", named)
         if is_checkpoint_epoch(metrics.epoch, config.epochs, config.checkpoint_every):
-            watcher.phase("checkpoint")
+            watcher.phase(Phase.CHECKPOINT)
             path = checkpoint_path(folder / "model", metrics.epoch)
             _save(run, path, named, data, spool, rolling=False)
             saved_at = time.monotonic()
         elif watcher.stop_asked or time.monotonic() - saved_at > RESUME_INTERVAL_S:
-            watcher.phase("checkpoint")
+            watcher.phase(Phase.CHECKPOINT)
             path = folder / "resume" / f"resume_epoch_{metrics.epoch:04d}.pt"
             _save(run, path, named, data, spool, rolling=True)
             _thin(folder / "resume")
@@ -107,7 +108,7 @@ def _evaluate(
 ) -> dict[str, Any] | None:
     if not config.evaluation_orbits:
         return None
-    watcher.phase("evaluate")
+    watcher.phase(Phase.EVALUATE)
     stepper = Stepper(run.model, run.adapter)
     systems = config.evaluation_orbits
     try:

@@ -18,7 +18,7 @@ class ChildWatcher:
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._sequence, self._phase, self._told_at = 0, "starting", 0.0
+        self._sequence, self._phase, self._told_at = 0, Phase.STARTING, 0.0
         self._asked_at: float | None = None
 
     def ask_to_stop(self, *_: object) -> None:

@@ -51,7 +51,7 @@ from server.wire.jobs import (
     RetryRequest,
     ValidationReport,
 )
-from server.wire.kinds import JobKind
+from server.wire.kinds import KINDS, JobKind
 from server.wire.messages import Page
 from server.wire.states import TERMINAL, JobStatus
 
@@ -96,7 +96,7 @@ async def submit_job(
     """Submit a job: train, simulate or evaluate. It is durable when this answers."""
 
     def make(connection: Connection, now: float) -> str:
-        whole, checkpoint = trained.resolved(connection, submission, caller.owner_filter)
+        whole, checkpoint = trained.resolve(connection, submission, caller.owner_filter)
         job_id = submit(
             connection,
             whole,
@@ -118,12 +118,12 @@ async def validate_job(
 ) -> ValidationReport:
     """What would run: defaults filled in, warnings, size. Nothing is stored."""
     whole, _ = await service.read(
-        lambda connection: trained.resolved(connection, submission, caller.owner_filter)
+        lambda connection: trained.resolve(connection, submission, caller.owner_filter)
     )
     size = estimate(whole.config)
     return ValidationReport(
         config=whole.config,
-        warnings=whole.config.warnings() if whole.kind == "train" else [],
+        warnings=whole.config.warnings() if KINDS[whole.kind].trains else [],
         parameter_count=size.parameters,
         estimated_memory_bytes=size.memory_bytes,
     )

@@ -1,0 +1,50 @@
+"""The kinds of systems that `initial_conditions` names, as facts."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+InitialConditions = Literal[
+    "kepler",
+    "kepler_ensemble",
+    "random",
+    "figure_eight",
+    "pythagorean",
+    "lagrange_triangle",
+    "random_bound",
+    "hierarchical_triple",
+    "figure_eight_family",
+    "plummer",
+    "file",
+    "inline",
+]
+
+
+@dataclass(frozen=True)
+class SystemKind:
+    """What a kind of system settles by itself.
+
+    Attributes:
+        drawn: whether systems are drawn at random from a population, not one fixed system.
+        particles: N, where the kind has no other.
+        dim: D, where the kind has no other.
+    """
+
+    drawn: bool
+    particles: int | None = None
+    dim: int | None = None
+
+
+SYSTEMS: dict[InitialConditions, SystemKind] = {
+    "kepler": SystemKind(drawn=False, particles=2),
+    "kepler_ensemble": SystemKind(drawn=True, particles=2),
+    "random": SystemKind(drawn=True),
+    "figure_eight": SystemKind(drawn=False, particles=3),
+    "pythagorean": SystemKind(drawn=False, particles=3),
+    "lagrange_triangle": SystemKind(drawn=False, particles=3),
+    "random_bound": SystemKind(drawn=True),
+    "hierarchical_triple": SystemKind(drawn=True, particles=3),
+    "figure_eight_family": SystemKind(drawn=True, particles=3),
+    "plummer": SystemKind(drawn=True, dim=3),
+    "file": SystemKind(drawn=False),
+    "inline": SystemKind(drawn=False),
+}

@@ -1,0 +1,80 @@
+"""The loop over the steps of a run; who consumes it records, counts or measures.
+
+Legend: B systems.
+"""
+
+from collections.abc import Iterator
+from itertools import count
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor
+
+from nbody.errors import StepImpossible
+from nbody.integrators.gated_step import halve_until_passing
+from nbody.integrators.states import States
+from nbody.simulation.rules import Rule
+from nbody.simulation.time_symmetry import symmetric_step
+
+
+class Advance(NamedTuple):
+    """One step of all systems."""
+
+    states: States  # after it
+    time: Tensor  # (B,) after it
+    dt: Tensor  # (B,) 0 for systems that have covered their time
+    rejected: Tensor  # (B,) steps that the gate refused before
+
+
+def integrate(
+    states: States,
+    rule: Rule,
+    span: Tensor | None = None,
+    *,
+    time: Tensor | None = None,
+    last_dt: Tensor | None = None,
+    look_every: int = 1,
+) -> Iterator[Advance]:
+    """The steps of B systems, each with its own, until all have covered their time.
+
+    Args:
+        span: (B,) time at which each system rests; without it there is no end.
+        time: (B,) at the beginning; zero where it is left out.
+        last_dt: (B,) steps that led to the states; zero where it is left out.
+        look_every: steps between two looks at whether all is over or has failed. A look waits for
+            the device.
+
+    Raises:
+        StepImpossible: the rule's step is not finite or not above zero, or none passes the gate.
+    """
+    time = torch.zeros_like(states.energy) if time is None else time
+    last_dt = torch.zeros_like(states.energy) if last_dt is None else last_dt
+    previous: Tensor | None = None
+    for number in count():
+        looks = number % look_every == 0
+        if looks and span is not None and bool((time >= span * (1 - 1e-12)).all()):
+            return
+        dt = rule.steps(states, last_dt)
+        if rule.reversible:
+            dt = previous = symmetric_step(dt, dt if previous is None else previous)
+        if looks:
+            check_systems(dt.isfinite() & (dt > 0), states)
+        if span is not None:
+            dt = torch.minimum(dt, (span - time) / rule.repeats).clamp_min(0)
+        rejected = torch.zeros_like(dt)
+        if rule.gate is not None:
+            dt, rejected, impossible = halve_until_passing(
+                states, dt, rule.gate, rule.repeats, resting=dt == 0
+            )
+            check_systems(~impossible, states)
+        states = states.after(states.step(dt, rule.repeats))
+        last_dt, time = dt, time + rule.repeats * dt
+        yield Advance(states, time, dt, rejected)
+
+
+def check_systems(fine: Tensor, states: States) -> None:
+    """Raises StepImpossible with the systems that a mask (B,) does not pick."""
+    if not bool(fine.all()):
+        failed = cast(list[int], (~fine).nonzero().squeeze(1).tolist())
+        threshold = 0.0 if states.threshold is None else float(states.threshold.max())
+        raise StepImpossible(failed, threshold)
