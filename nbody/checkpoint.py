@@ -47,14 +47,14 @@ def save_checkpoint(
         "model_state": weights,
         "optimizer_state_dict": optimizer_state,
         "optimizer_state": optimizer_state,
-        "loss": plain(loss),
-        "info": plain(info),
-        "logs": plain(logs),
-        "extra": plain(extra),
+        "loss": to_plain(loss),
+        "info": to_plain(info),
+        "logs": to_plain(logs),
+        "extra": to_plain(extra),
     }
     if config is not None:
         content |= {
-            "config": {**config.as_wandb_dict(), "extra": plain(config.extra)},
+            "config": {**config.as_wandb_dict(), "extra": to_plain(config.extra)},
             "config_summary": config.summary(),
             "history_len": config.history_len,
             "feature_type": config.feature_type,
@@ -125,18 +125,18 @@ def config_of(content: dict[str, Any]) -> Config | None:
     return Config.model_validate(translate(known) if means_basic(known) else known)
 
 
-def plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
     """`value` as data that loads without pickle: tensors on the CPU, containers, numbers, text."""
     if isinstance(value, Tensor):
         return value.detach().cpu().clone()
     if isinstance(value, ParticleTorch):
         parts = {name: getattr(value, name) for name in TENSORS}
-        return plain({**parts, "softening": value.softening})
+        return to_plain({**parts, "softening": value.softening})
     if isinstance(value, Mapping):
         mapping = cast(Mapping[Any, Any], value)
-        return {key: plain(item) for key, item in mapping.items()}
+        return {key: to_plain(item) for key, item in mapping.items()}
     if isinstance(value, list | tuple):
-        items = [plain(item) for item in cast(Sequence[Any], value)]
+        items = [to_plain(item) for item in cast(Sequence[Any], value)]
         return items if isinstance(value, list) else tuple(items)
     if value is None or isinstance(value, bool | int | float | str):
         return value

@@ -34,7 +34,7 @@ def resolve_dtype(config: Config) -> torch.dtype:
     return DTYPES[config.dtype]
 
 
-def compiled(function: Callable[P, T]) -> Callable[P, T]:
+def compile_function(function: Callable[P, T]) -> Callable[P, T]:
     """The function compiled by torch, once for all batch sizes."""
     warnings.filterwarnings("ignore", message="Dynamo detected a call to a `functools.lru_cache`")
     return torch.compile(function, dynamic=True)

@@ -21,7 +21,7 @@ from nbody.particle import ParticleTorch
 from nbody.training.descent import check_weights
 from nbody.training.loops import Loops
 from nbody.training.samples import Samples, energy_losses
-from nbody.training.setup import Training
+from nbody.training.setup import TrainingSetup
 from nbody.training.trajectory import Trajectory
 from nbody.training.verdict import Verdict, is_done, judge
 from nbody.watcher import NoWatcher, Watcher
@@ -118,7 +118,7 @@ def generalize_on_trajectory(
     samples = Samples.of(whole.states, whole.features, config, watcher)
     size = min(config.replay_batch_size, len(samples))
     minibatches = _minibatches(len(samples), size, whole.dt.device)
-    learner = loops.learner(Training(model, optimizer, config, adapter), samples, size)
+    learner = loops.learner(TrainingSetup(model, optimizer, config, adapter), samples, size)
     iterations = 0
     while iterations < config.replay_steps:
         learner.load(samples, next(minibatches))

@@ -14,7 +14,7 @@ from nbody.config.input_width import WITH_TIME_SCALE
 from nbody.config.sections import FeatureType
 from nbody.features.of_states import features_of_states
 from nbody.features.original import delta_features
-from nbody.gravity.vectors import beside
+from nbody.gravity.vectors import broadcast_mask
 from nbody.integrators.states import States
 from nbody.particle import ParticleTorch
 
@@ -73,7 +73,7 @@ class HistoryBuffer:
         for name, values in state.items():
             past = self._past[name]
             moved = torch.cat((past[:, 1:], values.unsqueeze(1)), dim=1)
-            past.copy_(torch.where(beside(mask, past), moved, past))
+            past.copy_(torch.where(broadcast_mask(mask, past), moved, past))
         self._count.add_(mask).clamp_max_(self.history_len)
 
     def features_for(self, particle: ParticleTorch) -> Tensor:

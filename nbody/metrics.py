@@ -90,6 +90,6 @@ def from_epoch_result(epoch: int, result: dict[str, Any]) -> EpochMetrics:
     return EpochMetrics.model_validate(values)
 
 
-def _finite(value: float | None) -> float | None:
+def _finite(value: float | int | None) -> float | int | None:
     """JSON has no infinity: what is not finite is null."""
     return value if value is not None and math.isfinite(value) else None

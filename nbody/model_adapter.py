@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from nbody.config import Config
 from nbody.config.input_width import WIDTHS
 from nbody.config.sections import FeatureType
-from nbody.device import compiled, resolve_device, resolve_dtype
+from nbody.device import compile_function, resolve_device, resolve_dtype
 from nbody.features.of_states import features_of_states
 from nbody.features.original import ACCELERATIONS, LENGTHS, SPEEDS
 from nbody.gravity.force import pairwise
@@ -56,7 +56,9 @@ class ModelAdapter:
             HistoryBuffer(config.history_len, config.feature_type) if self.history_enabled else None
         )
         self.scales: NormScales | None = _known_scales(config)
-        self._of_states = compiled(features_of_states) if config.compile else features_of_states
+        self._of_states = (
+            compile_function(features_of_states) if config.compile else features_of_states
+        )
 
     @property
     def history_enabled(self) -> bool:
@@ -105,7 +107,7 @@ class ModelAdapter:
             features = history.features_of(states, last_dt, threshold)
         else:
             features = self._of_states(states, self.config.feature_type, threshold)
-        return torch.nan_to_num(self._normalized(features), nan=0.0)
+        return torch.nan_to_num(self._normalize(features), nan=0.0)
 
     def input_dim_from_state(
         self, state: ParticleTorch, *, history_buffer: HistoryBuffer | None = None
@@ -126,7 +128,7 @@ class ModelAdapter:
         dt = gate_dt(model, at_least_2d(features))
         return dt if state.is_batch else float(dt)
 
-    def _normalized(self, features: Tensor) -> Tensor:
+    def _normalize(self, features: Tensor) -> Tensor:
         if self.scales is None:
             return features
         divisor = _divisor(self.config.feature_type, self.scales, features.dtype, features.device)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nbody.config import Config
 from nbody.gravity.invariants import relative_energy_error
-from nbody.gravity.vectors import at_least_2d, beside
+from nbody.gravity.vectors import at_least_2d, broadcast_mask
 from nbody.history_buffer import HistoryBuffer
 from nbody.integrators.kick_drift_kick import Step
 from nbody.model_adapter import DT_FLOOR, ModelAdapter, dt_from_features
@@ -20,7 +20,7 @@ from nbody.training.collection import Collection
 from nbody.training.descent import check_weights
 from nbody.training.loops import Loops
 from nbody.training.losses import band_loss
-from nbody.training.setup import Training
+from nbody.training.setup import TrainingSetup
 from nbody.training.trajectory import Trajectory
 from nbody.watcher import NoWatcher, Watcher
 
@@ -47,8 +47,10 @@ def attempt_single_step(
     if not finite.all():  # without a gradient: it would not be finite either
         safe = states.step(torch.where(finite, dt, DT_FLOOR), config.n_steps)
         parts = zip(safe, step, strict=True)
-        step = Step(*(torch.where(beside(finite, good), good, bad.detach()) for good, bad in parts))
-    return _advanced(particle, step, dt, config.n_steps), dt, states.energy, step.energy
+        step = Step(
+            *(torch.where(broadcast_mask(finite, good), good, bad.detach()) for good, bad in parts)
+        )
+    return _particle_after(particle, step, dt, config.n_steps), dt, states.energy, step.energy
 
 
 def check_energy_threshold(E0: Tensor, E1: Tensor, threshold: float) -> tuple[bool, Tensor]:
@@ -86,7 +88,7 @@ def collect_trajectory_step(
     Raises:
         StepImpossible, TrainingDiverged
     """
-    training = Training(model, optimizer, config, adapter, history_buffer)
+    training = TrainingSetup(model, optimizer, config, adapter, history_buffer)
     collection = Collection(training, particle, steps=1)
     collection.run(NoWatcher(), max_retrain_warn)
     dt = collection.record.dt[0]
@@ -128,7 +130,7 @@ def collect_trajectory(
     """
     steps = config.steps_per_epoch
     loops = Loops() if loops is None else loops
-    training = Training(model, optimizer, config, adapter, history_buffer)
+    training = TrainingSetup(model, optimizer, config, adapter, history_buffer)
     collection = loops.collection(training, particle, steps)
     collection.run(watcher or NoWatcher())
     check_weights(model)
@@ -144,7 +146,7 @@ def collect_trajectory(
     return trajectory, {**metrics, "final_particle": collection.final_particle()}
 
 
-def _advanced(particle: ParticleTorch, step: Step, dt: Tensor, n_steps: int) -> ParticleTorch:
+def _particle_after(particle: ParticleTorch, step: Step, dt: Tensor, n_steps: int) -> ParticleTorch:
     """The state after a step, shaped as the state before it."""
     squeeze = 0 if not particle.is_batch else None
 

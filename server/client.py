@@ -114,11 +114,11 @@ class Client:
 
     def job(self, job_id: str, **parameters: Any) -> Json:
         """A job, whole."""
-        return self._call("GET", f"/v1/jobs/{_quoted(job_id)}", params=parameters).json()
+        return self._call("GET", f"/v1/jobs/{_quote(job_id)}", params=parameters).json()
 
     def job_with_version(self, job_id: str, **parameters: Any) -> tuple[Json, str]:
         """A job and its version; with `wait` and `version`, once it differs from that version."""
-        answer = self._call("GET", f"/v1/jobs/{_quoted(job_id)}", params=parameters)
+        answer = self._call("GET", f"/v1/jobs/{_quote(job_id)}", params=parameters)
         return answer.json(), answer.headers["ETag"].strip('W/"')
 
     def wait(self, job_id: str, until: Collection[str] = TERMINAL) -> Json:
@@ -137,32 +137,32 @@ class Client:
 
     def cancel(self, job_id: str, **options: Any) -> Json:
         """Cancel a job; options are grace_s and force."""
-        return self._call("POST", f"/v1/jobs/{_quoted(job_id)}/cancel", json=options).json()
+        return self._call("POST", f"/v1/jobs/{_quote(job_id)}/cancel", json=options).json()
 
     def pause(self, job_id: str) -> Json:
         """Pause a job."""
-        return self._call("POST", f"/v1/jobs/{_quoted(job_id)}/pause").json()
+        return self._call("POST", f"/v1/jobs/{_quote(job_id)}/pause").json()
 
     def resume(self, job_id: str) -> Json:
         """Queue a paused job again."""
-        return self._call("POST", f"/v1/jobs/{_quoted(job_id)}/resume").json()
+        return self._call("POST", f"/v1/jobs/{_quote(job_id)}/resume").json()
 
     def retry(self, job_id: str, **options: Any) -> Json:
         """A new job from one that is over; options are from_checkpoint, config and name."""
-        return self._call("POST", f"/v1/jobs/{_quoted(job_id)}/retry", json=options).json()
+        return self._call("POST", f"/v1/jobs/{_quote(job_id)}/retry", json=options).json()
 
     def change(self, job_id: str, **changes: Any) -> Json:
         """Change a job's name, priority or metadata."""
-        return self._call("PATCH", f"/v1/jobs/{_quoted(job_id)}", json=changes).json()
+        return self._call("PATCH", f"/v1/jobs/{_quote(job_id)}", json=changes).json()
 
     def delete(self, job_id: str, *, files: bool = False) -> Json:
         """Delete a job that is over; with `files` also what it wrote."""
         parameters = {"files": files}
-        return self._call("DELETE", f"/v1/jobs/{_quoted(job_id)}", params=parameters).json()
+        return self._call("DELETE", f"/v1/jobs/{_quote(job_id)}", params=parameters).json()
 
     def attempts(self, job_id: str, **parameters: Any) -> Json:
         """Who tried a job."""
-        return self._call("GET", f"/v1/jobs/{_quoted(job_id)}/attempts", params=parameters).json()
+        return self._call("GET", f"/v1/jobs/{_quote(job_id)}/attempts", params=parameters).json()
 
     def queue(self, **parameters: Any) -> Json:
         """Waiting jobs, the next one first."""
@@ -175,7 +175,7 @@ class Client:
 
     def metrics(self, job_id: str, **parameters: Any) -> Json:
         """A page of epochs."""
-        return self._call("GET", f"/v1/jobs/{_quoted(job_id)}/metrics", params=parameters).json()
+        return self._call("GET", f"/v1/jobs/{_quote(job_id)}/metrics", params=parameters).json()
 
     def all_metrics(self, job_id: str, **parameters: Any) -> Iterator[Json]:
         """Every epoch, in order."""
@@ -189,22 +189,22 @@ class Client:
 
     def result(self, job_id: str) -> Json:
         """What a job that succeeded found."""
-        return self._call("GET", f"/v1/jobs/{_quoted(job_id)}/result").json()
+        return self._call("GET", f"/v1/jobs/{_quote(job_id)}/result").json()
 
     def artifacts(self, job_id: str, **parameters: Any) -> Json:
         """A page of the files that a simulation or an evaluation wrote."""
-        return self._call("GET", f"/v1/jobs/{_quoted(job_id)}/artifacts", params=parameters).json()
+        return self._call("GET", f"/v1/jobs/{_quote(job_id)}/artifacts", params=parameters).json()
 
     def events(self, job_id: str, **parameters: Any) -> Json:
         """A page of events."""
-        return self._call("GET", f"/v1/jobs/{_quoted(job_id)}/events", params=parameters).json()
+        return self._call("GET", f"/v1/jobs/{_quote(job_id)}/events", params=parameters).json()
 
     def stream(self, job_id: str, last_event_id: int | None = None) -> Iterator[tuple[str, Json]]:
         """What happens to a job as it happens, to its end: (kind, data), the last kind is `end`.
 
         Goes on by itself after the server closed the stream.
         """
-        path = f"/v1/jobs/{_quoted(job_id)}/stream"
+        path = f"/v1/jobs/{_quote(job_id)}/stream"
         seen = last_event_id
         while True:
             headers = {} if seen is None else {"Last-Event-ID": str(seen)}
@@ -223,23 +223,21 @@ class Client:
 
     def logs(self, job_id: str, offset: int = 0) -> bytes:
         """Log bytes from an offset."""
-        path = f"/v1/jobs/{_quoted(job_id)}/logs"
+        path = f"/v1/jobs/{_quote(job_id)}/logs"
         return self._call("GET", path, params={"offset": offset}).content
 
     def checkpoints(self, job_id: str, **parameters: Any) -> Json:
         """A page of checkpoints."""
-        return self._call(
-            "GET", f"/v1/jobs/{_quoted(job_id)}/checkpoints", params=parameters
-        ).json()
+        return self._call("GET", f"/v1/jobs/{_quote(job_id)}/checkpoints", params=parameters).json()
 
     def checkpoint(self, checkpoint_id: str) -> Json:
         """One checkpoint."""
-        return self._call("GET", f"/v1/checkpoints/{_quoted(checkpoint_id)}").json()
+        return self._call("GET", f"/v1/checkpoints/{_quote(checkpoint_id)}").json()
 
     def download(self, file_id: str, target: Path) -> Path:
         """Save a checkpoint or an artifact; appears under its name only when it is whole."""
         kind = "artifacts" if file_id.startswith("file_") else "checkpoints"
-        path = f"/v1/{kind}/{_quoted(file_id)}/content"
+        path = f"/v1/{kind}/{_quote(file_id)}/content"
         partial = target.with_name(f".{target.name}.part")
         try:
             with self._http.stream("GET", path) as answer, partial.open("wb") as file:
@@ -271,11 +269,11 @@ class Client:
 
     def sweep(self, sweep_id: str) -> Json:
         """A sweep, with its best trial so far."""
-        return self._call("GET", f"/v1/sweeps/{_quoted(sweep_id)}").json()
+        return self._call("GET", f"/v1/sweeps/{_quote(sweep_id)}").json()
 
     def follow_sweep(self, sweep_id: str) -> Iterator[Json]:
         """The sweep as it is now, and after every change, to its end."""
-        path, version = f"/v1/sweeps/{_quoted(sweep_id)}", None
+        path, version = f"/v1/sweeps/{_quote(sweep_id)}", None
         while True:
             parameters = {} if version is None else {"wait": LONG_POLL_S, "version": version}
             answer = self._call("GET", path, params=parameters)
@@ -288,19 +286,19 @@ class Client:
 
     def trials(self, sweep_id: str, **parameters: Any) -> Json:
         """A page of a sweep's trials."""
-        return self._call("GET", f"/v1/sweeps/{_quoted(sweep_id)}/trials", params=parameters).json()
+        return self._call("GET", f"/v1/sweeps/{_quote(sweep_id)}/trials", params=parameters).json()
 
     def importance(self, sweep_id: str) -> Json:
         """How much each field of a sweep matters."""
-        return self._call("GET", f"/v1/sweeps/{_quoted(sweep_id)}/importance").json()
+        return self._call("GET", f"/v1/sweeps/{_quote(sweep_id)}/importance").json()
 
     def cancel_sweep(self, sweep_id: str) -> Json:
         """End a sweep and cancel its jobs."""
-        return self._call("POST", f"/v1/sweeps/{_quoted(sweep_id)}/cancel").json()
+        return self._call("POST", f"/v1/sweeps/{_quote(sweep_id)}/cancel").json()
 
     def delete_sweep(self, sweep_id: str) -> Json:
         """Delete a sweep that is over; its jobs stay."""
-        return self._call("DELETE", f"/v1/sweeps/{_quoted(sweep_id)}").json()
+        return self._call("DELETE", f"/v1/sweeps/{_quote(sweep_id)}").json()
 
     def workers(self) -> Json:
         """Every worker."""
@@ -308,7 +306,7 @@ class Client:
 
     def drain(self, worker_id: str, *, draining: bool = True) -> Json:
         """Give a worker no more jobs, or jobs again."""
-        path = f"/v1/workers/{_quoted(worker_id)}/drain"
+        path = f"/v1/workers/{_quote(worker_id)}/drain"
         return self._call("POST", path, json={"draining": draining}).json()
 
     def audit(self, **filters: Any) -> Json:
@@ -326,7 +324,7 @@ class Client:
 
     def revoke_token(self, token_id: str) -> Json:
         """Revoke a token."""
-        return self._call("DELETE", f"/v1/tokens/{_quoted(token_id)}").json()
+        return self._call("DELETE", f"/v1/tokens/{_quote(token_id)}").json()
 
     def wait_until_ready(self, seconds: float) -> None:
         """Return once the service answers.
@@ -396,6 +394,6 @@ def _once(idempotency_key: str | None) -> dict[str, str]:
     return {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
 
 
-def _quoted(identifier: str) -> str:
+def _quote(identifier: str) -> str:
     """An id as one part of a path, whatever it holds."""
     return quote(identifier, safe="") or "-"

@@ -9,22 +9,24 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from server.access import roles, secret_files, tokens
+from server.access import secret_files, tokens
+from server.access.roles import Principal
 from server.database.engines import check_integrity
 from server.database.filesystems import check_local
 from server.database.migrate import migrate
 from server.database.writer import Database
-from server.queue import ending
+from server.queue import ending, reports
 from server.queue.changes import Changes
 from server.queue.leases import Leases
 from server.settings import ServerSettings
 from server.sweeps.driver import SweepDriver
 from server.telemetry import Telemetry
 from server.upkeep.chores import Chores
-from server.wire.workers import GpuVitals
+from server.wire.workers import GpuVitals, Report, ReportAnswer
 
 Result = TypeVar("Result")
 LOOK_INTERVAL_S = 0.5
+MOST_EPOCHS_AT_ONCE = 100  # of a report that is written on the thread of the event loop
 SILENCE_S = 86400.0  # after which a worker is not remembered
 
 logger = logging.getLogger(__name__)
@@ -104,6 +106,27 @@ class Service:
         """Run a read."""
         return await self.database.read(work)
 
+    async def take_report(self, lease_id: str, caller: Principal, report: Report) -> ReportAnswer:
+        """Write what an attempt reports, renew its lease, and say what the server made of it.
+
+        Raises:
+            LeaseLost, ReportConflict: nothing was written.
+        """
+
+        def work(connection: Connection) -> reports.Recorded:
+            done = reports.record(connection, lease_id, caller.token_id, report, now=time.time())
+            self.leases.renew(lease_id, has_begun=done.last_epoch is not None)
+            return done
+
+        # The first one may have to delete what earlier attempts did.
+        is_brief = self.leases.has_begun(lease_id) and len(report.epochs) <= MOST_EPOCHS_AT_ONCE
+        is_brief &= not report.checkpoints and not report.artifacts
+        done = await self.database.write(work, brief=is_brief)
+        self.last_seen[done.worker_id] = time.time()
+        if report.model_fields_set:
+            self.changes.notify(done.job_id)
+        return ReportAnswer(accepted_through=done.last_epoch, command=done.command)
+
     async def expire_leases(self) -> list[str]:
         """Take jobs from workers that were not heard of. Returns those jobs' ids."""
         lost: list[str] = []
@@ -122,7 +145,7 @@ class Service:
         self.leases.release(lease_id)
         return ending.lose(connection, lease_id, now=time.time())
 
-    def is_welcome(self, caller: roles.Principal) -> bool:
+    def is_welcome(self, caller: Principal) -> bool:
         """Whether somebody who was let in before still may be here."""
         return not self.settings.auth or self.tokens.holds(caller, time.time())
 

@@ -6,7 +6,7 @@ import threading
 
 from server.log_format import configure
 from worker.agent import Agent, AlreadyRunning
-from worker.client import Client, ServerRefused
+from worker.client import ServerRefused, WorkerClient
 from worker.settings import InvalidSettings, read_settings
 from worker.workplace import warm_up
 
@@ -19,7 +19,7 @@ def main() -> int:
         sys.stderr.write(f"error: {error}\n")
         return 2
     configure(settings.log_format)
-    with Client(settings.server, settings.token) as client:
+    with WorkerClient(settings.server, settings.token) as client:
         agent = Agent(settings, client)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: threading.Thread(target=agent.stop).start())

@@ -18,7 +18,7 @@ from uuid import uuid4
 from server.wire.states import StopReason
 from server.wire.workers import Assignment, Outcome, Vitals, WorkerRegistration, WorkerTerms
 from worker.attempt import Attempt
-from worker.client import Client, LeaseLost, NotRegistered, ServerRefused, Unreachable
+from worker.client import LeaseEnded, NotRegistered, ServerRefused, Unreachable, WorkerClient
 from worker.gpus import find_gpus, look_at_gpus, visible_devices
 from worker.reporter import Reporter
 from worker.settings import WorkerSettings
@@ -58,7 +58,7 @@ class BackOff:
 class Agent:
     """Claims and supervises until `stop` is called."""
 
-    def __init__(self, settings: WorkerSettings, client: Client) -> None:
+    def __init__(self, settings: WorkerSettings, client: WorkerClient) -> None:
         self._settings, self._client = settings, client
         self._stopping = threading.Event()
         self._gpus = find_gpus()
@@ -176,7 +176,7 @@ class Agent:
         try:
             attempt = Attempt(assignment, terms, self._settings, state, gpu, self._stopping)
             delivered = self._settle(reporter, attempt.supervise(reporter))
-        except LeaseLost:
+        except LeaseEnded:
             what = "the lease of job %s is lost; its process is ended"
             logger.warning(what, assignment.job, extra=of_job)
         except (ServerRefused, OSError) as error:

@@ -16,8 +16,8 @@ from server.wire.workers import Assignment, Outcome, ReportAnswer, WorkerTerms
 from worker.client import Unreachable
 from worker.reporter import Reporter
 from worker.settings import WorkerSettings
-from worker.spool import Progress, SpoolWriter, recorded_outcome
-from worker.workplace import EXIT_DISK_FULL, Workplace, processes, train
+from worker.spool import ProgressFile, SpoolWriter, recorded_outcome
+from worker.workplace import EXIT_DISK_FULL, Workplace, processes, run_child
 
 SHUTDOWN_GRACE_S = 8.0  # for the process to end its epoch, when the agent itself must end
 RUNTIME_GRACE_S = 8.0
@@ -46,7 +46,7 @@ class Attempt:
         self._stop_reason: StopReason | None = None  # why this side is ending the process
         self._kill_at: float | None = None
         self._group_is_gone = False
-        self._progress = Progress(state / "progress")
+        self._progress = ProgressFile(state / "progress")
         self._last_progress: tuple[int, str] | None = None
         self._progress_at = self._started_at
         state.mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ class Attempt:
             threads=settings.threads,
             visible_gpu=gpu,
         )
-        self._process = processes.Process(target=train, args=(workplace,))
+        self._process = processes.Process(target=run_child, args=(workplace,))
         self._process.start()
         if assignment.config.wandb:
             try:
@@ -71,7 +71,7 @@ class Attempt:
         """Report until the process is gone; returns how it ended.
 
         Raises:
-            LeaseLost, ServerRefused
+            LeaseEnded, ServerRefused
         """
         heartbeat = self._terms.heartbeat_interval_s
         reported_at = -heartbeat

@@ -1,7 +1,7 @@
 """The worker's side of the worker protocol.
 
 ServerRefused     the server said no in a way that repeating does not change
-├── LeaseLost     the lease holds nothing any more
+├── LeaseEnded     the lease holds nothing any more
 └── NotRegistered the server does not know this worker (another database, another token)
 Unreachable       no answer, or 5xx: try again later
 """
@@ -32,7 +32,7 @@ class ServerRefused(Exception):
     """The server said no."""
 
 
-class LeaseLost(ServerRefused):
+class LeaseEnded(ServerRefused):
     """The lease holds nothing any more: stop the process, publish nothing."""
 
 
@@ -44,7 +44,7 @@ class Unreachable(Exception):
     """No answer, or a failure on the server's side."""
 
 
-class Client:
+class WorkerClient:
     """One method per route. Close it, or use it as a context manager."""
 
     def __init__(
@@ -113,7 +113,7 @@ class Client:
             return answer
         problem = _problem(answer)
         if problem.get("code") == "lease_lost":
-            raise LeaseLost(problem["detail"])
+            raise LeaseEnded(problem["detail"])
         if answer.status_code == 404 and path.endswith("/claim"):
             raise NotRegistered(problem.get("detail", path))
         raise ServerRefused(f"{answer.status_code}: {problem.get('detail', answer.text[:200])}")

@@ -15,8 +15,8 @@ def find_gpus() -> list[Gpu]:
     """The GPUs of this host; none where there is no NVIDIA driver."""
     return [
         Gpu(
-            name=_text(_asked(lambda gpu=gpu: pynvml.nvmlDeviceGetName(gpu)) or "GPU")[:200],
-            memory_bytes=_asked(lambda gpu=gpu: _memory(gpu).total) or 0,
+            name=_text(_ask(lambda gpu=gpu: pynvml.nvmlDeviceGetName(gpu)) or "GPU")[:200],
+            memory_bytes=_ask(lambda gpu=gpu: _memory(gpu).total) or 0,
         )
         for gpu in _handles()
     ]
@@ -26,9 +26,9 @@ def look_at_gpus() -> list[GpuVitals]:
     """Memory in use, utilisation and temperature of each GPU, in the order of `find_gpus`."""
     return [
         GpuVitals(
-            memory_used_bytes=_asked(lambda gpu=gpu: _memory(gpu).used) or 0,
-            utilisation=_asked(lambda gpu=gpu: _utilisation(gpu)),
-            temperature_c=_asked(
+            memory_used_bytes=_ask(lambda gpu=gpu: _memory(gpu).used) or 0,
+            utilisation=_ask(lambda gpu=gpu: _utilisation(gpu)),
+            temperature_c=_ask(
                 lambda gpu=gpu: pynvml.nvmlDeviceGetTemperature(gpu, pynvml.NVML_TEMPERATURE_GPU)
             ),
         )
@@ -63,7 +63,7 @@ def _utilisation(gpu: Any) -> float:
     return rates.gpu / 100
 
 
-def _asked(question: Any) -> Any:
+def _ask(question: Any) -> Any:
     """What the driver says; not every GPU answers every question."""
     try:
         return question()

@@ -14,8 +14,8 @@ from server.wire.workers import (
     Report,
     ReportAnswer,
 )
-from worker.client import Client
-from worker.spool import LogReader, Progress, Record, SpoolReader, recorded_outcome
+from worker.client import WorkerClient
+from worker.spool import LogReader, ProgressFile, Record, SpoolReader, recorded_outcome
 
 MOST_RECORDS = 90  # of one report; under the protocol's limits on epochs and on checkpoints
 
@@ -23,18 +23,18 @@ MOST_RECORDS = 90  # of one report; under the protocol's limits on epochs and on
 class Reporter:
     """Delivers one attempt's spool and log."""
 
-    def __init__(self, client: Client, lease_id: str, state: Path) -> None:
+    def __init__(self, client: WorkerClient, lease_id: str, state: Path) -> None:
         self._client, self._lease_id = client, lease_id
         self._spool_path = state / "spool.jsonl"
         self._spool = SpoolReader(self._spool_path)
         self._log = LogReader(state / "output.log")
-        self._progress = Progress(state / "progress")
+        self._progress = ProgressFile(state / "progress")
 
     def deliver(self) -> ReportAnswer:
         """Send everything that is there, or an empty heartbeat; answers the server's last word.
 
         Raises:
-            LeaseLost, ServerRefused, Unreachable: what was not confirmed is sent again next time.
+            LeaseEnded, ServerRefused, Unreachable: what was not confirmed is sent again next time.
         """
         while True:
             records = self._spool.peek(MOST_RECORDS)

@@ -124,7 +124,7 @@ class LogReader:
         self.offset += length
 
 
-class Progress:
+class ProgressFile:
     """A tiny file that shows what a process is doing and that it is alive."""
 
     def __init__(self, path: Path) -> None:

@@ -6,7 +6,7 @@ from importlib import import_module
 from multiprocessing import get_context
 
 EXIT_DISK_FULL = 28  # exit code of a process that could not even write its outcome
-TRAINING = "worker.child.process"
+CHILD = "worker.child.process"
 BRIEFLY = "1000"  # measured: half as slow again on an idle host, half as slow on a busy one
 
 processes = get_context("forkserver")
@@ -24,9 +24,9 @@ class Workplace:
     visible_gpu: str | None  # for CUDA_VISIBLE_DEVICES
 
 
-def train(workplace: Workplace) -> None:
+def run_child(workplace: Workplace) -> None:
     """Entry point of a training process; torch is imported here, or already was."""
-    import_module(TRAINING).run(workplace)
+    import_module(CHILD).run(workplace)
 
 
 def warm_up() -> None:
@@ -37,7 +37,7 @@ def warm_up() -> None:
     """
     os.environ.setdefault("GOMP_SPINCOUNT", BRIEFLY)
     # torch's compiler, too: optimizers import it, which takes a second in each new process.
-    processes.set_forkserver_preload([__name__, TRAINING, "torch._dynamo"])
+    processes.set_forkserver_preload([__name__, CHILD, "torch._dynamo"])
     processes.Process(target=_nothing).start()
 
 

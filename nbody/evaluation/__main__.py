@@ -11,7 +11,7 @@ from nbody.config.field_marks import Mark, fields_with
 from nbody.config.files import parse_override
 from nbody.device import set_process_switches
 from nbody.errors import NBodyError
-from nbody.evaluation.beside_criteria import compare
+from nbody.evaluation.beside_criteria import evaluate_beside_criteria
 from nbody.evaluation.long_runs import LONG_RUN_RULES, long_runs
 from nbody.evaluation.picture import draw
 from nbody.evaluation.tables import curve_line, report_text
@@ -70,7 +70,7 @@ def _report(options: argparse.Namespace) -> dict[str, Any]:
     stepper = load_stepper(options.checkpoint, compiled=options.compile)
     set_process_switches(stepper.config)
     population = _population(stepper.config, dict(map(parse_override, options.set)))
-    report = compare(
+    report = evaluate_beside_criteria(
         stepper, population, seed=options.seed, systems=options.systems, data_folder=options.data
     )
     report["checkpoint"] = str(options.checkpoint)

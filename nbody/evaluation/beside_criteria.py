@@ -26,7 +26,7 @@ from nbody.watcher import Watcher
 BINS = 5  # of eccentricity
 
 
-def compare(
+def evaluate_beside_criteria(
     stepper: Stepper,
     population: Config | None = None,
     *,
@@ -50,7 +50,7 @@ def compare(
     )
     rules: dict[str, Callable[[HeldOut], Tensor]] = {
         "network": lambda part: predicted_steps(stepper, part),
-        **{name: _scaled(name) for name in CRITERIA},
+        **{name: _scale_with_threshold(name) for name in CRITERIA},
     }
     scores = {name: asdict(score(rule, held_out, watcher)) for name, rule in rules.items()}
     found: dict[str, Any] = {
@@ -66,7 +66,7 @@ def compare(
     return found
 
 
-def _scaled(name: str) -> Callable[[HeldOut], Tensor]:
+def _scale_with_threshold(name: str) -> Callable[[HeldOut], Tensor]:
     """A criterion that knows the thresholds: the leapfrog's local error is of third order."""
     criterion, power = CRITERIA[name], 0.0 if name == SERIES else 1 / 3
     return lambda part: criterion(part.states) * part.threshold**power

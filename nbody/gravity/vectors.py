@@ -26,6 +26,6 @@ def at_least_2d(tensor: Tensor) -> Tensor:
     return tensor.unsqueeze(0) if tensor.dim() == 1 else tensor
 
 
-def beside(mask: Tensor, values: Tensor) -> Tensor:
+def broadcast_mask(mask: Tensor, values: Tensor) -> Tensor:
     """A mask (T,) shaped to broadcast with values (T, ...)."""
     return mask.reshape(-1, *(1,) * (values.dim() - 1))

@@ -74,8 +74,8 @@ def hierarchical_triples(
     signs = torch.tensor([-1.0, 1.0], dtype=masses.dtype)
     place: list[Tensor] = []
     for near, far in zip(inner, outer, strict=True):
-        pair = (shares * signs).unsqueeze(-1) * _turned(near, turns[0], dim).unsqueeze(1)
-        third = _turned(far, turns[1], dim).unsqueeze(1)  # from the pair to the third body
+        pair = (shares * signs).unsqueeze(-1) * _turn(near, turns[0], dim).unsqueeze(1)
+        third = _turn(far, turns[1], dim).unsqueeze(1)  # from the pair to the third body
         place.append(torch.cat((pair, third), dim=1))
     position, velocity = (values - centre_of_mass(values, masses) for values in place)
     return ParticleTorch(masses, position, velocity)
@@ -105,6 +105,6 @@ def _rotations(systems: int, dim: int, generator: torch.Generator) -> Tensor:
     return q * r.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)
 
 
-def _turned(vectors: Tensor, rotation: Tensor, dim: int) -> Tensor:
+def _turn(vectors: Tensor, rotation: Tensor, dim: int) -> Tensor:
     flat = torch.nn.functional.pad(vectors, (0, dim - 2))
     return (rotation @ flat.unsqueeze(-1)).squeeze(-1)

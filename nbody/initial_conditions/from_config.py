@@ -22,7 +22,7 @@ from nbody.initial_conditions.few_body import (
     near_figure_eight,
     random_bound,
 )
-from nbody.initial_conditions.kepler import kepler_orbits, padded
+from nbody.initial_conditions.kepler import kepler_orbits, pad_to
 from nbody.initial_conditions.named_systems import figure_eight, lagrange_triangle, pythagorean
 from nbody.initial_conditions.plummer import plummer_spheres
 from nbody.particle import ParticleTorch, make_particle
@@ -43,7 +43,7 @@ def initial_particle(
     """
     generator = torch.Generator().manual_seed((seed + epoch * 0x9E3779B97F4A7C15) % 2**63)
     drawn = draw_population(config, generator)
-    particle = _prepared(_fixed(config, data_folder) if drawn is None else drawn, config)
+    particle = _prepare(_fixed(config, data_folder) if drawn is None else drawn, config)
     threshold = draw_thresholds(config, particle.position.shape[:-2], generator)
     return particle.replace(
         energy_threshold=None if threshold is None else threshold.to(particle.position)
@@ -109,8 +109,8 @@ def _fixed(config: Config, data_folder: Path | None) -> ParticleTorch:
     if kind in {"file", "inline"}:
         return _from_rows(config, data_folder)
     if kind == "lagrange_triangle":
-        return padded(lagrange_triangle(config.mass), config.dim)
-    return padded(figure_eight() if kind == "figure_eight" else pythagorean(), config.dim)
+        return pad_to(lagrange_triangle(config.mass), config.dim)
+    return pad_to(figure_eight() if kind == "figure_eight" else pythagorean(), config.dim)
 
 
 def _from_rows(config: Config, data_folder: Path | None) -> ParticleTorch:
@@ -128,7 +128,7 @@ def _from_rows(config: Config, data_folder: Path | None) -> ParticleTorch:
     return particle
 
 
-def _prepared(particle: ParticleTorch, config: Config) -> ParticleTorch:
+def _prepare(particle: ParticleTorch, config: Config) -> ParticleTorch:
     """Centre of mass at rest at the origin, on the config's device and type, with its field."""
     device, dtype, mass = resolve_device(config), resolve_dtype(config), particle.mass
     field = field_from_config(config)

@@ -40,7 +40,7 @@ def kepler_orbits(
         bodies * velocity.unsqueeze(1),
         period=2 * math.pi * (semi_major**3 / total).sqrt(),
     )
-    return padded(particle, dim)
+    return pad_to(particle, dim)
 
 
 def relative_orbit(
@@ -82,7 +82,7 @@ def eccentric_anomaly(mean_anomaly: Tensor, eccentricity: Tensor) -> Tensor:
     return anomaly
 
 
-def padded(particle: ParticleTorch, dim: int) -> ParticleTorch:
+def pad_to(particle: ParticleTorch, dim: int) -> ParticleTorch:
     """A planar system in the plane z = 0 where three dimensions are asked for."""
     missing = dim - particle.position.shape[-1]
     if missing <= 0:

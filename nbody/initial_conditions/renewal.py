@@ -14,7 +14,7 @@ def crossing_time(particle: ParticleTorch) -> Tensor:
     return particle.mass.sum(-1) ** 2.5 / (2 * particle.total_energy_batch().abs()) ** 1.5
 
 
-def renewed(evolved: ParticleTorch, fresh: ParticleTorch, lifetime: float) -> ParticleTorch:
+def renew(evolved: ParticleTorch, fresh: ParticleTorch, lifetime: float) -> ParticleTorch:
     """`evolved`, with those of its systems that are older than `lifetime` crossing times replaced.
 
     The gate's thresholds, where systems have their own, are those of `fresh`.

@@ -57,11 +57,11 @@ def _crossing(states: States, limit: Tensor, n_steps: int) -> Tensor:
     ceiling = start * (LARGEST / START)
     near, _ = _scan(states, start, ceiling, FAR_BELOW * limit, n_steps, FINE**COARSE_EVERY)
     low, high = _scan(states, near, ceiling, limit, n_steps, FINE)
-    crossing = _closed(states, low, high, limit, n_steps)
+    crossing = _close_bracket(states, low, high, limit, n_steps)
     passes = states.step(start, n_steps).energy_error < limit
     stuck = (~passes).nonzero().squeeze(1)
     if len(stuck):
-        crossing[stuck] = _bisected(states.take(stuck), start[stuck], limit[stuck], n_steps)
+        crossing[stuck] = _bisect(states.take(stuck), start[stuck], limit[stuck], n_steps)
     return crossing
 
 
@@ -71,7 +71,9 @@ def _excess(states: States, dt: Tensor, limit: Tensor, n_steps: int) -> Tensor:
     return torch.where(error.isfinite(), (error / limit).log(), torch.inf)
 
 
-def _closed(states: States, low: Tensor, high: Tensor, limit: Tensor, n_steps: int) -> Tensor:
+def _close_bracket(
+    states: States, low: Tensor, high: Tensor, limit: Tensor, n_steps: int
+) -> Tensor:
     """The crossing in [low, high], by the Illinois method (Dowell & Jarratt 1971)."""
     below, above = (_excess(states, dt, limit, n_steps) for dt in (low, high))
     last_fails = last_passes = torch.zeros_like(low, dtype=torch.bool)
@@ -90,7 +92,7 @@ def _closed(states: States, low: Tensor, high: Tensor, limit: Tensor, n_steps: i
     return torch.where(above <= -below, high, low)
 
 
-def _bisected(states: States, high: Tensor, limit: Tensor, n_steps: int) -> Tensor:
+def _bisect(states: States, high: Tensor, limit: Tensor, n_steps: int) -> Tensor:
     low = torch.zeros_like(high)
     for _ in range(BISECTIONS):
         middle = 0.5 * (low + high)

@@ -13,7 +13,7 @@ from torch import Tensor
 from nbody.gravity.external_field import PointMassTidalField
 from nbody.gravity.force import pairwise
 from nbody.gravity.invariants import kinetic_energy
-from nbody.gravity.vectors import beside
+from nbody.gravity.vectors import broadcast_mask
 from nbody.integrators.kick_drift_kick import Step, kick_drift_kick
 
 
@@ -108,7 +108,7 @@ class States:
         """Move the states that a mask (T,) picks, in place, to the end of a step of all."""
         for name in ("position", "velocity", "acceleration", "energy"):
             before, after = getattr(self, name), getattr(step, name)
-            before.copy_(torch.where(beside(where, before), after, before))
+            before.copy_(torch.where(broadcast_mask(where, before), after, before))
 
     def _tensors(self) -> list[Tensor]:
         return [v for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)]

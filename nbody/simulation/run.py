@@ -117,7 +117,7 @@ def simulate(
                 f"no more than {most} states are kept; end earlier (steps, duration, Nperiod)"
             )
         watcher.tick()
-    return _measured(particle, recorded, steps, forces)
+    return _measure(particle, recorded, steps, forces)
 
 
 def _span(config: Config, start: ParticleTorch) -> Tensor | None:
@@ -138,7 +138,7 @@ class _Recorded(NamedTuple):
     energy: Tensor
 
 
-def _measured(
+def _measure(
     first: ParticleTorch, recorded: list[_Recorded], steps: list[Tensor], force_evaluations: int
 ) -> Simulation:
     series = [torch.stack(values) for values in zip(*recorded, strict=True)]

@@ -23,14 +23,14 @@ from nbody.particle import ParticleTorch
 from nbody.training.collection_record import CollectionRecord
 from nbody.training.descent import descend
 from nbody.training.samples import Samples, losses_of
-from nbody.training.setup import Training
+from nbody.training.setup import TrainingSetup
 from nbody.watcher import Watcher
 
 
 class Collection:
     """The orbits of one epoch on their way through the gate."""
 
-    def __init__(self, training: Training, particle: ParticleTorch, steps: int) -> None:
+    def __init__(self, training: TrainingSetup, particle: ParticleTorch, steps: int) -> None:
         self.training = training
         self.model, self.optimizer, self.config, self.adapter, history = training
         self.history = self.adapter.history_buffer if history is None else history

@@ -17,10 +17,10 @@ from torch import Tensor
 from nbody.model_adapter import gate_dt
 from nbody.particle import ParticleTorch
 from nbody.training.collection import Collection
-from nbody.training.cuda_graph import Replay
+from nbody.training.cuda_graph import GraphedCall
 from nbody.training.masked_descent import MaskedDescent
 from nbody.training.samples import Samples, losses_of
-from nbody.training.setup import Training
+from nbody.training.setup import TrainingSetup
 from nbody.watcher import Watcher
 
 LONGEST_STRIDE = 16  # attempts between two looks; the first few looks come sooner
@@ -35,7 +35,7 @@ class DeviceCollection(Collection):
     waits for the host's next look.
     """
 
-    def __init__(self, training: Training, particle: ParticleTorch, steps: int) -> None:
+    def __init__(self, training: TrainingSetup, particle: ParticleTorch, steps: int) -> None:
         super().__init__(training, particle, steps)
         self.states, self.features = self.states.clone(), self.features.clone()
         self.threshold = self.threshold.clone()
@@ -46,7 +46,10 @@ class DeviceCollection(Collection):
         )
         self.dt = torch.zeros_like(self.last_dt)  # of the orbits that passed
         self.descent = MaskedDescent(self.optimizer)
-        self.attempt, self.advance = Replay(self._attempt, device), Replay(self._advance, device)
+        self.attempt, self.advance = (
+            GraphedCall(self._attempt, device),
+            GraphedCall(self._advance, device),
+        )
 
     def restart(self, particle: ParticleTorch) -> None:
         """Begin again from a batch of the same shape."""

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nbody.gravity.vectors import beside
+from nbody.gravity.vectors import broadcast_mask
 from nbody.integrators.kick_drift_kick import Step
 from nbody.integrators.states import States
 from nbody.training.trajectory import Trajectory
@@ -63,7 +63,9 @@ class CollectionRecord:
         ):
             flat = series.flatten(0, 1)
             if where is not None:
-                values = torch.where(beside(where, values), values, flat.index_select(0, index))
+                values = torch.where(
+                    broadcast_mask(where, values), values, flat.index_select(0, index)
+                )
             flat.index_copy_(0, index, values)
         self.accepted.index_add_(0, orbits, _ones(orbits, where))
 

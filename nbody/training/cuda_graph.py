@@ -8,7 +8,7 @@ import torch
 WARM_UPS = 3  # calls before the capture, in which libraries choose kernels and take memory
 
 
-class Replay:
+class GraphedCall:
     """Calls a function; on a GPU, from the fourth call on, by replaying the kernels it launched.
 
     The function must read and write tensors that live as long as this object, in place, and must
@@ -31,7 +31,7 @@ class Replay:
 
     def _call(self) -> None:
         if self._graph is None and self._calls_to_capture == 0:
-            self._graph = self._captured()
+            self._graph = self._capture()
         if self._graph is not None:
             self._graph.replay()
         elif self._calls_to_capture > 0:
@@ -48,7 +48,7 @@ class Replay:
             self._function()
         main.wait_stream(beside)
 
-    def _captured(self) -> torch.cuda.CUDAGraph | None:
+    def _capture(self) -> torch.cuda.CUDAGraph | None:
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph):

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from nbody.training.descent import descend
 from nbody.training.samples import Samples, losses_of
-from nbody.training.setup import Training
+from nbody.training.setup import TrainingSetup
 from nbody.training.verdict import Verdict, is_done, judge
 
 CHECK_EVERY = 10  # iterations between looks at the gate, where the loss itself does not need it
@@ -20,7 +20,7 @@ class Learner:
         check_every: iterations between two questions whether the minibatch is done with.
     """
 
-    def __init__(self, training: Training, samples: Samples) -> None:
+    def __init__(self, training: TrainingSetup, samples: Samples) -> None:
         self.model, self.optimizer, self.config = training[:3]
         self.check_every = 1 if self.config.loss == "band_failing" else CHECK_EVERY
         self._batch = samples

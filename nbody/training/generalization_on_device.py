@@ -6,11 +6,11 @@ Legend: M samples of a minibatch.
 import torch
 from torch import Tensor
 
-from nbody.training.cuda_graph import Replay
+from nbody.training.cuda_graph import GraphedCall
 from nbody.training.generalization import CHECK_EVERY
 from nbody.training.masked_descent import MaskedDescent
 from nbody.training.samples import Samples, losses_of
-from nbody.training.setup import Training
+from nbody.training.setup import TrainingSetup
 from nbody.training.verdict import is_done, judge
 
 
@@ -19,7 +19,7 @@ class DeviceLearner:
 
     check_every = CHECK_EVERY
 
-    def __init__(self, training: Training, samples: Samples, size: int) -> None:
+    def __init__(self, training: TrainingSetup, samples: Samples, size: int) -> None:
         device = samples.features.device
         self.model, self.config = training.model, training.config
         first = torch.arange(size, device=device)
@@ -28,7 +28,10 @@ class DeviceLearner:
         self._everyone = torch.ones(size, dtype=torch.bool, device=device)
         self._done = torch.zeros((), dtype=torch.bool, device=device)
         self._descent = MaskedDescent(training.optimizer)
-        self._learning, self._judging = Replay(self._learn, device), Replay(self._judge, device)
+        self._learning, self._judging = (
+            GraphedCall(self._learn, device),
+            GraphedCall(self._judge, device),
+        )
 
     def begin(self) -> None:
         """Start an epoch."""

@@ -16,7 +16,7 @@ from nbody.training.generalization import Learner
 from nbody.training.generalization_on_device import DeviceLearner
 from nbody.training.masked_descent import can_be_masked
 from nbody.training.samples import Samples
-from nbody.training.setup import Training
+from nbody.training.setup import TrainingSetup
 
 
 class Loops:
@@ -33,7 +33,9 @@ class Loops:
         self._collects: Any = None  # what the kept loops were made for
         self._learns: Any = None
 
-    def collection(self, training: Training, particle: ParticleTorch, steps: int) -> Collection:
+    def collection(
+        self, training: TrainingSetup, particle: ParticleTorch, steps: int
+    ) -> Collection:
         """Orbits that start from `particle`, on their way through Part 1."""
         if not self._stays(training, particle.position.device):
             return Collection(training, particle, steps)
@@ -53,7 +55,9 @@ class Loops:
             self._collection.restart(particle)
         return self._collection
 
-    def learner(self, training: Training, samples: Samples, size: int) -> Learner | DeviceLearner:
+    def learner(
+        self, training: TrainingSetup, samples: Samples, size: int
+    ) -> Learner | DeviceLearner:
         """Iterations of Part 2 on minibatches of `size` of the samples."""
         if not self._stays(training, samples.features.device):
             return Learner(training, samples)
@@ -74,7 +78,7 @@ class Loops:
         self._learner.begin()
         return self._learner
 
-    def _stays(self, training: Training, device: torch.device) -> bool:
+    def _stays(self, training: TrainingSetup, device: torch.device) -> bool:
         wanted = self._on_device
         if wanted is None:
             wanted = device.type == "cuda" and training.config.cuda_graphs

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from nbody.checkpoint import load_checkpoint, particle_from_plain, plain, save_checkpoint
+from nbody.checkpoint import load_checkpoint, particle_from_plain, save_checkpoint, to_plain
 from nbody.config import Config
 from nbody.errors import CheckpointUnreadable
 from nbody.history_buffer import HistoryBuffer
 from nbody.initial_conditions.from_config import initial_particle
-from nbody.initial_conditions.renewal import renewed
+from nbody.initial_conditions.renewal import renew
 from nbody.model import build_model
 from nbody.model_adapter import ModelAdapter, NormScales
 from nbody.particle import ParticleTorch
@@ -98,7 +98,7 @@ class TrainingRun:
             swing = 0.5 * (1 + math.cos(math.pi * self.next_epoch / config.epochs))
             self._set_lr(config.lr * (FINAL_LR_FRACTION + (1 - FINAL_LR_FRACTION) * swing))
         if config.lifetime is not None and self.next_epoch > 0:
-            return renewed(self.particle, self._fresh(), config.lifetime)
+            return renew(self.particle, self._fresh(), config.lifetime)
         if config.resample_each_epoch:
             return self._fresh()
         return self.initial if config.reset_particle_each_epoch else self.particle
@@ -135,9 +135,9 @@ class TrainingRun:
         return {
             "next_epoch": self.next_epoch,
             "seed": self.seed,
-            "initial": plain(self.initial),
-            "particle": plain(self.particle),
-            "history": None if history is None else plain(history.state_dict()),
+            "initial": to_plain(self.initial),
+            "particle": to_plain(self.particle),
+            "history": None if history is None else to_plain(history.state_dict()),
             "scales": None if self.adapter.scales is None else asdict(self.adapter.scales),
             "generators": generator_states(),
         }

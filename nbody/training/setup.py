@@ -10,7 +10,7 @@ from nbody.history_buffer import HistoryBuffer
 from nbody.model_adapter import ModelAdapter
 
 
-class Training(NamedTuple):
+class TrainingSetup(NamedTuple):
     """A network, what changes its weights, and what it is shown.
 
     Attributes:

@@ -20,7 +20,7 @@ class DatabaseDamaged(Exception):
         )
 
 
-def plain(connection: Connection) -> sqlite3.Connection:
+def driver_of(connection: Connection) -> sqlite3.Connection:
     """The driver's own connection, for what runs so often that SQLAlchemy's time would show."""
     driver = connection.connection.driver_connection
     assert isinstance(driver, sqlite3.Connection)

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from sqlalchemy import Connection
 
-from server.database.engines import READERS, plain, read_connection, read_engine, write_engine
+from server.database.engines import READERS, driver_of, read_connection, read_engine, write_engine
 
 Result = TypeVar("Result")
 Work = Callable[[Connection], Any]
@@ -190,7 +190,7 @@ class Database:
 
 def _run_each(connection: Connection, writes: Iterable[_Waiting]) -> list[_Outcome]:
     outcomes: list[_Outcome] = []
-    driver = plain(connection)
+    driver = driver_of(connection)
     for waiting in writes:
         if not _is_awaited(waiting.answer):
             continue

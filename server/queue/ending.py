@@ -9,19 +9,15 @@ from typing import Any
 from sqlalchemy import Connection, delete, select, update
 
 from server.database.tables import attempts, checkpoints, jobs
-from server.errors import IllegalMove, LeaseLost, ReportConflict
-from server.queue import job_rows
-from server.queue import stepper_jobs as trained
-from server.queue.job_rows import JobRow, change, record_event
-from server.queue.webhook_calls import announce
+from server.errors import LeaseLost, ReportConflict
+from server.queue import job_rows, stepper_jobs
+from server.queue.job_rows import JobRow
+from server.queue.transitions import move, status_after
 from server.wire.states import (
-    LEASED,
     RETRYABLE,
-    TERMINAL,
     JobStatus,
     StopReason,
     Trigger,
-    next_status,
 )
 from server.wire.workers import Outcome
 
@@ -89,30 +85,17 @@ def _end_attempt(
     now: float,
     by_expiry: bool = False,
 ) -> JobStatus:
-    status = JobStatus(job.status)
-    after = next_status(status, trigger)
-    if after is None:
-        raise IllegalMove(job.id, status, trigger)
+    after = status_after(job, trigger, trigger)
     lost = trigger in {Trigger.LOST, Trigger.GIVE_UP}
-    values: dict[str, Any] = {
-        "status": after,
-        "lease_id": None,
-        "phase": None,
-        "failures": job.failures + int(lost),
-    }
-    if after in TERMINAL:
-        user = after is JobStatus.CANCELLED
-        values["stop_reason"] = StopReason.USER if user else outcome.stop_reason
-        values["finished_at"] = now
-        if after is JobStatus.FAILED:
-            values["failure"] = outcome.detail or "no detail was reported"
-        if after is JobStatus.SUCCEEDED:
-            values["result"] = outcome.result
-            trained.simulate_next(connection, job, now=now)
-            connection.execute(
-                delete(checkpoints).where(checkpoints.c.job_id == job.id, checkpoints.c.rolling)
-            )
-    change(connection, job.id, **values)
+    values: dict[str, Any] = {"lease_id": None, "phase": None, "failures": job.failures + int(lost)}
+    if after is JobStatus.FAILED:
+        values["failure"] = outcome.detail or "no detail was reported"
+    if after is JobStatus.SUCCEEDED:
+        values["result"] = outcome.result
+        stepper_jobs.simulate_next(connection, job, now=now)
+        connection.execute(
+            delete(checkpoints).where(checkpoints.c.job_id == job.id, checkpoints.c.rolling)
+        )
     connection.execute(
         update(attempts)
         .where(attempts.c.lease_id == job.lease_id)
@@ -123,13 +106,12 @@ def _end_attempt(
             lost=by_expiry,
         )
     )
-    data = {
+    event = {
         "attempt": job.attempt,
         "stop_reason": outcome.stop_reason,
         "detail": outcome.detail,
-        "retries": after is JobStatus.QUEUED and status in LEASED and lost,
+        "retries": after is JobStatus.QUEUED and lost,
     }
-    record_event(connection, job.id, now, after, data)
-    if after in TERMINAL:
-        announce(connection, job, after, now=now)
-    return after
+    is_cancelled = after is JobStatus.CANCELLED
+    reason = StopReason.USER if is_cancelled else outcome.stop_reason
+    return move(connection, job, after, now=now, stop_reason=reason, event=event, **values)

@@ -12,9 +12,9 @@ from server.database.tables import checkpoints, jobs
 from server.errors import Conflict, IllegalMove
 from server.queue.job_rows import JobRow, change, record_event
 from server.queue.limits import check_queue
-from server.queue.webhook_calls import announce
+from server.queue.transitions import move, status_after
 from server.wire.jobs import JobChange
-from server.wire.states import TERMINAL, JobStatus, StopReason, Trigger, next_status
+from server.wire.states import TERMINAL, JobStatus, StopReason, Trigger
 
 
 def cancel(connection: Connection, job: JobRow, grace_s: float, *, now: float) -> JobStatus:
@@ -28,17 +28,10 @@ def cancel(connection: Connection, job: JobRow, grace_s: float, *, now: float) -
         if status is JobStatus.CANCELLING and grace_s < (job.cancel_grace_s or 0):
             change(connection, job.id, cancel_grace_s=grace_s)
         return status
-    after = next_status(status, Trigger.CANCEL)
-    if after is None:
-        raise IllegalMove(job.id, status, "be cancelled")
-    ended: dict[str, Any] = {}
-    if after is JobStatus.CANCELLED:
-        ended = {"stop_reason": StopReason.USER, "finished_at": now}
-    change(connection, job.id, status=after, cancel_grace_s=grace_s, **ended)
-    record_event(connection, job.id, now, after, {})
-    if after in TERMINAL:
-        announce(connection, job, after, now=now)
-    return after
+    after = status_after(job, Trigger.CANCEL, "be cancelled")
+    return move(
+        connection, job, after, now=now, stop_reason=StopReason.USER, cancel_grace_s=grace_s
+    )
 
 
 def pause(connection: Connection, job: JobRow, *, now: float) -> JobStatus:
@@ -50,7 +43,7 @@ def pause(connection: Connection, job: JobRow, *, now: float) -> JobStatus:
     status = JobStatus(job.status)
     if status in {JobStatus.PAUSED, JobStatus.PAUSING}:
         return status
-    return _move(connection, job, Trigger.PAUSE, "be paused", now=now)
+    return move(connection, job, status_after(job, Trigger.PAUSE, "be paused"), now=now)
 
 
 def resume(connection: Connection, job: JobRow, *, now: float, most_queued: int = 0) -> JobStatus:
@@ -64,7 +57,7 @@ def resume(connection: Connection, job: JobRow, *, now: float, most_queued: int 
         return status
     if status is JobStatus.PAUSED:
         check_queue(connection, job.owner_id, most_queued)
-    return _move(connection, job, Trigger.RESUME, "be resumed", now=now)
+    return move(connection, job, status_after(job, Trigger.RESUME, "be resumed"), now=now)
 
 
 def amend(connection: Connection, job: JobRow, changes: JobChange, *, now: float) -> None:
@@ -106,15 +99,3 @@ def remove(connection: Connection, job: JobRow) -> None:
     if heir is not None:
         raise Conflict(f"Job {heir} began at a checkpoint of job {job.id} and still needs it.")
     connection.execute(delete(jobs).where(jobs.c.id == job.id))
-
-
-def _move(
-    connection: Connection, job: JobRow, trigger: Trigger, action: str, *, now: float
-) -> JobStatus:
-    """Move a job as its user asks."""
-    after = next_status(JobStatus(job.status), trigger)
-    if after is None:
-        raise IllegalMove(job.id, job.status, action)
-    change(connection, job.id, status=after)
-    record_event(connection, job.id, now, after, {})
-    return after

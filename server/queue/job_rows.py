@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import JSON, Connection, Row, insert, select, update
 
-from server.database.engines import plain
+from server.database.engines import driver_of
 from server.database.tables import events, jobs
 from server.errors import NotFound
 
@@ -39,7 +39,7 @@ def change(connection: Connection, job_id: str, **values: Any) -> None:
             update(jobs).where(jobs.c.id == job_id).values(version=version, **values)
         )
     else:  # the most frequent write of all
-        plain(connection).execute(_update(tuple(values)), (*values.values(), job_id))
+        driver_of(connection).execute(_update(tuple(values)), (*values.values(), job_id))
 
 
 @lru_cache(maxsize=256)

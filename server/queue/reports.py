@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Row, Table, delete, insert, select, update
 
 from nbody.metrics import EpochMetrics
-from server.database.engines import plain
+from server.database.engines import driver_of
 from server.database.ids import new_id
 from server.database.tables import (
     METRIC_COLUMNS,
@@ -26,8 +26,9 @@ from server.queue import job_rows
 from server.queue.claims import output_folder
 from server.queue.job_rows import JobRow, change, record_event
 from server.wire.states import JobStatus
-from server.wire.workers import ArtifactReport, CheckpointReport, LogBytes, Report
+from server.wire.workers import ArtifactReport, CheckpointReport, Command, LogBytes, Report
 
+PAUSE_GRACE_S = 8.0
 MAX_LOG_BYTES = 64 * 2**20  # of one job; later output is dropped, with a note in the log
 # In plain SQL: these run for every report, and to build a statement takes longer than to run it.
 HELD = """
@@ -73,6 +74,15 @@ class Recorded:
     status: JobStatus
     cancel_grace_s: float | None
     last_epoch: int | None  # of the attempt, on record
+
+    @property
+    def command(self) -> Command | None:
+        """What the worker is to do with the job."""
+        if self.status is JobStatus.CANCELLING:
+            return Command(action="cancel", grace_s=self.cancel_grace_s or 0.0)
+        if self.status is JobStatus.PAUSING:
+            return Command(action="pause", grace_s=PAUSE_GRACE_S)
+        return None
 
 
 def record(
@@ -123,7 +133,7 @@ def _held(connection: Connection, lease_id: str, token_id: str) -> Held:
     Raises:
         LeaseLost: it holds nothing any more, or another worker's job.
     """
-    row = plain(connection).execute(HELD, (lease_id,)).fetchone()
+    row = driver_of(connection).execute(HELD, (lease_id,)).fetchone()
     job = Held(*row) if row else None
     if job is None or job.lease_id != lease_id or job.token_id != token_id:
         raise LeaseLost
@@ -164,7 +174,7 @@ def _record_epochs(connection: Connection, job: Held, reported: list[EpochMetric
         ours = (job.id, job.attempt)
         values = [value for row in rows.values() for value in (*ours, *row)]
         # One statement: the driver lets go of the interpreter at each, and others may take it.
-        plain(connection).execute(INSERT_EPOCHS + ", ".join([EPOCH] * len(rows)), values)
+        driver_of(connection).execute(INSERT_EPOCHS + ", ".join([EPOCH] * len(rows)), values)
     return last if job.last_epoch is None else max(job.last_epoch, last)
 
 

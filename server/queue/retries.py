@@ -7,6 +7,7 @@ from nbody.config import Config
 from nbody.config.field_marks import Mark, fields_with
 from server.database.tables import checkpoints
 from server.errors import FieldProblem, IllegalMove, InvalidRequest
+from server.queue import users_checkpoints
 from server.queue.job_rows import JobRow, record_event
 from server.queue.submission import submit
 from server.wire.jobs import JobSubmission, RetryRequest
@@ -86,14 +87,8 @@ def _check_start(
     connection: Connection, job: JobRow, request: RetryRequest, config: Config
 ) -> None:
     """Whether a job can go on from a checkpoint of an old one, with fields replaced."""
-    epoch = connection.execute(
-        select(checkpoints.c.epoch).where(
-            checkpoints.c.id == request.from_checkpoint,
-            checkpoints.c.job_id == job.id,
-            checkpoints.c.rolling.is_(False),
-        )
-    ).scalar_one_or_none()
-    if epoch is None:
+    start = users_checkpoints.by_id(connection, job.id, request.from_checkpoint)
+    if start is None:
         detail = f"job {job.id} has no such checkpoint"
         raise InvalidRequest(FieldProblem("/from_checkpoint", detail))
     if kept := sorted(request.config.keys() - CHANGEABLE_ON_THE_WAY.keys()):
@@ -101,6 +96,6 @@ def _check_start(
             f"comes from the checkpoint; can change: {', '.join(sorted(CHANGEABLE_ON_THE_WAY))}"
         )
         raise InvalidRequest(*(FieldProblem(f"/config/{name}", detail) for name in kept))
-    if epoch + 1 >= config.epochs:
-        detail = f"the checkpoint is of epoch {epoch}: nothing is left; ask for more epochs"
+    if start.epoch + 1 >= config.epochs:
+        detail = f"the checkpoint is of epoch {start.epoch}: nothing is left; ask for more epochs"
         raise InvalidRequest(FieldProblem("/config/epochs", detail))

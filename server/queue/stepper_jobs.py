@@ -11,9 +11,11 @@ from sqlalchemy import Connection, select
 from nbody.config import Config
 from nbody.config.field_marks import Mark, fields_with
 from nbody.config.stepping_rules import STEPPING_RULES, rule_with_stepper
-from server.database.tables import checkpoints, jobs
+from server.database.tables import jobs
 from server.errors import FieldProblem, InvalidRequest
+from server.queue import users_checkpoints
 from server.queue.job_rows import JobRow, record_event
+from server.queue.ownership import may_see
 from server.queue.submission import submit
 from server.wire.jobs import JobSubmission, StepperChoice, check_new
 from server.wire.kinds import KINDS, JobKind
@@ -55,7 +57,7 @@ def simulate_next(connection: Connection, job: JobRow, *, now: float) -> None:
     """Queue the simulation that a training job asked for, with its last checkpoint."""
     if job.simulate is None:
         return
-    last = _last_checkpoint(connection, job.id)
+    last = users_checkpoints.last(connection, job.id)
     if last is None:
         return
     try:
@@ -78,7 +80,7 @@ def simulate_next(connection: Connection, job: JobRow, *, now: float) -> None:
         submission,
         owner_id=job.owner_id,
         now=now,
-        from_checkpoint=last,
+        from_checkpoint=last.id,
         parent=job.id,
     )
     record_event(connection, job.id, now, "simulates", {"as": child})
@@ -103,7 +105,7 @@ def _over(base: dict[str, Any], given: dict[str, Any], kind: JobKind, pointer: s
         config = Config.model_validate(fields)
     except ValidationError as error:
         raise InvalidRequest.of(error.errors(), pointer) from None
-    if (problem := _refused(config)) is not None:
+    if (problem := _why_refused(config)) is not None:
         raise InvalidRequest(FieldProblem(pointer, problem))
     needed = STEPPING_RULES[config.integrator_mode].field
     if steps_by_rule and needed is not None and getattr(config, needed) is None:
@@ -112,7 +114,7 @@ def _over(base: dict[str, Any], given: dict[str, Any], kind: JobKind, pointer: s
     return config
 
 
-def _refused(config: Config) -> str | None:
+def _why_refused(config: Config) -> str | None:
     """Why a new job may not have this config."""
     try:
         check_new(config)
@@ -130,29 +132,14 @@ def _find(
     job = connection.execute(
         select(jobs.c.kind, jobs.c.config, jobs.c.owner_id).where(jobs.c.id == choice.job)
     ).first()
-    if job is None or (owner_id is not None and job.owner_id != owner_id):
+    if job is None or not may_see(owner_id, job.owner_id):
         raise InvalidRequest(FieldProblem("/stepper/job", "there is no such job"))
     found = (
-        _last_checkpoint(connection, choice.job)
+        users_checkpoints.last(connection, choice.job)
         if choice.epoch is None
-        else connection.execute(
-            select(checkpoints.c.id).where(
-                checkpoints.c.job_id == choice.job,
-                checkpoints.c.epoch == choice.epoch,
-                checkpoints.c.rolling.is_(False),
-            )
-        ).scalar_one_or_none()
+        else users_checkpoints.of_epoch(connection, choice.job, choice.epoch)
     )
     if found is None:
         which = "no checkpoint yet" if choice.epoch is None else "no checkpoint of that epoch"
         raise InvalidRequest(FieldProblem("/stepper", f"job {choice.job} has {which}"))
-    return found, job.config
-
-
-def _last_checkpoint(connection: Connection, job_id: str) -> str | None:
-    return connection.execute(
-        select(checkpoints.c.id)
-        .where(checkpoints.c.job_id == job_id, checkpoints.c.rolling.is_(False))
-        .order_by(checkpoints.c.epoch.desc())
-        .limit(1)
-    ).scalar_one_or_none()
+    return found.id, job.config

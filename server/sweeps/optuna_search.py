@@ -47,7 +47,7 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 @dataclass
-class Trial:
+class StudyTrial:
     """A trial as a study sees it."""
 
     number: int
@@ -58,7 +58,7 @@ class Trial:
     series: dict[int, float] = field(default_factory=dict[int, float])  # the objective, by epoch
 
 
-def suggest(request: SweepRequest, trials: Sequence[Trial]) -> dict[str, Any] | None:
+def suggest(request: SweepRequest, trials: Sequence[StudyTrial]) -> dict[str, Any] | None:
     """Values of the space for the next trial; None where a grid has no more."""
     number = len(trials)
     if request.sampler == "grid":
@@ -68,7 +68,7 @@ def suggest(request: SweepRequest, trials: Sequence[Trial]) -> dict[str, Any] | 
     return {name: _outer(request.space[name], value) for name, value in asked.params.items()}
 
 
-def should_prune(request: SweepRequest, trials: Sequence[Trial], trial: Trial) -> bool:
+def should_prune(request: SweepRequest, trials: Sequence[StudyTrial], trial: StudyTrial) -> bool:
     """Whether a running trial should end, because others were better at its last epoch.
 
     What the pruner must remember of it is put in its attributes.
@@ -89,7 +89,7 @@ def should_prune(request: SweepRequest, trials: Sequence[Trial], trial: Trial) -
     return ends
 
 
-def importance(request: SweepRequest, trials: Sequence[Trial]) -> dict[str, float]:
+def importance(request: SweepRequest, trials: Sequence[StudyTrial]) -> dict[str, float]:
     """The share of each field in what the objective depends on; empty with too few trials."""
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
     if len(complete) < LEAST_FOR_IMPORTANCE or len({trial.value for trial in complete}) < 2:
@@ -108,7 +108,7 @@ def next_move(
         series: of the objective, by job and epoch.
     """
     known = [
-        Trial(
+        StudyTrial(
             number=row.number,
             state=TrialState(row.state),
             params=row.params,
@@ -139,7 +139,9 @@ def next_move(
     return Move(settled, remembered, begun, SweepStatus.FAILED, "no trial has a value")
 
 
-def _settle(request: SweepRequest, known: Sequence[Trial], trial: Trial, row: Row[Any]) -> None:
+def _settle(
+    request: SweepRequest, known: Sequence[StudyTrial], trial: StudyTrial, row: Row[Any]
+) -> None:
     """What a running trial has become."""
     if is_over(row):
         trial.value = _value(request, row, trial.series)
@@ -149,7 +151,7 @@ def _settle(request: SweepRequest, known: Sequence[Trial], trial: Trial, row: Ro
         trial.state = TrialState.PRUNED
 
 
-def _begin(request: SweepRequest, known: list[Trial]) -> list[dict[str, Any]]:
+def _begin(request: SweepRequest, known: list[StudyTrial]) -> list[dict[str, Any]]:
     """Params of as many trials as may run beside those that do; these are known, too, then."""
     begun: list[dict[str, Any]] = []
     going = sum(trial.state is TrialState.RUNNING for trial in known)
@@ -158,7 +160,7 @@ def _begin(request: SweepRequest, known: list[Trial]) -> list[dict[str, Any]]:
         if params is None:
             break
         begun.append(params)
-        known.append(Trial(len(known), TrialState.RUNNING, params))
+        known.append(StudyTrial(len(known), TrialState.RUNNING, params))
     return begun
 
 
@@ -174,7 +176,7 @@ def _value(request: SweepRequest, row: Row[Any], series: dict[int, float]) -> fl
     return None if scores.get(name) is None else float(scores[name])
 
 
-def _hopeless(known: Sequence[Trial], rows: Sequence[Row[Any]]) -> str | None:
+def _hopeless(known: Sequence[StudyTrial], rows: Sequence[Row[Any]]) -> str | None:
     """Why the sweep ends, where its first trials have all failed."""
     first = known[:FAILURES_IN_A_ROW]
     if len(first) < FAILURES_IN_A_ROW or any(t.state is not TrialState.FAILED for t in first):
@@ -186,7 +188,7 @@ def _hopeless(known: Sequence[Trial], rows: Sequence[Row[Any]]) -> str | None:
     return f"the first {FAILURES_IN_A_ROW} trials all failed; the last: {last}"[:1000]
 
 
-def _study(request: SweepRequest, trials: Sequence[Trial], seed: int) -> optuna.Study:
+def _study(request: SweepRequest, trials: Sequence[StudyTrial], seed: int) -> optuna.Study:
     sampler = (
         optuna.samplers.TPESampler(seed=seed, constant_liar=True)
         if request.sampler == "tpe"
@@ -197,7 +199,7 @@ def _study(request: SweepRequest, trials: Sequence[Trial], seed: int) -> optuna.
     return study
 
 
-def _frozen(request: SweepRequest, trial: Trial) -> FrozenTrial:
+def _frozen(request: SweepRequest, trial: StudyTrial) -> FrozenTrial:
     return create_trial(
         state=STATES[trial.state],
         value=trial.value if trial.state is TrialState.COMPLETE else None,

@@ -12,9 +12,10 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from nbody.config import Config
 from server.database.ids import new_id
 from server.database.tables import jobs, sweeps, trials
-from server.errors import Conflict, FieldProblem, InvalidRequest, LimitReached, NotFound
+from server.errors import Conflict, FieldProblem, InvalidRequest, LimitReached
 from server.queue import job_actions
 from server.queue.limits import check_queue
+from server.queue.ownership import visible
 from server.queue.submission import submit
 from server.sweeps.moves import Move
 from server.wire.jobs import JobSubmission
@@ -58,15 +59,13 @@ def create(
 
 
 def find(connection: Connection, sweep_id: str, owner_id: str | None) -> Row[Any]:
-    """A sweep's row. An owner_id restricts to that owner's; others look as if not there.
+    """A sweep's row.
 
     Raises:
         NotFound
     """
     row = connection.execute(select(sweeps).where(sweeps.c.id == sweep_id)).first()
-    if row is None or (owner_id is not None and row.owner_id != owner_id):
-        raise NotFound(f"sweep {sweep_id}")
-    return row
+    return visible(row, owner_id, f"sweep {sweep_id}")
 
 
 def running(connection: Connection) -> list[str]:

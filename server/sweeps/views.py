@@ -5,6 +5,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, select
 
 from server.database.tables import sweeps, trials
+from server.queue.ownership import is_visible
 from server.views.pages import instant, instant_or_none, page
 from server.wire.messages import Page
 from server.wire.sweeps import (
@@ -45,8 +46,7 @@ def list_sweeps(
 ) -> Page[SweepSummary]:
     """Newest sweeps first."""
     query = select(sweeps).order_by(sweeps.c.id.desc()).limit(limit + 1)
-    if owner_id is not None:
-        query = query.where(sweeps.c.owner_id == owner_id)
+    query = query.where(is_visible(owner_id, sweeps.c.owner_id))
     if status:
         query = query.where(sweeps.c.status.in_(status))
     if after is not None:

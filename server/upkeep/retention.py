@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Connection, Row, delete, func, select, uni
 
 from server.data_folder import remove_file, remove_folder
 from server.database.tables import artifacts, checkpoints, epochs, jobs
+from server.queue import users_checkpoints
 from server.queue.job_rows import change, job_folder, record_event
 from server.settings import ServerSettings
 from server.wire.states import TERMINAL
@@ -132,7 +133,7 @@ def _thin(connection: Connection, every: int, *, now: float) -> list[str]:
 
 
 def _thin_job(connection: Connection, job_id: str, every: int) -> list[str]:
-    of_job = (checkpoints.c.job_id == job_id) & checkpoints.c.rolling.is_(False)
+    of_job = users_checkpoints.of_job(job_id)
     ends = select(func.min(checkpoints.c.epoch), func.max(checkpoints.c.epoch)).where(of_job)
     first, last = connection.execute(ends).one()
     same = (epochs.c.job_id == checkpoints.c.job_id) & (epochs.c.epoch == checkpoints.c.epoch)

@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 Resolve = Callable[[str, int], Sequence[str]]
 
 
-class Refused(Exception):
+class AddressRefused(Exception):
     """An address that the server does not call."""
 
 
@@ -41,8 +41,8 @@ def send(delivery: Delivery, key: bytes, *, private: bool, resolve: Resolve | No
         private: whether addresses that are not public may be called.
     """
     try:
-        host, target = pinned(delivery.url, private=private, resolve=resolve or _resolve)
-        headers = signed(delivery.id, delivery.body, key, now=time.time()) | {
+        host, target = pin_address(delivery.url, private=private, resolve=resolve or _resolve)
+        headers = sign(delivery.id, delivery.body, key, now=time.time()) | {
             "Host": host,
             "Content-Type": "application/json",
             "User-Agent": "orrery",
@@ -56,34 +56,34 @@ def send(delivery: Delivery, key: bytes, *, private: bool, resolve: Resolve | No
             answer.close()
         about = {"job_id": delivery.job_id}
         logger.info("webhook %s answered %d", delivery.id, answer.status_code, extra=about)
-    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, Refused) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError, AddressRefused) as error:
         about = {"job_id": delivery.job_id}
         logger.warning("webhook %s failed: %s", delivery.id, error, extra=about)
         return False
     return answer.is_success
 
 
-def pinned(url: str, *, private: bool, resolve: Resolve) -> tuple[str, str]:
+def pin_address(url: str, *, private: bool, resolve: Resolve) -> tuple[str, str]:
     """The host of a URL, and the URL with the address of that host in its place.
 
     Raises:
-        Refused: it is no address of the public internet.
+        AddressRefused: it is no address of the public internet.
     """
     parts = urlsplit(url)
     host, secure = parts.hostname or "", parts.scheme == "https"
     port = parts.port or (443 if secure else 80)
     addresses = resolve(host, port)
     if not addresses:
-        raise Refused(f"{host} has no address")
+        raise AddressRefused(f"{host} has no address")
     for address in addresses:
         if not private and not ipaddress.ip_address(address).is_global:
-            raise Refused(f"{host} is not public (ORRERY_WEBHOOK_PRIVATE allows it)")
+            raise AddressRefused(f"{host} is not public (ORRERY_WEBHOOK_PRIVATE allows it)")
     first = f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
     query = f"?{parts.query}" if parts.query else ""
     return parts.netloc.rpartition("@")[2], f"{parts.scheme}://{first}:{port}{parts.path}{query}"
 
 
-def signed(message_id: str, body: bytes, key: bytes, *, now: float) -> dict[str, str]:
+def sign(message_id: str, body: bytes, key: bytes, *, now: float) -> dict[str, str]:
     """The headers of Standard Webhooks: id, time, and HMAC-SHA256 over both and the body."""
     at = str(int(now))
     digest = hmac.digest(key, b".".join((message_id.encode(), at.encode(), body)), hashlib.sha256)

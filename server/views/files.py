@@ -5,7 +5,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from server.database.tables import artifacts, checkpoints, jobs
-from server.errors import NotFound
+from server.queue import users_checkpoints
+from server.queue.ownership import visible
 from server.views.pages import instant, page
 from server.wire.files import ArtifactView, CheckpointView
 from server.wire.messages import Page
@@ -17,7 +18,7 @@ def list_checkpoints(
     """A job's checkpoints, oldest epoch first."""
     query = (
         select(checkpoints)
-        .where(checkpoints.c.job_id == job_id, checkpoints.c.rolling.is_(False))
+        .where(users_checkpoints.of_job(job_id))
         .order_by(checkpoints.c.epoch)
         .limit(limit + 1)
     )
@@ -38,11 +39,9 @@ def find_checkpoint(
     row = connection.execute(
         select(checkpoints, jobs.c.owner_id)
         .join(jobs)
-        .where(checkpoints.c.id == checkpoint_id, checkpoints.c.rolling.is_(False))
+        .where(checkpoints.c.id == checkpoint_id, users_checkpoints.NOT_ROLLING)
     ).first()
-    if row is None or (owner_id is not None and row.owner_id != owner_id):
-        raise NotFound(f"checkpoint {checkpoint_id}")
-    return checkpoint_view(row)
+    return checkpoint_view(visible(row, owner_id, f"checkpoint {checkpoint_id}"))
 
 
 def list_artifacts(
@@ -67,9 +66,7 @@ def find_artifact(connection: Connection, artifact_id: str, owner_id: str | None
     row = connection.execute(
         select(artifacts, jobs.c.owner_id).join(jobs).where(artifacts.c.id == artifact_id)
     ).first()
-    if row is None or (owner_id is not None and row.owner_id != owner_id):
-        raise NotFound(f"artifact {artifact_id}")
-    return artifact_view(row)
+    return artifact_view(visible(row, owner_id, f"artifact {artifact_id}"))
 
 
 def artifact_view(row: Row[Any]) -> ArtifactView:

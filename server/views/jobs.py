@@ -11,11 +11,12 @@ from nbody.metrics import EpochMetrics
 from server.database.tables import (
     ALIASES,
     METRIC_COLUMNS,
-    checkpoints,
     epochs,
     jobs,
 )
 from server.errors import NotFound
+from server.queue import users_checkpoints
+from server.queue.ownership import is_visible
 from server.views.files import checkpoint_view
 from server.views.pages import instant, instant_or_none, page
 from server.wire.jobs import Failure, JobSummary, JobView, Progress, ResultView
@@ -39,12 +40,7 @@ def job_view(connection: Connection, row: Row[Any]) -> JobView:
     latest = connection.execute(
         select(epochs).where(epochs.c.job_id == row.id).order_by(epochs.c.epoch.desc()).limit(1)
     ).first()
-    checkpoint = connection.execute(
-        select(checkpoints)
-        .where(checkpoints.c.job_id == row.id, checkpoints.c.rolling.is_(False))
-        .order_by(checkpoints.c.epoch.desc())
-        .limit(1)
-    ).first()
+    checkpoint = users_checkpoints.last(connection, row.id)
     failed = row.status == JobStatus.FAILED
     return JobView(
         **_summary_fields(row),
@@ -84,8 +80,7 @@ def list_jobs(
 ) -> Page[JobSummary]:
     """Newest jobs first; the next part begins after the last id of this one."""
     query = select(*SUMMARY_COLUMNS).order_by(jobs.c.id.desc()).limit(limit + 1)
-    if owner_id is not None:
-        query = query.where(jobs.c.owner_id == owner_id)
+    query = query.where(is_visible(owner_id, jobs.c.owner_id))
     if status:
         query = query.where(jobs.c.status.in_(status))
     if kind:
@@ -116,8 +111,7 @@ def queue_page(
         .order_by(jobs.c.queue_rank, jobs.c.id)
         .limit(limit + 1)
     )
-    if owner_id is not None:
-        query = query.where(jobs.c.owner_id == owner_id)
+    query = query.where(is_visible(owner_id, jobs.c.owner_id))
     if after is not None:
         rank = connection.execute(
             select(jobs.c.queue_rank).where(jobs.c.id == after)

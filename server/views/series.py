@@ -23,7 +23,7 @@ def metrics_page(
     query = _metric_rows(job_id, keys).limit(limit + 1)
     if after is not None:
         query = query.where(epochs.c.epoch > after)
-    rows = _named(connection, query)
+    rows = _read_named(connection, query)
     return MetricsPage.model_construct(
         job_id=job_id,
         data=rows[:limit],
@@ -59,7 +59,7 @@ def thinned_metrics(
         kept = {row.epoch for part in extremes for row in connection.execute(part)}
         query = query.where(epochs.c.epoch.in_(sorted(kept)))
     return MetricsPage.model_construct(
-        job_id=job_id, data=_named(connection, query), has_more=False, last_epoch=last
+        job_id=job_id, data=_read_named(connection, query), has_more=False, last_epoch=last
     )
 
 
@@ -74,7 +74,7 @@ def _metric_rows(job_id: str, keys: list[str] | None) -> Select[Any]:
     return select(*columns).where(epochs.c.job_id == job_id).order_by(epochs.c.epoch)
 
 
-def _named(connection: Connection, query: Select[Any]) -> list[dict[str, Any]]:
+def _read_named(connection: Connection, query: Select[Any]) -> list[dict[str, Any]]:
     found = connection.execute(query)
     names = tuple(found.keys())
     assert found.cursor is not None

@@ -3,6 +3,7 @@
 from sqlalchemy import Connection, select
 
 from server.database.tables import attempts, jobs, workers
+from server.queue.ownership import is_visible
 from server.views.pages import instant, instant_or_none
 from server.wire.workers import Gpu, WorkerView
 
@@ -15,9 +16,7 @@ def list_workers(
     query = select(attempts.c.worker_id, jobs.c.id).join(
         jobs, jobs.c.lease_id == attempts.c.lease_id
     )
-    if owner_id is not None:
-        query = query.where(jobs.c.owner_id == owner_id)
-    for worker_id, job_id in connection.execute(query):
+    for worker_id, job_id in connection.execute(query.where(is_visible(owner_id, jobs.c.owner_id))):
         held.setdefault(worker_id, []).append(job_id)
     rows = connection.execute(select(workers).order_by(workers.c.id.desc()).limit(1000))
     return [

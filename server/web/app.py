@@ -21,7 +21,19 @@ from server.web.layers.json_bodies import JsonBodies
 from server.web.layers.quick_polls import QuickPolls
 from server.web.layers.quick_reports import QuickReports
 from server.web.openapi import describe
-from server.web.routes import files, jobs, leases, overview, stream, sweeps, system, tokens, workers
+from server.web.routes import (
+    files,
+    job_actions,
+    job_records,
+    jobs,
+    leases,
+    overview,
+    stream,
+    sweeps,
+    system,
+    tokens,
+    workers,
+)
 from server.web.routes.parameters import known_query
 
 DESCRIPTION = """
@@ -57,7 +69,8 @@ def create_app(settings: ServerSettings) -> AccessControl:
     app.state.service = service
     app.openapi = partial(describe, app)
     app.include_router(system.router)
-    for routes in (leases, jobs, stream, overview, files, sweeps, workers, tokens):
+    of_jobs = (jobs, job_actions, job_records, stream, overview)
+    for routes in (leases, *of_jobs, files, sweeps, workers, tokens):
         app.include_router(routes.router, dependencies=[Depends(known_query)])
     app.add_exception_handler(ServerError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)

@@ -12,7 +12,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 BODY_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
-def replay(message: Message, then: Receive | None = None) -> Receive:
+def give_again(message: Message, then: Receive | None = None) -> Receive:
     """A `receive` that gives a message, and then what comes; alone, the same again and again."""
     waiting = [message]
 

@@ -11,7 +11,7 @@ import torch
 from nbody.config import Config
 from nbody.errors import StepImpossible
 from nbody.evaluation.__main__ import main
-from nbody.evaluation.beside_criteria import compare, eccentricity
+from nbody.evaluation.beside_criteria import eccentricity, evaluate_beside_criteria
 from nbody.evaluation.held_out import held_out_states
 from nbody.evaluation.long_runs import forces_at, long_runs
 from nbody.initial_conditions.kepler import kepler_orbits
@@ -140,7 +140,7 @@ def test_long_runs_are_of_every_rule_and_ias15(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_comparison_uses_other_systems_than_training() -> None:
-    first, second = (compare(untrained(), seed=seed, systems=4) for seed in (1, 2))
+    first, second = (evaluate_beside_criteria(untrained(), seed=seed, systems=4) for seed in (1, 2))
     assert first["scores"]["free fall"] != second["scores"]["free fall"]
 
 
@@ -186,7 +186,7 @@ def test_a_particle_without_a_force_on_it_has_no_step() -> None:
 def test_every_held_out_state_is_in_a_bin_of_eccentricity() -> None:
     for kind in ("kepler", "kepler_ensemble"):
         population = CONFIG.model_copy(update={"initial_conditions": kind, "mass_ratio_min": 1e-3})
-        report = compare(untrained(), population, seed=1, systems=6)
+        report = evaluate_beside_criteria(untrained(), population, seed=1, systems=6)
         assert sum(row["states"] for row in report["by_eccentricity"]) == report["states"] / 2
 
 

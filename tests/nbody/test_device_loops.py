@@ -17,7 +17,7 @@ from nbody.training.loops import Loops
 from nbody.training.masked_descent import MaskedDescent, can_be_masked
 from nbody.training.run import TrainingRun, build_optimizer
 from nbody.training.samples import Samples
-from nbody.training.setup import Training
+from nbody.training.setup import TrainingSetup
 from nbody.unified_training import epochs
 
 CASES: dict[str, dict[str, Any]] = {
@@ -98,8 +98,8 @@ def run_of(on_device: bool, **fields: Any) -> TrainingRun:
     return run
 
 
-def training_of(run: TrainingRun) -> Training:
-    return Training(run.model, run.optimizer, run.config, run.adapter, run.history_buffer)
+def training_of(run: TrainingRun) -> TrainingSetup:
+    return TrainingSetup(run.model, run.optimizer, run.config, run.adapter, run.history_buffer)
 
 
 def rows(run: TrainingRun) -> Iterator[dict[str, Any]]:

@@ -6,7 +6,7 @@ import torch
 from nbody.config import Config
 from nbody.gravity.invariants import energies, momentum
 from nbody.initial_conditions.from_config import initial_particle
-from nbody.initial_conditions.renewal import crossing_time, renewed
+from nbody.initial_conditions.renewal import crossing_time, renew
 from nbody.particle import ParticleTorch
 from nbody.training.run import TrainingRun
 from nbody.unified_training import epochs
@@ -73,7 +73,7 @@ def test_a_system_past_its_lifetime_is_replaced_and_others_evolve_on() -> None:
     evolved, fresh = drawn("random_bound"), drawn("random_bound", pos_scale=0.3)
     evolved.current_time = torch.zeros(50, dtype=torch.float64)
     evolved.current_time[::2] = 3.1 * crossing_time(evolved)[::2]
-    mixed = renewed(evolved, fresh, lifetime=3.0)
+    mixed = renew(evolved, fresh, lifetime=3.0)
     assert torch.equal(mixed.position[::2], fresh.position[::2])
     assert torch.equal(mixed.position[1::2], evolved.position[1::2])
     assert float(mixed.current_time[::2].max()) == 0
@@ -85,7 +85,7 @@ def test_renewed_orbits_know_their_periods() -> None:
     assert fresh.period is not None
     evolved.current_time = torch.zeros(len(evolved.period), dtype=torch.float64)
     evolved.current_time[::2] = 1e6
-    mixed = renewed(evolved, fresh, lifetime=3.0)
+    mixed = renew(evolved, fresh, lifetime=3.0)
     assert mixed.period is not None
     assert torch.equal(mixed.period[::2], fresh.period[::2])
     assert torch.equal(mixed.period[1::2], evolved.period[1::2])

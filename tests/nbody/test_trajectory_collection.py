@@ -18,7 +18,7 @@ from nbody.model import build_model
 from nbody.model_adapter import ModelAdapter
 from nbody.particle import ParticleTorch, make_particle, stack_particles
 from nbody.training.collection import Collection
-from nbody.training.setup import Training
+from nbody.training.setup import TrainingSetup
 from nbody.training.trajectory import Trajectory
 from nbody.trajectory_collection import (
     attempt_single_step,
@@ -528,7 +528,7 @@ def test_a_step_that_blows_up_leaves_the_gradients_of_the_loss_finite() -> None:
 def test_no_step_at_all_passes_no_gate() -> None:
     config = config_of(max_retrain_steps=1, energy_threshold=1e-15, loss="band")
     collection = Collection(
-        Training(model := ConstantStep(0.01), adam(model), config, ModelAdapter(config)),
+        TrainingSetup(model := ConstantStep(0.01), adam(model), config, ModelAdapter(config)),
         kepler(0.9),
         steps=1,
     )

@@ -21,7 +21,7 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import SQLModel
 
-from server.database.engines import DatabaseDamaged, check_integrity, plain, write_engine
+from server.database.engines import DatabaseDamaged, check_integrity, driver_of, write_engine
 from server.database.migrate import migrate
 from server.database.writer import Database, _Waiting
 from server.queue.idempotency import Key, made_before
@@ -421,7 +421,7 @@ def test_every_query_uses_an_index(server: OrreryServer, call: str) -> None:
 
     engines = server.service.database._reading, server.service.database._writing
     with engines[1].connect() as writing:
-        plain(writing).set_trace_callback(note_plain)
+        driver_of(writing).set_trace_callback(note_plain)
     for engine in engines:
         event.listen(engine, "before_cursor_execute", note)
     try:
@@ -430,7 +430,7 @@ def test_every_query_uses_an_index(server: OrreryServer, call: str) -> None:
         for engine in engines:
             event.remove(engine, "before_cursor_execute", note)
         with engines[1].connect() as writing:
-            plain(writing).set_trace_callback(None)
+            driver_of(writing).set_trace_callback(None)
     plans = _plans(server, seen)
     assert plans
     for statement, step in plans:

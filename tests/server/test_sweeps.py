@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from nbody.config import Config
-from server.sweeps.optuna_search import Trial, importance, should_prune, suggest
+from server.sweeps.optuna_search import StudyTrial, importance, should_prune, suggest
 from server.wire.sweeps import SCORES, SweepRequest, TrialState
 from tests.server.conftest import TINY, Orrery, OrreryServer, assert_problem, epoch_metrics
 
@@ -349,12 +349,12 @@ class TestSearch:
         """Values of an objective that is best at lr = 1e-2, trial by trial."""
         import math
 
-        known: list[Trial] = []
+        known: list[StudyTrial] = []
         for number in range(trials):
             params = suggest(request, known)
             assert params is not None
             value = -((math.log10(params["lr"]) + 2) ** 2)
-            known.append(Trial(number, TrialState.COMPLETE, params, value))
+            known.append(StudyTrial(number, TrialState.COMPLETE, params, value))
             yield value
 
     def test_tpe_comes_closer_than_chance(self) -> None:
@@ -373,9 +373,9 @@ class TestSearch:
                 "hidden_dims": WIDTHS,
             },
         )
-        known: list[Trial] = []
+        known: list[StudyTrial] = []
         while (params := suggest(request, known)) is not None:
-            known.append(Trial(len(known), TrialState.COMPLETE, params, 0.0))
+            known.append(StudyTrial(len(known), TrialState.COMPLETE, params, 0.0))
         assert len(known) == 27
         assert len({str(trial.params) for trial in known}) == 27
         assert {round(trial.params["lr"], 9) for trial in known} == {0.1, 0.2, 0.3}
@@ -390,7 +390,7 @@ class TestSearch:
         request = request_of(seed=2**32 - 1)
         first = suggest(request, [])
         assert first is not None
-        assert suggest(request, [Trial(0, TrialState.COMPLETE, first, 0.0)]) is not None
+        assert suggest(request, [StudyTrial(0, TrialState.COMPLETE, first, 0.0)]) is not None
 
     def test_suggestions_stay_within_the_space(self) -> None:
         request = request_of(
@@ -400,7 +400,7 @@ class TestSearch:
                 "epochs": {"type": "int", "low": 10, "high": 1000, "log": True},
             }
         )
-        known: list[Trial] = []
+        known: list[StudyTrial] = []
         for number in range(30):
             params = suggest(request, known)
             assert params is not None
@@ -408,16 +408,17 @@ class TestSearch:
             assert params["hidden_dims"] in WIDTHS["values"]
             assert isinstance(params["epochs"], int)
             assert 10 <= params["epochs"] <= 1000
-            known.append(Trial(number, TrialState.COMPLETE, params, float(number)))
+            known.append(StudyTrial(number, TrialState.COMPLETE, params, float(number)))
 
     def test_trials_under_way_are_not_asked_for_again(self) -> None:
         request = request_of()
         known = [
-            Trial(k, TrialState.COMPLETE, {"lr": 10.0 ** (-1 - k / 8)}, -k / 4) for k in range(12)
+            StudyTrial(k, TrialState.COMPLETE, {"lr": 10.0 ** (-1 - k / 8)}, -k / 4)
+            for k in range(12)
         ]
         first = suggest(request, known)
         assert first is not None
-        second = suggest(request, [*known, Trial(12, TrialState.RUNNING, first)])
+        second = suggest(request, [*known, StudyTrial(12, TrialState.RUNNING, first)])
         assert second != first
 
     @pytest.mark.parametrize("pruner", ["median", "successive_halving"])
@@ -425,7 +426,7 @@ class TestSearch:
         request = request_of(pruner=pruner, objective="part2/final_pass_rate", warmup_epochs=2)
         series = {epoch: epoch / 10 for epoch in range(9)}
         known = [
-            Trial(k, TrialState.COMPLETE, {"lr": 1e-2}, v[8], series=v)
+            StudyTrial(k, TrialState.COMPLETE, {"lr": 1e-2}, v[8], series=v)
             for k in range(8)
             for v in [{epoch: value + k / 100 for epoch, value in series.items()}]
         ]
@@ -434,18 +435,18 @@ class TestSearch:
             trial.state = TrialState.RUNNING
             should_prune(request, known, trial)
             trial.state = TrialState.COMPLETE
-        low = Trial(8, TrialState.RUNNING, {"lr": 1e-3}, series=dict.fromkeys(range(5), -1.0))
-        high = Trial(8, TrialState.RUNNING, {"lr": 1e-3}, series=dict.fromkeys(range(5), 5.0))
+        low = StudyTrial(8, TrialState.RUNNING, {"lr": 1e-3}, series=dict.fromkeys(range(5), -1.0))
+        high = StudyTrial(8, TrialState.RUNNING, {"lr": 1e-3}, series=dict.fromkeys(range(5), 5.0))
         assert should_prune(request, [*known, low], low)
         assert not should_prune(request, [*known, high], high)
 
     def test_what_matters_is_found(self) -> None:
         request = request_of(space={"lr": LR, "hidden_dims": WIDTHS})
-        known: list[Trial] = []
+        known: list[StudyTrial] = []
         for number in range(40):
             params = suggest(request.model_copy(update={"sampler": "random"}), known)
             assert params is not None
-            known.append(Trial(number, TrialState.COMPLETE, params, params["lr"]))
+            known.append(StudyTrial(number, TrialState.COMPLETE, params, params["lr"]))
         shares = importance(request, known)
         assert shares["lr"] > shares["hidden_dims"]
         assert sum(shares.values()) == pytest.approx(1)

@@ -10,13 +10,13 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from server.settings import ServerSettings
 from server.web.app import create_app
-from server.web.layers.tracing import traced
+from server.web.layers.tracing import trace
 from server.web.listening.protocol import uvicorn_config
 
 
 def test_every_request_is_a_span_with_its_status(tmp_path: Path) -> None:
     spans = InMemorySpanExporter()
-    app = traced(create_app(ServerSettings(data=tmp_path)), SimpleSpanProcessor(spans))
+    app = trace(create_app(ServerSettings(data=tmp_path)), SimpleSpanProcessor(spans))
     scope = {
         "type": "http",
         "method": "GET",

@@ -175,17 +175,17 @@ def test_private_addresses_are_not_called_unless_allowed(
      "0.0.0.0", "::ffff:127.0.0.1", "fd00::1"],
 )  # fmt: skip
 def test_addresses_that_are_not_public_are_refused(address: str) -> None:
-    with pytest.raises(webhooks.Refused):
-        webhooks.pinned("http://hook.example/x", private=False, resolve=lambda *_: [address])
-    with pytest.raises(webhooks.Refused):  # one of several is enough
-        webhooks.pinned(
+    with pytest.raises(webhooks.AddressRefused):
+        webhooks.pin_address("http://hook.example/x", private=False, resolve=lambda *_: [address])
+    with pytest.raises(webhooks.AddressRefused):  # one of several is enough
+        webhooks.pin_address(
             "http://hook.example/x", private=False, resolve=lambda *_: ["8.8.8.8", address]
         )
 
 
 def test_the_address_that_was_checked_is_the_one_that_is_called() -> None:
     answers = iter([["93.184.216.34"], ["127.0.0.1"]])
-    host, target = webhooks.pinned(
+    host, target = webhooks.pin_address(
         "https://hook.example:8443/x?y=1", private=False, resolve=lambda *_: next(answers)
     )
     assert (host, target) == ("hook.example:8443", "https://93.184.216.34:8443/x?y=1")

@@ -8,14 +8,14 @@ import pytest
 
 from server.wire.states import StopReason
 from server.wire.workers import Outcome, Report
-from worker.client import Client, LeaseLost, NotRegistered, ServerRefused, Unreachable
+from worker.client import LeaseEnded, NotRegistered, ServerRefused, Unreachable, WorkerClient
 
 
-def client(handler: Callable[[httpx.Request], httpx.Response]) -> Client:
-    return Client("http://server", "secret", httpx.MockTransport(handler))
+def client(handler: Callable[[httpx.Request], httpx.Response]) -> WorkerClient:
+    return WorkerClient("http://server", "secret", httpx.MockTransport(handler))
 
 
-def answering(status: int, code: str = "") -> Client:
+def answering(status: int, code: str = "") -> WorkerClient:
     return client(lambda _: httpx.Response(status, json={"code": code, "detail": "because"}))
 
 
@@ -34,11 +34,11 @@ def test_a_broken_connection_is_tried_again() -> None:
 
 
 def test_a_lost_lease_is_told_apart_from_other_conflicts() -> None:
-    with answering(409, "lease_lost") as worker, pytest.raises(LeaseLost):
+    with answering(409, "lease_lost") as worker, pytest.raises(LeaseEnded):
         worker.report("lease", Report())
     with answering(409, "report_conflict") as worker, pytest.raises(ServerRefused) as caught:
         worker.report("lease", Report())
-    assert not isinstance(caught.value, LeaseLost)
+    assert not isinstance(caught.value, LeaseEnded)
 
 
 def test_a_server_that_forgot_the_worker_is_noticed() -> None:

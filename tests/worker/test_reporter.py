@@ -9,9 +9,9 @@ import pytest
 
 from nbody.metrics import METRIC_NAMES
 from server.wire.states import StopReason
-from worker.client import Client, Unreachable
+from worker.client import Unreachable, WorkerClient
 from worker.reporter import MOST_RECORDS, Reporter
-from worker.spool import Progress, SpoolWriter
+from worker.spool import ProgressFile, SpoolWriter
 
 SHA = "0" * 64
 
@@ -52,7 +52,7 @@ def spool_with(folder: Path, epochs: int) -> None:
 def test_everything_is_delivered_in_batches_and_in_order(tmp_path: Path) -> None:
     spool_with(tmp_path, 3 * MOST_RECORDS)
     server = Server()
-    with Client("http://server", "token", httpx.MockTransport(server)) as client:
+    with WorkerClient("http://server", "token", httpx.MockTransport(server)) as client:
         Reporter(client, "lease", tmp_path).deliver()
     assert server.epochs == list(range(3 * MOST_RECORDS))
     assert server.reports[0]["first_epoch"] == 0
@@ -63,7 +63,7 @@ def test_a_report_that_was_not_confirmed_is_sent_again(tmp_path: Path) -> None:
     spool_with(tmp_path, 2)
     server = Server()
     server.failures = 1
-    with Client("http://server", "token", httpx.MockTransport(server)) as client:
+    with WorkerClient("http://server", "token", httpx.MockTransport(server)) as client:
         reporter = Reporter(client, "lease", tmp_path)
         with pytest.raises(Unreachable):
             reporter.deliver()
@@ -76,7 +76,7 @@ def test_a_report_that_was_not_confirmed_is_sent_again(tmp_path: Path) -> None:
 
 def test_log_bytes_carry_their_offset(tmp_path: Path) -> None:
     server = Server()
-    with Client("http://server", "token", httpx.MockTransport(server)) as client:
+    with WorkerClient("http://server", "token", httpx.MockTransport(server)) as client:
         reporter = Reporter(client, "lease", tmp_path)
         for text in ("one", "two"):
             with (tmp_path / "output.log").open("a") as log:
@@ -90,9 +90,9 @@ def test_checkpoints_and_the_phase_travel_along(tmp_path: Path) -> None:
     checkpoint = {"epoch": 3, "path": "a/b.pt", "bytes": 1, "sha256": SHA, "rolling": True}
     spool.append("checkpoint", checkpoint)
     spool.close()
-    Progress(tmp_path / "progress").write(1, "collect")
+    ProgressFile(tmp_path / "progress").write(1, "collect")
     server = Server()
-    with Client("http://server", "token", httpx.MockTransport(server)) as client:
+    with WorkerClient("http://server", "token", httpx.MockTransport(server)) as client:
         Reporter(client, "lease", tmp_path).deliver()
     assert server.reports == [{"checkpoints": [checkpoint], "phase": "collect"}]
 
@@ -103,7 +103,7 @@ def test_the_outcome_comes_after_everything_else(tmp_path: Path) -> None:
     spool.append("outcome", {"status": "succeeded", "stop_reason": StopReason.COMPLETED})
     spool.close()
     server = Server()
-    with Client("http://server", "token", httpx.MockTransport(server)) as client:
+    with WorkerClient("http://server", "token", httpx.MockTransport(server)) as client:
         reporter = Reporter(client, "lease", tmp_path)
         outcome = reporter.recorded_outcome()
         assert outcome is not None

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.spool import LogReader, Progress, SpoolReader, SpoolWriter, recorded_outcome
+from worker.spool import LogReader, ProgressFile, SpoolReader, SpoolWriter, recorded_outcome
 
 
 def test_records_come_in_order_and_again_until_they_are_confirmed(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_a_number_that_is_not_finite_is_refused_by_the_writer(tmp_path: Path) ->
 def test_a_missing_spool_is_empty(tmp_path: Path) -> None:
     assert SpoolReader(tmp_path / "none").peek(10) == []
     assert LogReader(tmp_path / "none").peek(10) == b""
-    assert Progress(tmp_path / "none").read() is None
+    assert ProgressFile(tmp_path / "none").read() is None
 
 
 def test_log_bytes_come_in_pieces(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_log_bytes_come_in_pieces(tmp_path: Path) -> None:
 
 
 def test_progress_says_what_was_written_last(tmp_path: Path) -> None:
-    progress = Progress(tmp_path / "progress")
+    progress = ProgressFile(tmp_path / "progress")
     progress.write(1, "collect")
     progress.write(7, "generalize")
     assert progress.read() == (7, "generalize")

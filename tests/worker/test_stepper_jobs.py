@@ -17,7 +17,7 @@ from server.wire.workers import Assignment, ResumePoint
 from worker.child.process import outcome_of
 from worker.child.stepper_jobs import evaluate_job, simulate_job
 from worker.child.watcher import ChildWatcher, StopRequested
-from worker.spool import Progress, SpoolReader, SpoolWriter
+from worker.spool import ProgressFile, SpoolReader, SpoolWriter
 
 TINY: dict[str, Any] = {"num_orbits": 2, "hidden_dims": [4], "seed": 5}
 
@@ -45,7 +45,7 @@ def assignment(kind: Any, config: dict[str, Any], *points: ResumePoint) -> Assig
 
 
 def run(data: Path, given: Assignment, *, stop: bool = False) -> tuple[dict[str, Any], list[Any]]:
-    spool, watcher = SpoolWriter(data / "spool"), ChildWatcher(Progress(data / "progress"))
+    spool, watcher = SpoolWriter(data / "spool"), ChildWatcher(ProgressFile(data / "progress"))
     if stop:
         watcher.ask_to_stop()
         watcher._asked_at = -1000.0  # long ago

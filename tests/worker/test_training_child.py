@@ -21,7 +21,7 @@ from server.wire.workers import Assignment, ResumePoint
 from worker.child.process import outcome_of
 from worker.child.train import train_job
 from worker.child.watcher import ChildWatcher, StopRequested
-from worker.spool import Progress, SpoolReader, SpoolWriter
+from worker.spool import ProgressFile, SpoolReader, SpoolWriter
 
 TINY: dict[str, Any] = {
     "num_orbits": 4,
@@ -50,7 +50,7 @@ def assignment(config: dict[str, Any], attempt: int = 1, *points: ResumePoint) -
 
 def train(data: Path, given: Assignment, *, stop: bool = False) -> tuple[dict[str, Any], list[Any]]:
     path = data / f"spool-{given.attempt}"
-    spool, watcher = SpoolWriter(path), ChildWatcher(Progress(data / "progress"))
+    spool, watcher = SpoolWriter(path), ChildWatcher(ProgressFile(data / "progress"))
     if stop:
         watcher.ask_to_stop()
     outcome = train_job(given, data, spool, watcher)

@@ -12,7 +12,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def described(path: Path, data: Path) -> dict[str, Any]:
+def describe_file(path: Path, data: Path) -> dict[str, Any]:
     """Path relative to the data folder, size and sha256 of a file."""
     return {
         "path": path.relative_to(data).as_posix(),
@@ -21,12 +21,12 @@ def described(path: Path, data: Path) -> dict[str, Any]:
     }
 
 
-def finite(value: Any) -> Any:
+def replace_nonfinite(value: Any) -> Any:
     """Plain data with null in the place of numbers that JSON does not have."""
     if isinstance(value, dict):
-        return {key: finite(item) for key, item in cast(dict[str, Any], value).items()}
+        return {key: replace_nonfinite(item) for key, item in cast(dict[str, Any], value).items()}
     if isinstance(value, list):
-        return [finite(item) for item in cast(list[Any], value)]
+        return [replace_nonfinite(item) for item in cast(list[Any], value)]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

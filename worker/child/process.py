@@ -30,7 +30,7 @@ from server.wire.workers import Assignment
 from worker.child.stepper_jobs import evaluate_job, simulate_job
 from worker.child.train import train_job
 from worker.child.watcher import ChildWatcher, StopRequested
-from worker.spool import Progress, SpoolWriter
+from worker.spool import ProgressFile, SpoolWriter
 from worker.workplace import EXIT_DISK_FULL, Workplace
 
 INVALID = (
@@ -50,7 +50,7 @@ def run(workplace: Workplace) -> None:
     _become_own_session(workplace.parent)
     state = Path(workplace.state)
     _redirect_output(state / "output.log")
-    watcher = ChildWatcher(Progress(state / "progress"))
+    watcher = ChildWatcher(ProgressFile(state / "progress"))
     signal.signal(signal.SIGTERM, watcher.ask_to_stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if workplace.visible_gpu is not None:

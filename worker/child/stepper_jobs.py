@@ -8,14 +8,14 @@ from typing import Any
 from nbody.device import resolve_device
 from nbody.durable_file import write_durably
 from nbody.errors import CheckpointUnreadable
-from nbody.evaluation.beside_criteria import compare
+from nbody.evaluation.beside_criteria import evaluate_beside_criteria
 from nbody.initial_conditions.from_config import initial_particle
 from nbody.simulation.run import simulate
 from nbody.stepper import Stepper, load_stepper
 from nbody.watcher import Phase
 from server.wire.states import StopReason
 from server.wire.workers import Assignment
-from worker.child.files import described, finite, sha256
+from worker.child.files import describe_file, replace_nonfinite, sha256
 from worker.child.watcher import ChildWatcher
 from worker.spool import SpoolWriter
 
@@ -34,7 +34,7 @@ def simulate_job(
     particle = initial_particle(config, seed=config.seed or 0, data_folder=data)
     run = simulate(config, particle, stepper, watcher=watcher)
     _keep("simulation.npz", lambda path: run.save(path), assignment, data, spool)
-    return _succeeded(run.report(), assignment, data, spool)
+    return _succeed(run.report(), assignment, data, spool)
 
 
 def evaluate_job(
@@ -46,14 +46,16 @@ def evaluate_job(
     watcher.phase(Phase.EVALUATE)
     systems = max(config.evaluation_orbits, LEAST_SYSTEMS)
     seed = config.seed or 0
-    scores = compare(stepper, config, seed=seed, systems=systems, data_folder=data, watcher=watcher)
-    return _succeeded(scores, assignment, data, spool)
+    scores = evaluate_beside_criteria(
+        stepper, config, seed=seed, systems=systems, data_folder=data, watcher=watcher
+    )
+    return _succeed(scores, assignment, data, spool)
 
 
-def _succeeded(
+def _succeed(
     found: dict[str, Any], assignment: Assignment, data: Path, spool: SpoolWriter
 ) -> dict[str, Any]:
-    result = finite(found)
+    result = replace_nonfinite(found)
     text = json.dumps(result, indent=2)
     _keep("result.json", lambda path: path.write_text(text), assignment, data, spool)
     return {"status": "succeeded", "stop_reason": StopReason.COMPLETED, "result": result}
@@ -68,7 +70,7 @@ def _keep(
 ) -> None:
     """A file of the attempt: durable first, then its record."""
     path = write_durably(data / assignment.output_folder / name, write)
-    spool.append("artifact", described(path, data))
+    spool.append("artifact", describe_file(path, data))
 
 
 def _stepper(assignment: Assignment, data: Path) -> Stepper:

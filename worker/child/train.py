@@ -16,7 +16,7 @@ from nbody.unified_training import checkpoint_path, epochs, is_checkpoint_epoch
 from nbody.watcher import Phase
 from server.wire.states import StopReason
 from server.wire.workers import Assignment
-from worker.child.files import described, finite, sha256
+from worker.child.files import describe_file, replace_nonfinite, sha256
 from worker.child.watcher import ChildWatcher
 from worker.spool import SpoolWriter
 
@@ -86,7 +86,7 @@ def _save(
 ) -> None:
     """File durable first, then the record."""
     run.save(path, logs=metrics)
-    record = {"epoch": metrics["epoch"], **described(path, data), "rolling": rolling}
+    record = {"epoch": metrics["epoch"], **describe_file(path, data), "rolling": rolling}
     spool.append("checkpoint", record)
 
 
@@ -118,4 +118,4 @@ def _evaluate(
     except (RuntimeError, MemoryError, ValueError, NBodyError):  # the training is done all the same
         traceback.print_exc()
         return None
-    return finite(scores)
+    return replace_nonfinite(scores)

@@ -3,7 +3,7 @@
 import time
 
 from nbody.watcher import Phase
-from worker.spool import Progress
+from worker.spool import ProgressFile
 
 STOP_GRACE_S = 3.0  # after SIGTERM, for the epoch to end; then the process leaves without it
 PROGRESS_INTERVAL_S = 0.2
@@ -16,7 +16,7 @@ class StopRequested(Exception):
 class ChildWatcher:
     """Tells the agent where the run is; ends it when it must leave."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: ProgressFile) -> None:
         self._progress = progress
         self._sequence, self._phase, self._told_at = 0, Phase.STARTING, 0.0
         self._asked_at: float | None = None

@@ -25,7 +25,7 @@ from server.errors import (
 from server.log_format import REQUEST_ID
 from server.settings import ServerSettings, is_loopback
 from server.telemetry import Telemetry
-from server.web.asgi import BODY_METHODS, App, Message, Receive, Scope, Send, replay
+from server.web.asgi import BODY_METHODS, App, Message, Receive, Scope, Send, give_again
 
 DRAIN_TIMEOUT_S = 5.0
 MOST_DRAINED_BYTES = 2**26
@@ -76,7 +76,7 @@ class AccessControl:
             self._check_site(headers)
             self._check_access(scope, headers)
             if scope["method"] in BODY_METHODS:
-                receive = await self._received(scope, headers, receive)
+                receive = await self._receive_whole(scope, headers, receive)
             await self._app(_as_get(scope), receive, send_with_id)
         except ServerError as error:
             await send_problem(send_with_id, error, request_id)
@@ -115,7 +115,7 @@ class AccessControl:
             self._writes.spend(principal.token_id)
         scope["state"]["principal"] = principal
 
-    async def _received(self, scope: Scope, headers: Headers, receive: Receive) -> Receive:
+    async def _receive_whole(self, scope: Scope, headers: Headers, receive: Receive) -> Receive:
         """The whole body, read before anyone works on it; too large or too slow is an answer."""
         reports = scope["path"].startswith("/v1/leases/")
         settings = self._settings
@@ -132,7 +132,7 @@ class AccessControl:
                 while more:
                     message = await receive()
                     if message["type"] == "http.disconnect":
-                        return replay(message)
+                        return give_again(message)
                     parts.append(message.get("body", b""))
                     size += len(parts[-1])
                     if size > limit:
@@ -143,7 +143,7 @@ class AccessControl:
         except TimeoutError:
             raise BodyTimeout(settings.body_timeout_s) from None
         whole = {"type": "http.request", "body": b"".join(parts), "more_body": False}
-        return replay(whole, then=receive)
+        return give_again(whole, then=receive)
 
 
 def _as_get(scope: Scope) -> Scope:

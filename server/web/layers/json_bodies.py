@@ -6,7 +6,7 @@ One layer before the routes, whose framework takes lone surrogates and absurd ne
 from pydantic_core import from_json
 
 from server.errors import FieldProblem, MalformedBody
-from server.web.asgi import BODY_METHODS, App, Receive, Scope, Send, replay
+from server.web.asgi import BODY_METHODS, App, Receive, Scope, Send, give_again
 from server.web.layers.json_position import pointer_of
 
 
@@ -28,7 +28,7 @@ class JsonBodies:
             if body:
                 _check_type(scope)
                 _check(body)
-            receive = replay(whole, then=receive)
+            receive = give_again(whole, then=receive)
         await self._app(scope, receive, send)
 
 

@@ -12,9 +12,9 @@ from enum import Enum
 
 from server.access.roles import Principal
 from server.database.writer import Database
+from server.queue.ownership import glance_at_job
+from server.web import polling
 from server.web.asgi import App, Message, Receive, Scope, Send
-from server.web.routes.parameters import RETRY_AFTER_S, entity_tags
-from server.wire.states import TERMINAL, JobStatus
 
 JOB = re.compile(r"/v1/jobs/(job_[0-9a-z]{26})")
 MOST_KEPT, LARGEST_KEPT = 2048, 2**14  # bodies, and bytes of one
@@ -69,17 +69,14 @@ class QuickPolls:
                 del self._showing[job_id]
 
     def _answer(self, job_id: str, scope: Scope) -> "tuple[int, Headers, bytes] | Ahead":
-        row = self._database.look("SELECT version, status, owner_id FROM jobs WHERE id = ?", job_id)
         caller: Principal = scope["state"]["principal"]
-        if row is None or caller.owner_filter not in {None, row[2]}:
+        seen = glance_at_job(self._database, job_id, caller.owner_filter)
+        if seen is None or not polling.is_told_by_version(seen[1]):
             return Ahead.NOT_OURS
-        version, status = row[0], JobStatus(row[1])
-        if status is JobStatus.QUEUED:
-            return Ahead.NOT_OURS
-        headers: Headers = [(b"etag", f'W/"{version}"'.encode())]
-        if status not in TERMINAL:
-            headers.append((b"retry-after", RETRY_AFTER_S.encode()))
-        if str(version) in entity_tags(_header(scope, b"if-none-match")):
+        version, status = seen
+        told = polling.headers_of(version, status)
+        headers: Headers = [(name.lower().encode(), text.encode()) for name, text in told.items()]
+        if polling.is_known(version, status, _header(scope, b"if-none-match")):
             return 304, headers, b""
         kept_version, body = self._kept.get(job_id, (None, b""))
         if kept_version != version:
@@ -97,7 +94,7 @@ class QuickPolls:
             nonlocal version
             if message["type"] == "http.response.start" and message["status"] == 200:
                 tag = next((value for name, value in message["headers"] if name == b"etag"), b"")
-                version = int(tag[3:-1]) if tag else None
+                version = polling.version_of(tag.decode())
             elif version is not None and not message.get("more_body"):
                 self._keep(job_id, version, message.get("body", b""))
                 shown.set()

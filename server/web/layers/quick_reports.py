@@ -12,8 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from server.errors import ServerError
 from server.service import Service
-from server.web.asgi import App, Receive, Scope, Send, replay
-from server.web.routes import leases
+from server.web.asgi import App, Receive, Scope, Send, give_again
 from server.wire.workers import Report
 
 REPORT = re.compile(r"/v1/leases/(lease_[0-9a-z]{26})/report")
@@ -37,9 +36,9 @@ class QuickReports:
         try:
             report = Report.model_validate_json(whole.get("body", b""))
             caller = scope["state"]["principal"]
-            answer = await leases.take(self._service, caller, found[1], report)
+            answer = await self._service.take_report(found[1], caller, report)
         except (ValidationError, ServerError, SQLAlchemyError, sqlite3.Error):
-            await self._app(scope, replay(whole, then=receive), send)
+            await self._app(scope, give_again(whole, then=receive), send)
             return
         body = answer.model_dump_json().encode()
         headers = [JSON, (b"content-length", str(len(body)).encode())]

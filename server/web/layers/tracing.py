@@ -10,7 +10,7 @@ from server import __version__
 from server.web.asgi import App
 
 
-def traced(app: App, processor: SpanProcessor | None = None) -> App:
+def trace(app: App, processor: SpanProcessor | None = None) -> App:
     """The application in a layer that tells OpenTelemetry of every request.
 
     Args:

@@ -24,7 +24,7 @@ NEVER_TWICE = b"host", b"authorization", b"origin", b"content-type"
 BODY_FIELDS = b"content-length", b"transfer-encoding"
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """Raised inside the parser: this is answered with 400, and the connection closed."""
 
 
@@ -86,7 +86,7 @@ class ImpatientProtocol(HttpToolsProtocol):
         data, and the fields of a trailer for those of a head.
 
         Raises:
-            Refused
+            RequestRefused
         """
         names = [name for name, _ in self.headers]
         if any(names.count(name) > 1 for name in NEVER_TWICE):
@@ -134,7 +134,7 @@ class ImpatientProtocol(HttpToolsProtocol):
 
     def _refuse(self, why: str) -> NoReturn:
         self._refused_for = why
-        raise Refused(why)
+        raise RequestRefused(why)
 
     def _is_working(self) -> bool:
         cycle: Any = self.cycle
@@ -165,7 +165,7 @@ def uvicorn_config(settings: ServerSettings, app: App | None = None) -> uvicorn.
     app = app or create_app(settings)
     protocol: Any = partial(ImpatientProtocol, head_timeout_s=settings.head_timeout_s)
     return uvicorn.Config(
-        _traced(app) if settings.tracing else app,
+        _trace(app) if settings.tracing else app,
         host=settings.host,
         port=settings.port,
         http=protocol,
@@ -181,10 +181,10 @@ def uvicorn_config(settings: ServerSettings, app: App | None = None) -> uvicorn.
     )
 
 
-def _traced(app: App) -> App:
+def _trace(app: App) -> App:
     """Raises ValueError where the packages of the extra `tracing` are not there."""
     try:
-        from server.web.layers.tracing import traced  # noqa: PLC0415 - an extra
+        from server.web.layers.tracing import trace  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as error:
         raise ValueError(f"ORRERY_TRACING needs pip install 'orrery[tracing]' ({error})") from None
-    return traced(app)
+    return trace(app)

@@ -15,7 +15,7 @@ from server.web.routes.parameters import (
     Limit,
     MetricName,
     TheService,
-    written,
+    write_json,
 )
 from server.wire.history import Comparison
 from server.wire.jobs import JobSummary
@@ -52,7 +52,7 @@ async def compare_jobs(
 ) -> Response:
     """Metrics of several jobs side by side."""
     return await service.read(
-        lambda connection: written(
+        lambda connection: write_json(
             series.comparison(connection, ids, keys, owner_id=caller.owner_filter, limit=limit)
         )
     )

@@ -14,7 +14,6 @@ from server.service import Service
 from server.wire.messages import View
 
 MAX_PAGE = 1000
-RETRY_AFTER_S = "2"  # of jobs that are not over
 
 
 async def _service(request: Request) -> Service:
@@ -48,13 +47,7 @@ def query_names(dependant: Dependant) -> list[str]:
     return own + [name for part in dependant.dependencies for name in query_names(part)]
 
 
-def entity_tags(header: str | None) -> frozenset[str]:
-    """The versions in an If-None-Match header, weak or not."""
-    tags = (part.strip().removeprefix("W/") for part in (header or "").split(","))
-    return frozenset(tag[1:-1] for tag in tags if len(tag) > 2 and tag[0] == tag[-1] == '"')
-
-
-def written(view: View) -> Response:
+def write_json(view: View) -> Response:
     """A long answer, written by pydantic's core: several times as fast as through Python's json."""
     return Response(to_json(vars(view)), media_type="application/json")
 

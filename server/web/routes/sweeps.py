@@ -11,6 +11,7 @@ from server.queue import audit_log, idempotency
 from server.queue.changes import Changes
 from server.sweeps import rows as sweep_rows
 from server.sweeps import views as sweep_views
+from server.web import polling
 from server.web.routes.parameters import (
     AfterId,
     AfterNumber,
@@ -104,15 +105,14 @@ async def show_sweep(
         row = sweep_rows.find(connection, sweep_id, caller.owner_filter)
         return row.version, sweep_views.sweep_view(connection, row)
 
-    with service.changes.subscribe(sweep_id) as subscription:
-        deadline = time.monotonic() + wait
-        while True:
-            found, view = await service.read(work)
-            left = deadline - time.monotonic()
-            if version is None or found != version or left <= 0:
-                break
-            await subscription.wait(left)
-    response.headers["ETag"] = f'W/"{found}"'
+    found, view = await polling.wait_for_news(
+        service.changes,
+        sweep_id,
+        lambda: service.read(work),
+        lambda seen: version is None or seen[0] != version,
+        wait,
+    )
+    response.headers["ETag"] = polling.entity_tag(found)
     return view
 
 

@@ -1,19 +1,15 @@
 """Workers: register, list, drain, claim."""
 
 import time
-from typing import Any
 
 from fastapi import APIRouter, Response
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection
 
-from server.access.roles import Principal
-from server.database.ids import new_id
-from server.database.tables import workers
-from server.errors import NotFound
-from server.queue import audit_log, claims
+from server.queue import audit_log, claims, workers
 from server.queue.changes import Changes
 from server.views import workers as worker_views
 from server.views.pages import page
+from server.web import polling
 from server.web.routes.parameters import Caller, TheService, WorkerId
 from server.wire.messages import Page
 from server.wire.workers import (
@@ -36,20 +32,13 @@ async def register_worker(
     registration: WorkerRegistration, service: TheService, caller: Caller
 ) -> WorkerTerms:
     """Offer slots. The answer's intervals are the terms of the work."""
-    worker_id = new_id("worker")
-
-    def work(connection: Connection) -> None:
-        connection.execute(
-            insert(workers).values(
-                id=worker_id,
-                token_id=caller.token_id,
-                registered_at=time.time(),
-                **registration.model_dump(exclude={"protocol"}),
-            )
+    now = time.time()
+    worker_id = await service.write(
+        lambda connection: workers.register(
+            connection, registration, token_id=caller.token_id, now=now
         )
-
-    await service.write(work)
-    service.heard_of(worker_id, time.time())
+    )
+    service.heard_of(worker_id, now)
     settings = service.settings
     return WorkerTerms(
         id=worker_id,
@@ -79,7 +68,7 @@ async def tell_vitals(
     worker_id: WorkerId, vitals: Vitals, service: TheService, caller: Caller
 ) -> None:
     """How a worker's GPUs are doing; kept until it says so again."""
-    await service.read(lambda connection: _check_own(connection, worker_id, caller))
+    await service.read(lambda connection: workers.find_own(connection, worker_id, caller.token_id))
     service.last_seen[worker_id] = time.time()
     service.vitals[worker_id] = vitals.gpus
 
@@ -91,9 +80,7 @@ async def drain_worker(
     """Give a worker no more jobs, or jobs again; those that it has go on to their end."""
 
     def work(connection: Connection) -> WorkerView:
-        changed = update(workers).where(workers.c.id == worker_id)
-        if not connection.execute(changed.values(draining=request.draining)).rowcount:
-            raise NotFound(f"worker {worker_id}")
+        workers.drain(connection, worker_id, draining=request.draining)
         action = "worker.drain" if request.draining else "worker.undrain"
         audit_log.note(connection, caller, action, worker_id)
         known = worker_views.list_workers(connection, dict(service.last_seen), caller.owner_filter)
@@ -113,7 +100,7 @@ async def claim_job(
     """Ask for a job, waiting for one if asked to. The same claim_id gets the same answer."""
 
     def work(connection: Connection) -> Assignment | None:
-        known = _check_own(connection, worker_id, caller)
+        known = workers.find_own(connection, worker_id, caller.token_id)
         claimed = claims.claim_valid(
             connection,
             worker_id,
@@ -140,28 +127,15 @@ async def claim_job(
             runtime_left_s=claims.runtime_left(connection, job, now=time.time()),
         )
 
-    with service.changes.subscribe(Changes.QUEUE) as subscription:
-        deadline = time.monotonic() + request.wait_s
-        while True:
-            assignment = await service.write(work)
-            service.last_seen[worker_id] = time.time()
-            left = deadline - time.monotonic()
-            if assignment is not None or left <= 0:
-                break
-            await subscription.wait(left)
+    async def look() -> Assignment | None:
+        found = await service.write(work)
+        service.last_seen[worker_id] = time.time()
+        return found
+
+    assignment = await polling.wait_for_news(
+        service.changes, Changes.QUEUE, look, lambda seen: seen is not None, request.wait_s
+    )
     if assignment is None:
         return Response(status_code=204)
     service.changes.notify(assignment.job)
     return assignment
-
-
-def _check_own(connection: Connection, worker_id: str, caller: Principal) -> Row[Any]:
-    """The row of a worker that registered with the caller's token.
-
-    Raises:
-        NotFound
-    """
-    known = connection.execute(select(workers).where(workers.c.id == worker_id)).first()
-    if known is None or known.token_id != caller.token_id:
-        raise NotFound(f"worker {worker_id} of this token")
-    return known

@@ -1,0 +1,68 @@
+"""Workers: registered, drained, and recognised by the token that they registered with.
+
+Every function takes a connection inside a transaction. Nothing here knows of HTTP.
+"""
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, insert, select, update
+
+from server.database.ids import new_id
+from server.database.tables import attempts, workers
+from server.errors import LeaseLost, NotFound
+from server.wire.workers import WorkerRegistration
+
+
+def register(
+    connection: Connection, registration: WorkerRegistration, *, token_id: str, now: float
+) -> str:
+    """Note a worker; returns its id."""
+    worker_id = new_id("worker")
+    connection.execute(
+        insert(workers).values(
+            id=worker_id,
+            token_id=token_id,
+            registered_at=now,
+            **registration.model_dump(exclude={"protocol"}),
+        )
+    )
+    return worker_id
+
+
+def find_own(connection: Connection, worker_id: str, token_id: str) -> Row[Any]:
+    """The row of a worker that registered with a token.
+
+    Raises:
+        NotFound
+    """
+    known = connection.execute(select(workers).where(workers.c.id == worker_id)).first()
+    if known is None or known.token_id != token_id:
+        raise NotFound(f"worker {worker_id} of this token")
+    return known
+
+
+def drain(connection: Connection, worker_id: str, *, draining: bool) -> None:
+    """Give a worker no more jobs, or jobs again.
+
+    Raises:
+        NotFound
+    """
+    changed = update(workers).where(workers.c.id == worker_id).values(draining=draining)
+    if not connection.execute(changed).rowcount:
+        raise NotFound(f"worker {worker_id}")
+
+
+def job_held_by(connection: Connection, lease_id: str, token_id: str) -> str:
+    """The job that a lease was given for, to a worker that registered with a token.
+
+    Raises:
+        LeaseLost: there is no such lease, or it is another's.
+    """
+    row = connection.execute(
+        select(attempts.c.job_id, workers.c.token_id)
+        .join(workers, attempts.c.worker_id == workers.c.id)
+        .where(attempts.c.lease_id == lease_id)
+    ).first()
+    if row is None or row.token_id != token_id:
+        raise LeaseLost
+    return row.job_id
