@@ -10,6 +10,7 @@ ClientError
 """
 
 import json
+import ssl
 import time
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -70,6 +71,7 @@ class Client:
             timeout=TIMEOUT_S,
             transport=transport,
             trust_env=False,
+            verify=_trust(self.url),
         )
 
     def __enter__(self) -> Self:
@@ -357,6 +359,13 @@ class Client:
             if not tries or pause is None:
                 raise _problem(answer)
             time.sleep(pause)
+
+
+def _trust(url: str) -> bool | ssl.SSLContext:
+    """Whom to trust: the usual authorities; nobody where no call is encrypted, for to read their
+    certificates takes longer than all else that a client begins with."""
+    is_plain = url.startswith("http://")
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if is_plain else True
 
 
 def _messages(lines: Iterator[str]) -> Iterator[tuple[str, Json]]:

@@ -2,12 +2,11 @@
 
 import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from nbody.config import Config
 from nbody.config.files import parse_override, read_config_file
 from server.cli import tables
 from server.cli.connection import (
@@ -16,12 +15,15 @@ from server.cli.connection import (
     Shown,
     connected,
     errors,
+    explain_invalid,
     print_json,
     print_text,
 )
 from server.cli.reading import follow
-from server.client import Client
 from server.wire.states import TERMINAL
+
+if TYPE_CHECKING:
+    from server.client import Client
 
 app = typer.Typer()
 Watch = Annotated[bool, typer.Option("--watch", help="Follow it to its end.")]
@@ -37,7 +39,7 @@ Wait = Annotated[bool, typer.Option("--wait", help="Until its process is gone.")
 @app.command()
 @connected
 def submit(
-    client: Client,
+    client: "Client",
     config: Annotated[Path, typer.Argument(help="JSON or TOML file, ours or AITimeStepper's.")],
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a field.")
@@ -63,7 +65,7 @@ def submit(
         warnings.simplefilter("always")
         fields = read_config_file(config)
     fields |= dict(map(parse_override, assignments or []))
-    Config.model_validate(fields)
+    _check(fields)
     given = {"name": name, "webhook": webhook, "metadata": dict(map(_label, labels or []))}
     options: dict[str, Any] = {key: value for key, value in given.items() if value}
     if then_simulate:
@@ -77,7 +79,7 @@ def submit(
 @app.command()
 @connected
 def simulate(
-    client: Client,
+    client: "Client",
     job_id: Annotated[
         str | None, typer.Argument(metavar="[JOB]", help="Whose trained stepper to use.")
     ] = None,
@@ -101,7 +103,7 @@ def simulate(
 @app.command()
 @connected
 def evaluate_job(
-    client: Client,
+    client: "Client",
     job_id: JobArgument,
     epoch: Epoch = None,
     assignments: Replaced = None,
@@ -119,7 +121,7 @@ def evaluate_job(
 @app.command()
 @connected
 def validate(
-    client: Client,
+    client: "Client",
     config: Annotated[Path, typer.Argument(help="JSON or TOML file, ours or AITimeStepper's.")],
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a field.")
@@ -134,7 +136,7 @@ def validate(
 @app.command()
 @connected
 def cancel(
-    client: Client,
+    client: "Client",
     job_id: JobArgument,
     force: Annotated[bool, typer.Option("--force", help="Kill it at once.")] = False,
     wait: Wait = False,
@@ -146,7 +148,7 @@ def cancel(
 
 @app.command()
 @connected
-def pause(client: Client, job_id: JobArgument, wait: Wait = False) -> Shown:
+def pause(client: "Client", job_id: JobArgument, wait: Wait = False) -> Shown:
     """Pause a job: it keeps its state and gives its slot free."""
     job = client.pause(job_id)
     return _status(client.wait(job_id, until=TERMINAL | {"paused"}) if wait else job)
@@ -154,7 +156,7 @@ def pause(client: Client, job_id: JobArgument, wait: Wait = False) -> Shown:
 
 @app.command()
 @connected
-def resume(client: Client, job_id: JobArgument) -> Shown:
+def resume(client: "Client", job_id: JobArgument) -> Shown:
     """Queue a paused job again; it goes on from where it was."""
     return _status(client.resume(job_id))
 
@@ -162,7 +164,7 @@ def resume(client: Client, job_id: JobArgument) -> Shown:
 @app.command()
 @connected
 def retry(
-    client: Client,
+    client: "Client",
     job_id: JobArgument,
     from_checkpoint: Annotated[
         str | None, typer.Option(metavar="CKPT", help="Go on from this checkpoint of the job.")
@@ -183,7 +185,7 @@ def retry(
 @app.command()
 @connected
 def change(
-    client: Client,
+    client: "Client",
     job_id: JobArgument,
     name: Annotated[str | None, typer.Option(help="New name.")] = None,
     priority: Annotated[
@@ -206,7 +208,7 @@ def change(
 @app.command()
 @connected
 def delete(
-    client: Client,
+    client: "Client",
     job_id: JobArgument,
     files: Annotated[bool, typer.Option("--files", help="Its checkpoints and logs, too.")] = False,
 ) -> Shown:
@@ -219,13 +221,21 @@ def delete(
 @app.command()
 @connected
 def drain(
-    client: Client,
+    client: "Client",
     worker_id: Annotated[str, typer.Argument(metavar="WORKER", help="A worker's id.")],
     undo: Annotated[bool, typer.Option("--undo", help="Give it jobs again.")] = False,
 ) -> Shown:
     """Give a worker no more jobs; those that it has go on to their end."""
     worker = client.drain(worker_id, draining=not undo)
     return Shown(worker, tables.workers_table([worker]))
+
+
+def _check(fields: dict[str, Any]) -> None:
+    """Say at once what is wrong with a config."""
+    from nbody.config import Config  # noqa: PLC0415 - only here, and it takes as long as all else
+
+    with explain_invalid():
+        Config.model_validate(fields)
 
 
 def _stepper(job_id: str | None, epoch: int | None) -> dict[str, Any]:
@@ -236,7 +246,7 @@ def _stepper(job_id: str | None, epoch: int | None) -> dict[str, Any]:
     return {"stepper": {"job": job_id} | ({} if epoch is None else {"epoch": epoch})}
 
 
-def _show_new(client: Client, job: dict[str, Any], *, watch: bool, as_json: bool) -> None:
+def _show_new(client: "Client", job: dict[str, Any], *, watch: bool, as_json: bool) -> None:
     """Say a new job's id, and follow it where that is asked for."""
     if watch:
         if not as_json:

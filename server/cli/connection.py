@@ -4,28 +4,58 @@ import inspect
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
+from rich.console import Console
 
-from server.cli import tables
-from server.client import Client
+if TYPE_CHECKING:
+    from server.client import Client
 
 EXIT_FAILED, EXIT_USAGE, EXIT_CANCELLED, EXIT_NO_ANSWER = 1, 2, 3, 4
+WIDTH_OF_FILES = 400
 EXIT_OF_STATUS = {"succeeded": 0, "failed": EXIT_FAILED, "cancelled": EXIT_CANCELLED}
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 HELP = {"help_option_names": ["-h", "--help"]}
 
-console = tables.make_console()
-errors = tables.make_console(stderr=True)
+
+def make_console(stderr: bool = False) -> Console:
+    """A console that does not cut lines where nobody watches."""
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=WIDTH_OF_FILES)
+
+
+console = make_console()
+errors = make_console(stderr=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 AsIds = Annotated[bool, typer.Option("--ids", help="Print ids alone, one a line.")]
 JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.")]
+
+
+class CommandFailed(Exception):
+    """A command ends with a message and an exit code of its own."""
+
+    def __init__(self, message: str, code: int) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@contextmanager
+def explain_invalid() -> Generator[None]:
+    """What pydantic refuses is told field by field, as wrong usage."""
+    from pydantic import ValidationError  # noqa: PLC0415 - for commands that check something here
+
+    try:
+        yield
+    except ValidationError as error:
+        lines = (f"{'/'.join(map(str, line['loc']))}: {line['msg']}" for line in error.errors())
+        raise CommandFailed("\n".join(lines), EXIT_USAGE) from None
 
 
 class Shown(NamedTuple):
@@ -60,7 +90,8 @@ def connected(command: Callable[..., Shown | None]) -> Callable[..., None]:
     return run
 
 
-def open_client(url: str, data: Path, token_file: Path | None) -> Client:
+@contextmanager
+def open_client(url: str, data: Path, token_file: Path | None) -> Generator["Client"]:
     """A client with the token that was named, or of the environment, or of the data folder."""
     token = os.environ.get("ORRERY_TOKEN")
     if token_file is not None:
@@ -68,7 +99,20 @@ def open_client(url: str, data: Path, token_file: Path | None) -> Client:
     elif token is None:
         path = data / ".orrery" / "admin.token"
         token = path.read_text(encoding="utf-8").strip() if path.is_file() else None
-    return Client(url, token)
+    with connect(url, token) as client:
+        yield client
+
+
+@contextmanager
+def connect(url: str, token: str | None) -> Generator["Client"]:
+    """A client; what it raises ends the command with an exit code of its own."""
+    from server.client import Client, ClientError  # noqa: PLC0415 - `--help` needs no HTTP
+
+    try:
+        with Client(url, token) as client:
+            yield client
+    except ClientError as error:
+        raise CommandFailed(str(error), EXIT_NO_ANSWER) from error
 
 
 def print_json(value: Any) -> None:

@@ -15,6 +15,9 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Literal
 
+from rich.table import Column, Table
+from rich.text import Text
+
 from server import __version__
 from server.client import Client, ClientError
 from server.database.engines import DatabaseDamaged, check_integrity
@@ -156,3 +159,13 @@ def _server(client: Client) -> Iterator[Finding]:
         detail = "none was heard of since the server started"
         waits = "; jobs are waiting: start one with `orrery work`" if waiting else ""
         yield Finding("warning" if waiting else "ok", "workers", detail + waits)
+
+
+def findings_table(findings: list[Finding]) -> Table:
+    """What a look at an installation found, one thing a line."""
+    styles = {"ok": "green", "warning": "yellow", "error": "red"}
+    table = Table("", "about", Column("finding", overflow="fold"), box=None)
+    for finding in findings:
+        level = Text(finding.level, style=styles[finding.level])
+        table.add_row(level, finding.about, Text(finding.detail))
+    return table

@@ -13,7 +13,8 @@ from types import FrameType, TracebackType
 from typing import Self
 
 from nbody.cores import usable_cores
-from server.client import Client, ServerUnreachable
+from server.cli.connection import EXIT_NO_ANSWER, CommandFailed, connect
+from server.client import ServerUnreachable
 from server.settings import ServerSettings
 
 STOP_TIMEOUT_S = 20.0
@@ -23,11 +24,13 @@ MOST_QUICK_DEATHS = 5
 PR_SET_PDEATHSIG = 1
 
 
-class ServiceFailed(Exception):
+class ServiceFailed(CommandFailed):
     """A process of the service dies as often as it is started."""
 
     def __init__(self, name: str, code: int) -> None:
-        super().__init__(f"the {name} ended (exit code {code}); its output says why")
+        super().__init__(
+            f"the {name} ended (exit code {code}); its output says why", EXIT_NO_ANSWER
+        )
 
 
 @dataclass
@@ -116,11 +119,11 @@ class LocalService:
         """Return once the server answers.
 
         Raises:
-            ServiceFailed: it ended. ServerUnreachable: it does not answer in time.
+            ServiceFailed: it ended. CommandFailed: it does not answer in time.
         """
         deadline = time.monotonic() + seconds
         server = self.processes[0].process
-        with Client(self.url) as client:
+        with connect(self.url, None) as client:
             while True:
                 if server is not None and server.poll() is not None:
                     raise ServiceFailed("server", server.returncode)

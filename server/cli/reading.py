@@ -2,11 +2,11 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from server.cli import tables, watching
+from server.cli import tables
 from server.cli.connection import (
     EXIT_OF_STATUS,
     AsIds,
@@ -18,7 +18,9 @@ from server.cli.connection import (
     errors,
     print_json,
 )
-from server.client import Client
+
+if TYPE_CHECKING:
+    from server.client import Client
 
 DEFAULT_KEYS = ["part2/final_pass_rate"]  # that jobs are compared by
 
@@ -29,7 +31,7 @@ Limit = Annotated[int, typer.Option(min=1, max=1000, help="Most items.")]
 @app.command()
 @connected
 def jobs(
-    client: Client,
+    client: "Client",
     status: Annotated[list[str] | None, typer.Option(help="Only these states.")] = None,
     name: Annotated[str | None, typer.Option(help="Only this name.")] = None,
     label: Annotated[
@@ -46,7 +48,7 @@ def jobs(
 
 @app.command()
 @connected
-def queue(client: Client, limit: Limit = 100) -> Shown:
+def queue(client: "Client", limit: Limit = 100) -> Shown:
     """List waiting jobs, the next one first."""
     page = client.queue(limit=limit)
     return Shown(page, tables.jobs_table(page["data"]))
@@ -54,7 +56,7 @@ def queue(client: Client, limit: Limit = 100) -> Shown:
 
 @app.command()
 @connected
-def workers(client: Client) -> Shown:
+def workers(client: "Client") -> Shown:
     """List workers, newest first, and the jobs that they have."""
     page = client.workers()
     return Shown(page, tables.workers_table(page["data"]))
@@ -63,7 +65,7 @@ def workers(client: Client) -> Shown:
 @app.command()
 @connected
 def audit(
-    client: Client,
+    client: "Client",
     target: Annotated[
         str | None, typer.Option(metavar="ID", help="Only on this job, sweep, token or worker.")
     ] = None,
@@ -76,7 +78,7 @@ def audit(
 
 @app.command()
 @connected
-def show(client: Client, job_id: JobArgument) -> Shown:
+def show(client: "Client", job_id: JobArgument) -> Shown:
     """Show a job."""
     job = client.job(job_id)
     return Shown(job, tables.whole_job(job))
@@ -84,7 +86,7 @@ def show(client: Client, job_id: JobArgument) -> Shown:
 
 @app.command()
 @connected
-def watch(client: Client, job_id: JobArgument, as_json: AsJson = False) -> None:
+def watch(client: "Client", job_id: JobArgument, as_json: AsJson = False) -> None:
     """Follow a job to its end; the exit code tells how it ended."""
     follow(client, job_id, as_json=as_json)
 
@@ -92,7 +94,7 @@ def watch(client: Client, job_id: JobArgument, as_json: AsJson = False) -> None:
 @app.command()
 @connected
 def wait(
-    client: Client,
+    client: "Client",
     job_id: JobArgument,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Only until so many epochs are done.")
@@ -105,7 +107,7 @@ def wait(
 
 @app.command()
 @connected
-def logs(client: Client, job_id: JobArgument) -> None:
+def logs(client: "Client", job_id: JobArgument) -> None:
     """Print what a job's training process printed."""
     offset = 0
     while piece := client.logs(job_id, offset):
@@ -117,7 +119,7 @@ def logs(client: Client, job_id: JobArgument) -> None:
 @app.command()
 @connected
 def metrics(
-    client: Client,
+    client: "Client",
     job_id: JobArgument,
     key: Annotated[list[str] | None, typer.Option(help="Only these metrics.")] = None,
 ) -> Shown:
@@ -129,7 +131,7 @@ def metrics(
 @app.command()
 @connected
 def compare(
-    client: Client,
+    client: "Client",
     job_ids: Annotated[list[str], typer.Argument(metavar="JOB…", help="Jobs, up to twenty.")],
     key: Annotated[list[str] | None, typer.Option(help="Metrics.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10000, help="Last epochs of each.")] = 20,
@@ -141,7 +143,7 @@ def compare(
 
 @app.command()
 @connected
-def attempts(client: Client, job_id: JobArgument) -> Shown:
+def attempts(client: "Client", job_id: JobArgument) -> Shown:
     """List who tried a job, when, and how that ended."""
     page = client.attempts(job_id)
     return Shown(page, tables.attempts_table(page["data"]))
@@ -150,7 +152,7 @@ def attempts(client: Client, job_id: JobArgument) -> Shown:
 @app.command()
 @connected
 def checkpoints(
-    client: Client,
+    client: "Client",
     job_id: JobArgument,
     download: Annotated[
         Path | None, typer.Option(help="Save the files in this folder.", metavar="FOLDER")
@@ -171,7 +173,7 @@ def checkpoints(
 
 @app.command()
 @connected
-def result(client: Client, job_id: JobArgument) -> Shown:
+def result(client: "Client", job_id: JobArgument) -> Shown:
     """Print what a job that succeeded found."""
     found = client.result(job_id)
     return Shown(found, tables.result_table({"kind": found["kind"], "result": found["data"]}))
@@ -180,7 +182,7 @@ def result(client: Client, job_id: JobArgument) -> Shown:
 @app.command()
 @connected
 def artifacts(
-    client: Client,
+    client: "Client",
     job_id: JobArgument,
     download: Annotated[
         Path | None, typer.Option(help="Save the files in this folder.", metavar="FOLDER")
@@ -197,18 +199,20 @@ def _ids(items: list[dict[str, Any]]) -> str:
     return "\n".join(item["id"] for item in items)
 
 
-def _download(client: Client, files: dict[Path, str]) -> None:
+def _download(client: "Client", files: dict[Path, str]) -> None:
     for target, file_id in files.items():
         target.parent.mkdir(parents=True, exist_ok=True)
         errors.print(str(client.download(file_id, target)), highlight=False)
 
 
-def follow(client: Client, job_id: str, *, as_json: bool) -> NoReturn:
+def follow(client: "Client", job_id: str, *, as_json: bool) -> NoReturn:
     """Show a job's progress to its end, and leave with the exit code of how it ended."""
     if as_json:
         job = client.wait(job_id)
         print_json(job)
     else:
+        from server.cli import watching  # noqa: PLC0415 - what draws bars is for this alone
+
         job = watching.watch(client, job_id, console)
         console.print(tables.whole_job(job))
     raise SystemExit(EXIT_OF_STATUS[job["status"]])

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,7 +17,9 @@ from server.cli.connection import (
     print_json,
     print_text,
 )
-from server.client import Client
+
+if TYPE_CHECKING:
+    from server.client import Client
 
 app = typer.Typer(
     help="Search the fields of a config for the best.", no_args_is_help=True, context_settings=HELP
@@ -29,7 +31,7 @@ SweepArgument = Annotated[str, typer.Argument(metavar="SWEEP", help="A sweep's i
 @app.command()
 @connected
 def create(
-    client: Client,
+    client: "Client",
     request: Annotated[
         Path,
         typer.Argument(metavar="FILE", help="JSON: space, objective, n_trials, …; see README."),
@@ -56,7 +58,7 @@ def create(
 
 @app.command()
 @connected
-def watch(client: Client, sweep_id: SweepArgument, as_json: AsJson = False) -> None:
+def watch(client: "Client", sweep_id: SweepArgument, as_json: AsJson = False) -> None:
     """Follow a sweep to its end; the exit code tells how it ended."""
     sweep: dict[str, Any] = {}
     for sweep in client.follow_sweep(sweep_id):
@@ -69,7 +71,7 @@ def watch(client: Client, sweep_id: SweepArgument, as_json: AsJson = False) -> N
 
 @app.command()
 @connected
-def best(client: Client, sweep_id: SweepArgument) -> Shown:
+def best(client: "Client", sweep_id: SweepArgument) -> Shown:
     """Print the job of the best trial so far."""
     trial = client.sweep(sweep_id)["best"]
     if trial is None:
@@ -79,7 +81,7 @@ def best(client: Client, sweep_id: SweepArgument) -> Shown:
 
 @app.command("list")
 @connected
-def show_all(client: Client, limit: Limit = 20) -> Shown:
+def show_all(client: "Client", limit: Limit = 20) -> Shown:
     """List sweeps, newest first."""
     page = client.sweeps(limit=limit)
     return Shown(page, tables.sweeps_table(page["data"]))
@@ -87,7 +89,7 @@ def show_all(client: Client, limit: Limit = 20) -> Shown:
 
 @app.command()
 @connected
-def show(client: Client, sweep_id: SweepArgument) -> Shown:
+def show(client: "Client", sweep_id: SweepArgument) -> Shown:
     """Show a sweep: how far it is, its best trial, and which fields matter."""
     sweep = client.sweep(sweep_id)
     sweep["importance"] = client.importance(sweep_id)["data"]
@@ -96,7 +98,7 @@ def show(client: Client, sweep_id: SweepArgument) -> Shown:
 
 @app.command()
 @connected
-def trials(client: Client, sweep_id: SweepArgument, limit: Limit = 1000) -> Shown:
+def trials(client: "Client", sweep_id: SweepArgument, limit: Limit = 1000) -> Shown:
     """List a sweep's trials: their jobs, fields and values."""
     page = client.trials(sweep_id, limit=limit)
     return Shown(page, tables.trials_table(page["data"]))
@@ -104,7 +106,7 @@ def trials(client: Client, sweep_id: SweepArgument, limit: Limit = 1000) -> Show
 
 @app.command()
 @connected
-def cancel(client: Client, sweep_id: SweepArgument) -> Shown:
+def cancel(client: "Client", sweep_id: SweepArgument) -> Shown:
     """End a sweep and cancel its jobs."""
     sweep = client.cancel_sweep(sweep_id)
     return Shown(sweep, f"{sweep['id']}: {sweep['status']}")
@@ -112,7 +114,7 @@ def cancel(client: Client, sweep_id: SweepArgument) -> Shown:
 
 @app.command()
 @connected
-def delete(client: Client, sweep_id: SweepArgument) -> Shown:
+def delete(client: "Client", sweep_id: SweepArgument) -> Shown:
     """Delete a sweep that is over; its jobs stay."""
     gone = client.delete_sweep(sweep_id)
     return Shown(gone, f"{gone['id']}: deleted")

@@ -6,14 +6,10 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Column, Table
-from rich.text import Text
-
-from server.cli.doctor import Finding
 
 Json = dict[str, Any]
-WIDTH_OF_FILES = 400
 COLOURS = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "cyan"}
 
 
@@ -31,12 +27,6 @@ def duration(seconds: float | None) -> str:
 def number(value: float | None, form: str) -> str:
     """A value, or a dash."""
     return "-" if value is None else format(value, form)
-
-
-def make_console(stderr: bool = False) -> Console:
-    """A console that does not cut lines where nobody watches."""
-    console = Console(stderr=stderr)
-    return console if console.is_terminal else Console(stderr=stderr, width=WIDTH_OF_FILES)
 
 
 def status_text(status: str) -> str:
@@ -66,16 +56,6 @@ def _epochs(job: Json) -> str:
     if not progress["epochs_total"]:
         return job["kind"]
     return f"{progress['epochs_done']}/{progress['epochs_total']}"
-
-
-def findings_table(findings: list[Finding]) -> Table:
-    """What a look at an installation found, one thing a line."""
-    styles = {"ok": "green", "warning": "yellow", "error": "red"}
-    table = Table("", "about", Column("finding", overflow="fold"), box=None)
-    for finding in findings:
-        level = Text(finding.level, style=styles[finding.level])
-        table.add_row(level, finding.about, Text(finding.detail))
-    return table
 
 
 def workers_table(workers: list[Json]) -> Table:

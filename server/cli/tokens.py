@@ -1,12 +1,14 @@
 """`orrery token`: make, list and revoke tokens."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from server.cli import tables
 from server.cli.connection import HELP, Shown, connected
-from server.client import Client
+
+if TYPE_CHECKING:
+    from server.client import Client
 
 app = typer.Typer(help="Make, list and revoke tokens.", no_args_is_help=True, context_settings=HELP)
 
@@ -14,7 +16,7 @@ app = typer.Typer(help="Make, list and revoke tokens.", no_args_is_help=True, co
 @app.command()
 @connected
 def create(
-    client: Client,
+    client: "Client",
     name: Annotated[str, typer.Argument(help="For people.")],
     role: Annotated[str, typer.Option(help="admin, user, viewer or worker.")] = "user",
     expires_in_days: Annotated[
@@ -29,7 +31,7 @@ def create(
 
 @app.command("list")
 @connected
-def show_all(client: Client) -> Shown:
+def show_all(client: "Client") -> Shown:
     """List tokens, without their secrets."""
     page = client.tokens()
     return Shown(page, tables.tokens_table(page["data"]))
@@ -38,7 +40,7 @@ def show_all(client: Client) -> Shown:
 @app.command()
 @connected
 def revoke(
-    client: Client,
+    client: "Client",
     token_id: Annotated[str, typer.Argument(metavar="TOKEN_ID", help="Its id, not its secret.")],
 ) -> Shown:
     """Revoke a token, at once and for good."""

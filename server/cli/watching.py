@@ -1,5 +1,7 @@
 """How the command line follows a job to its end."""
 
+from typing import TYPE_CHECKING
+
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -14,13 +16,15 @@ from rich.progress import (
 
 from nbody.epoch_line import epoch_line
 from server.cli.tables import Json
-from server.client import Client
 from server.wire.states import TERMINAL
+
+if TYPE_CHECKING:
+    from server.client import Client
 
 POLL_S = 1.0
 
 
-def watch(client: Client, job_id: str, console: Console) -> Json:
+def watch(client: "Client", job_id: str, console: Console) -> Json:
     """Follow a job to its end: a live bar on a terminal, a line per epoch elsewhere."""
     columns = (
         SpinnerColumn(),

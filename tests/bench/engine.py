@@ -36,7 +36,7 @@ from nbody.training.loops import Loops
 from nbody.training.losses import band_loss, pinball_loss
 from nbody.training.run import TrainingRun, build_optimizer
 from nbody.training.samples import Samples
-from nbody.training.setup import Training
+from nbody.training.setup import TrainingSetup
 from nbody.trajectory_collection import collect_trajectory
 from nbody.unified_training import epochs
 from nbody.watcher import NoWatcher
@@ -185,7 +185,7 @@ def part1_retrain() -> dict[str, float]:
     loops = {n: Loops() for n in capped}
 
     def collect(attempts: int) -> None:
-        training = Training(model, optimizer, capped[attempts], adapter)
+        training = TrainingSetup(model, optimizer, capped[attempts], adapter)
         collection = loops[attempts].collection(training, particle, 1)
         collection.run(NoWatcher(), 10**9)
         assert collection.optimizer_steps == attempts

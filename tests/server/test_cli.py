@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -190,3 +193,25 @@ def test_markup_in_a_message_is_printed_as_it_is(orrery: Orrery, tmp_path: Path)
     done = orrery("submit", str(tmp_path / "[bold]none[/red].json"))
     assert done.code == 2
     assert "[bold]none[/red].json" in done.err
+
+
+HEAVY = {"alembic", "fastapi", "numpy", "optuna", "pydantic", "sqlalchemy", "torch", "uvicorn"}
+LOADED = """
+import sys
+from server.cli.main import main
+try:
+    main()
+finally:
+    print(*{name.partition(".")[0] for name in sys.modules}, file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["jobs"], ["watch", "job_x"], ["sweep", "list"], ["token", "list"]]
+)
+def test_a_command_that_talks_to_a_server_starts_without_one(arguments: list[str]) -> None:
+    nowhere = {**os.environ, "ORRERY_URL": "http://127.0.0.1:9"}
+    command = [sys.executable, "-c", LOADED, *arguments]
+    ran = subprocess.run(command, env=nowhere, capture_output=True, text=True, check=False)
+    assert ran.returncode == (0 if arguments == ["--help"] else 4), ran.stderr
+    assert HEAVY.isdisjoint(ran.stderr.split())

@@ -180,7 +180,7 @@ def _importance(request: SweepRequest, rows: list[Row[Any]]) -> dict[str, float]
     from server.sweeps import optuna_search as search  # noqa: PLC0415 - Optuna is loaded where it is asked
 
     trials = [
-        search.Trial(row.number, search.TrialState(row.state), row.params, row.value)
+        search.StudyTrial(row.number, search.TrialState(row.state), row.params, row.value)
         for row in rows
     ]
     return search.importance(request, trials)

@@ -1,0 +1,223 @@
+"""Commands for this machine's own installation: run it, look at it, copy its database.
+
+What a command needs of the server is imported by the command itself: those that only talk to a
+server start without it.
+"""
+
+import gc
+import os
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from nbody.config.files import read_config_file
+from server.cli import tables
+from server.cli.connection import (
+    DEFAULT_URL,
+    EXIT_FAILED,
+    EXIT_OF_STATUS,
+    AsJson,
+    CommandFailed,
+    connect,
+    console,
+    errors,
+    explain_invalid,
+    open_client,
+    print_json,
+    print_text,
+)
+
+if TYPE_CHECKING:
+    from server.cli.local_service import LocalService
+    from server.settings import ServerSettings
+
+START_TIMEOUT_S = 60.0
+DEMO_CONFIG = "kepler_demo.json"
+COLLECT_AFTER = 20_000, 50, 50  # allocations, and collections of the younger generation
+
+app = typer.Typer()
+
+
+@app.command()
+def up(
+    demo: Annotated[bool, typer.Option("--demo", help="Train the Kepler demo, then stop.")] = False,
+    workers: Annotated[int, typer.Option(min=0, max=64, help="Workers to start.")] = 1,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port; 0 takes a free one, as --demo does.", min=0)
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Data folder.")] = None,
+    auth: Annotated[bool | None, typer.Option(help="Ask for tokens.")] = None,
+) -> None:
+    """Start a server and workers on this machine, and keep them running.
+
+    What is not given comes from ORRERY_… variables.
+    """
+    from server.cli.local_service import LocalService, check_port, free_port, on_termination
+    from server.service import prepare
+
+    settings = _settings(host=host, port=port, data=data, auth=auth)
+    if settings.port == 0 or (demo and port is None):
+        settings = settings.model_copy(update={"port": free_port(settings.host)})
+    check_port(settings.host, settings.port)
+    with _damage_told():
+        prepare(settings)
+    on_termination(_interrupt)
+    with LocalService(settings, max(workers, 1) if demo else workers) as service:
+        service.start_server()
+        service.wait_until_ready(START_TIMEOUT_S)
+        service.start_workers()
+        errors.print(f"server  {service.url}", highlight=False)
+        errors.print(f"token   {settings.admin_token_path}", highlight=False)
+        if demo:
+            code = _demo(service, settings)
+        else:
+            errors.print("Ctrl-C stops it", highlight=False)
+            code = service.wait()
+    raise SystemExit(code)
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Data folder.")] = None,
+    auth: Annotated[bool | None, typer.Option(help="Ask for tokens.")] = None,
+) -> None:
+    """Run the server alone. What is not given comes from ORRERY_… variables."""
+    import uvicorn
+
+    from server.cli.local_service import check_port
+    from server.log_format import configure
+    from server.service import prepare
+    from server.web.listening.protocol import uvicorn_config
+
+    settings = _settings(host=host, port=port, data=data, auth=auth)
+    configure(settings.log_format)
+    if settings.port:
+        check_port(settings.host, settings.port)
+    with _damage_told():
+        prepare(settings)
+    config = uvicorn_config(settings)
+    # What is loaded by now stays for ever: no need to look through it for garbage, or often.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*COLLECT_AFTER)
+    uvicorn.Server(config).run()
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def work(context: typer.Context) -> None:
+    """Run a worker; all options are those of `python -m worker`."""
+    _become("worker", context.args)
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def evaluate(context: typer.Context) -> None:
+    """Score a checkpoint file beside every criterion in use; `orrery evaluate --help` says how."""
+    _become("nbody.evaluation", context.args)
+
+
+@app.command()
+def backup(
+    target: Annotated[Path, typer.Argument(metavar="FILE", help="File to write.")],
+    data: Annotated[Path | None, typer.Option(help="Data folder.")] = None,
+) -> None:
+    """Copy the database, also while the server runs; checkpoints are files beside it."""
+    from server.database import backup as copies
+
+    with _damage_told():
+        path = copies.backup(_settings(data=data).database_path, target)
+    print_text(f"{path}: {path.stat().st_size} bytes")
+
+
+@app.command()
+def doctor(
+    data: Annotated[Path | None, typer.Option(help="Data folder.")] = None,
+    url: Annotated[
+        str, typer.Option(envvar="ORRERY_URL", help="Address of the server.")
+    ] = DEFAULT_URL,
+    as_json: AsJson = False,
+) -> None:
+    """Look at this installation and say what is wrong with it; nothing is changed."""
+    from server.cli.doctor import examine, findings_table
+
+    settings = _settings(data=data)
+    with open_client(url, settings.data, None) as client:
+        found = list(examine(settings, client))
+    if as_json:
+        print_json([asdict(finding) for finding in found])
+    else:
+        print_text(findings_table(found))
+    raise SystemExit(EXIT_FAILED if any(finding.level == "error" for finding in found) else 0)
+
+
+@app.command()
+def restore(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="A file that backup wrote.")],
+    data: Annotated[Path | None, typer.Option(help="Data folder.")] = None,
+) -> None:
+    """Put a copy in the place of the database, while no server runs; the old one is kept."""
+    from server.database import backup as copies
+
+    database = _settings(data=data).database_path
+    kept = copies.restore(source, database)
+    told = "" if kept is None else f"; the old database is {kept}"
+    print_text(f"{database} is restored{told}")
+
+
+def _settings(**given: Any) -> "ServerSettings":
+    from server.settings import ServerSettings
+
+    with explain_invalid():
+        return ServerSettings(**{key: value for key, value in given.items() if value is not None})
+
+
+@contextmanager
+def _damage_told() -> Generator[None]:
+    """A damaged database ends a command with an exit code of its own."""
+    from server.database.engines import DatabaseDamaged
+
+    try:
+        yield
+    except DatabaseDamaged as error:
+        raise CommandFailed(str(error), EXIT_FAILED) from error
+
+
+def _become(module: str, arguments: list[str]) -> NoReturn:
+    """Go on as `python -m module`: what needs torch runs in a process that has it."""
+    os.execv(sys.executable, [sys.executable, "-P", "-m", module, *arguments])
+
+
+def _demo(service: "LocalService", settings: "ServerSettings") -> int:
+    """Submit the demo over HTTP, follow it, and print what it trained."""
+    from server.cli import watching
+
+    path = settings.data / DEMO_CONFIG
+    if not path.is_file():
+        path = Path(__file__).parents[2] / "data" / DEMO_CONFIG
+    token = settings.admin_token_path.read_text(encoding="utf-8").strip()
+    with connect(service.url, token) as client:
+        job = client.submit(read_config_file(path))
+        errors.print(f"job     {job['id']} ({path})", highlight=False)
+        job = watching.watch(client, job["id"], console)
+        console.print(tables.job_table(job))
+        console.print(tables.checkpoints_table(client.checkpoints(job["id"])["data"]))
+        if job["result"]:
+            console.print(tables.result_table(job))
+    return EXIT_OF_STATUS[job["status"]]
+
+
+def _interrupt() -> NoReturn:
+    raise KeyboardInterrupt
