@@ -260,6 +260,19 @@ class OrreryServer:
         return self.worker.post(f"/v1/leases/{lease_id}/finish", json=body)
 
 
+def everything_of(server: OrreryServer, job_id: str) -> Json:
+    """All that readers can see of a job."""
+    path = f"/v1/jobs/{job_id}"
+    return {
+        "job": server.admin.get(path).json(),
+        "etag": server.admin.get(path).headers["etag"],
+        "metrics": server.admin.get(f"{path}/metrics").json(),
+        "events": server.admin.get(f"{path}/events").json(),
+        "checkpoints": server.admin.get(f"{path}/checkpoints").json(),
+        "log": server.log(job_id),
+    }
+
+
 def epoch_metrics(epoch: int, /, **changes: Any) -> Json:
     """One epoch's metrics as a worker reports them."""
     return {

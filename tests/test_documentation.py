@@ -14,7 +14,7 @@ from server.web.app import create_app
 from server.web.openapi import describe
 from tests.server.conftest import layer
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 PATHS = describe(layer(create_app(ServerSettings())))["paths"]
 COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
 

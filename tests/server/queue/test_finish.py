@@ -1,0 +1,71 @@
+"""How an attempt ends, and its job."""
+
+from typing import Any
+
+import pytest
+
+from tests.server.conftest import (
+    OrreryServer,
+    everything_of,
+)
+
+Json = dict[str, Any]
+
+
+def test_a_finished_job_has_succeeded_with_its_result(server: OrreryServer) -> None:
+    job, assignment = server.start()
+    answer = server.finish(assignment["lease_id"], result={"efficiency": 0.9})
+    assert answer.json() == {"status": "succeeded"}
+    done = server.job(job["id"])
+    assert (done["status"], done["stop_reason"]) == ("succeeded", "completed")
+    assert done["result"] == {"efficiency": 0.9}
+    assert done["finished_at"] is not None
+    assert done["failure"] is None
+    assert server.event_types(job["id"]) == ["submitted", "started", "succeeded"]
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"), [("succeeded", "completed"), ("failed", "oom"), ("failed", "stalled")]
+)
+def test_finish_after_a_lost_answer_gets_the_same_answer(
+    server: OrreryServer, status: str, reason: str
+) -> None:
+    job, assignment = server.start()
+    first = server.finish(assignment["lease_id"], status, reason, detail="d")
+    before = everything_of(server, job["id"])
+    again = server.finish(assignment["lease_id"], status, reason, detail="d")
+    assert (again.status_code, again.json()) == (200, first.json())
+    assert everything_of(server, job["id"]) == before
+
+
+def test_finish_gets_the_same_answer_after_the_next_attempt_began(server: OrreryServer) -> None:
+    _, assignment = server.start()
+    first = server.finish(assignment["lease_id"], "failed", "stalled")
+    assert server.claim() is not None
+    again = server.finish(assignment["lease_id"], "failed", "stalled")
+    assert (again.status_code, again.json()) == (200, first.json())
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"status": "failed", "stop_reason": "error"},
+        {"detail": "other words"},
+        {"result": {"efficiency": 0.1}},
+    ],
+)
+def test_finish_with_another_outcome_is_refused(server: OrreryServer, other: Json) -> None:
+    job, assignment = server.start()
+    server.finish(assignment["lease_id"], result={"efficiency": 0.9})
+    before = everything_of(server, job["id"])
+    outcome: Json = {"result": {"efficiency": 0.9}} | other
+    answer = server.finish(assignment["lease_id"], **outcome)
+    assert answer.status_code == 409, answer.text
+    assert everything_of(server, job["id"]) == before
+
+
+def test_a_worker_that_hands_back_its_job_requeues_it(server: OrreryServer) -> None:
+    job, assignment = server.start(max_attempts=1)
+    answer = server.finish(assignment["lease_id"], "stopped", "user")
+    assert answer.json() == {"status": "queued"}
+    assert server.job(job["id"])["status"] == "queued"
