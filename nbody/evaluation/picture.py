@@ -1,8 +1,9 @@
 """The scores of a stepper as a picture."""
 
-from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from nbody.simulation.picture import new_figure
 
 
 def draw(report: dict[str, Any], path: Path) -> None:
@@ -11,13 +12,8 @@ def draw(report: dict[str, Any], path: Path) -> None:
     Raises:
         ModuleNotFoundError: matplotlib is not installed.
     """
-    try:
-        figure_module: Any = import_module("matplotlib.figure")
-    except ModuleNotFoundError as error:
-        message = "a picture needs matplotlib: pip install 'orrery[plot]'"
-        raise ModuleNotFoundError(message) from error
     runs = report["long_runs"]
-    figure = figure_module.Figure(figsize=(12 if runs else 7, 5), layout="constrained")
+    figure = new_figure(12 if runs else 7, 5)
     panels = figure.subplots(1, 2 if runs else 1, squeeze=False)[0]
     names = list(report["scores"])
     values = [report["scores"][name]["calibrated_efficiency"] for name in names]
