@@ -5,8 +5,43 @@ be imported by programs that must not load torch.
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
+    from nbody.checkpoint import (
+        load_checkpoint,
+        load_config_from_checkpoint,
+        load_model_state,
+        save_checkpoint,
+    )
+    from nbody.config import Config
+    from nbody.evaluation.score import evaluate
+    from nbody.generalization_training import (
+        evaluate_minibatch,
+        generalize_on_trajectory,
+        sample_minibatch,
+    )
+    from nbody.history_buffer import HistoryBuffer
+    from nbody.initial_conditions.from_config import initial_particle
+    from nbody.integrators.oracle import first_crossing
+    from nbody.metrics import EpochMetrics
+    from nbody.model import FullyConnectedNN, LogTimeStepNN, build_model
+    from nbody.model_adapter import ModelAdapter
+    from nbody.particle import ParticleTorch, make_particle, stack_particles
+    from nbody.simulation.run import simulate
+    from nbody.stepper import Stepper, load_stepper
+    from nbody.training.run import TrainingRun
+    from nbody.training.trajectory import Trajectory
+    from nbody.trajectory_collection import (
+        attempt_single_step,
+        check_energy_threshold,
+        collect_trajectory,
+        collect_trajectory_step,
+        compute_single_step_loss,
+    )
+    from nbody.unified_training import epochs, run_two_phase_training, train_epoch_two_phase
+
+# The module of each name above; a test compares both.
 _MODULE_OF = {
     "Config": "config",
     "EpochMetrics": "metrics",
@@ -37,11 +72,48 @@ _MODULE_OF = {
     "load_config_from_checkpoint": "checkpoint",
     "Stepper": "stepper",
     "load_stepper": "stepper",
-    "simulate": "simulation",
-    "evaluate": "evaluation",
+    "simulate": "simulation.run",
+    "evaluate": "evaluation.score",
     "first_crossing": "integrators.oracle",
-    "initial_particle": "initial_conditions",
+    "initial_particle": "initial_conditions.from_config",
 }
+
+
+__all__ = [
+    "Config",
+    "EpochMetrics",
+    "FullyConnectedNN",
+    "HistoryBuffer",
+    "LogTimeStepNN",
+    "ModelAdapter",
+    "ParticleTorch",
+    "Stepper",
+    "TrainingRun",
+    "Trajectory",
+    "attempt_single_step",
+    "build_model",
+    "check_energy_threshold",
+    "collect_trajectory",
+    "collect_trajectory_step",
+    "compute_single_step_loss",
+    "epochs",
+    "evaluate",
+    "evaluate_minibatch",
+    "first_crossing",
+    "generalize_on_trajectory",
+    "initial_particle",
+    "load_checkpoint",
+    "load_config_from_checkpoint",
+    "load_model_state",
+    "load_stepper",
+    "make_particle",
+    "run_two_phase_training",
+    "sample_minibatch",
+    "save_checkpoint",
+    "simulate",
+    "stack_particles",
+    "train_epoch_two_phase",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -46,19 +46,45 @@ class EpochMetrics(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, strict=True)
 
-    epoch: Annotated[int, Whole(0, 10**9)]
-    epoch_time: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    trajectory_length: Count = Field(alias="part1/trajectory_length")
-    mean_retrain_iterations: Finite = Field(alias="part1/mean_retrain_iterations")
-    max_retrain_iterations: Count = Field(alias="part1/max_retrain_iterations")
-    mean_energy_error: Finite = Field(alias="part1/mean_energy_error")
-    warmup_discarded: Count = Field(alias="part1/warmup_discarded")
-    acceptance_rate: Fraction = Field(alias="part1/acceptance_rate")
-    converged: Annotated[int, Whole(0, 1)] = Field(alias="part2/converged")
-    iterations: Count = Field(alias="part2/iterations")
-    final_pass_rate: Fraction = Field(alias="part2/final_pass_rate")
-    mean_rel_dE: Finite = Field(alias="part2/mean_rel_dE")  # noqa: N815 - the users' name
-    max_rel_dE: Finite = Field(alias="part2/max_rel_dE")  # noqa: N815 - the users' name
+    epoch: Annotated[int, Whole(0, 10**9)] = Field(description="Counts from 0.")
+    epoch_time: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        description="Wall time of both parts [s]."
+    )
+    trajectory_length: Count = Field(
+        alias="part1/trajectory_length", description="Samples that Part 1 collected."
+    )
+    mean_retrain_iterations: Finite = Field(
+        alias="part1/mean_retrain_iterations",
+        description="Rejections of a step before it passed, mean over accepted steps.",
+    )
+    max_retrain_iterations: Count = Field(
+        alias="part1/max_retrain_iterations", description="The most rejections of one step."
+    )
+    mean_energy_error: Finite = Field(
+        alias="part1/mean_energy_error",
+        description="Relative energy error of accepted steps, mean.",
+    )
+    warmup_discarded: Count = Field(
+        alias="part1/warmup_discarded", description="Accepted steps that only filled the history."
+    )
+    acceptance_rate: Fraction = Field(
+        alias="part1/acceptance_rate", description="1 / (1 + mean_retrain_iterations)."
+    )
+    converged: Annotated[int, Whole(0, 1)] = Field(
+        alias="part2/converged", description="Whether every sample passed in the end: 1 or 0."
+    )
+    iterations: Count = Field(alias="part2/iterations", description="Iterations of Part 2.")
+    final_pass_rate: Fraction = Field(
+        alias="part2/final_pass_rate",
+        description="Share of samples that pass the gate with the final weights.",
+    )
+    mean_rel_dE: Finite = Field(  # noqa: N815 - the users' name
+        alias="part2/mean_rel_dE",
+        description="Relative energy error of all samples with the final weights, mean.",
+    )
+    max_rel_dE: Finite = Field(  # noqa: N815 - the users' name
+        alias="part2/max_rel_dE", description="The largest of them."
+    )
 
     def named(self) -> dict[str, float | int | None]:
         """The metrics as `{name: value}`, with the names that users see."""

@@ -1,66 +1,63 @@
-"""What users can set, call and read is in the README."""
+"""What users can set, call and read stands in the pages, and the pages say what is so."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
 
 from nbody.config import Config
-from server.access.roles import PUBLIC_PATHS, allowed_roles
+from nbody.metrics import EpochMetrics
 from server.cli.main import app
 from server.settings import ServerSettings
-from server.web.app import create_app
-from server.web.openapi import describe
-from tests.server.conftest import layer
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-PATHS = describe(layer(create_app(ServerSettings())))["paths"]
-COMMANDS = sorted(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
-
-
-@pytest.mark.parametrize("name", Config.model_fields)
-def test_a_config_field_is_documented_as_it_is(name: str) -> None:
-    field = Config.model_fields[name]
-    assert field.description
-    row = re.search(rf"^\| `{name}` \|.*$", README, re.MULTILINE)
-    assert row is not None
-    assert field.description in row.group()
-
-
-@pytest.mark.parametrize("name", ServerSettings.model_fields)
-def test_a_setting_is_documented(name: str) -> None:
-    assert f"`ORRERY_{name.upper()}`" in README
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_a_command_is_documented(name: str) -> None:
-    assert re.search(rf"orrery {name}\b", README)
-
-
-@pytest.mark.parametrize(
-    ("method", "path"), [(method, path) for path, routes in PATHS.items() for method in routes]
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = sorted(
+    {*ROOT.glob("*.md"), *ROOT.glob("*/*.md"), *ROOT.glob(".github/*.md")}
+    - set(ROOT.glob(".*/*.md"))
+    | set(ROOT.glob(".github/*.md"))
 )
-def test_a_route_is_documented_as_it_is(method: str, path: str) -> None:
-    public = path in PUBLIC_PATHS
-    roles = "anyone" if public else ", ".join(sorted(allowed_roles(method.upper(), path)))
-    summary = PATHS[path][method]["description"].partition("\n\n")[0].replace("\n", " ")
-    assert f"| `{method.upper()} {path}` | {roles} | {summary} |" in README
+FIELDS = [
+    (model, name) for model in (Config, EpochMetrics, ServerSettings) for name in model.model_fields
+]
+COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+
+
+def test_the_tables_of_the_pages_are_those_of_the_code() -> None:
+    command = [sys.executable, str(ROOT / ".ci" / "pages"), "--check"]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+@pytest.mark.parametrize(("model", "name"), FIELDS)
+def test_a_field_is_described(model: Any, name: str) -> None:
+    assert model.model_fields[name].description
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_of_a_command_is_explained(name: str) -> None:
-    command = typer.main.get_command(app).commands[name]  # type: ignore[attr-defined]
+    command = COMMANDS[name]
     for one in [command, *getattr(command, "commands", {}).values()]:
         assert one.help
         for parameter in one.params:
             assert parameter.help, f"{name} {parameter.name}"
 
 
-def test_the_two_commands_come_first_and_are_one_line_each() -> None:
+def test_the_first_page_is_short_and_begins_with_two_commands_of_one_line() -> None:
+    assert README.count("\n") <= 150
     blocks = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
     (first, demo), (second, tests) = blocks[:2]
     assert (first, second) == ("sh", "sh")
     assert demo.count("\n") == tests.count("\n") == 1
     assert "orrery up --demo" in demo
-    assert "pytest" in tests
+    assert ".ci/test --all" in tests
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_page_links_to_is_there(page: Path) -> None:
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / link).exists(), link

@@ -33,12 +33,8 @@ class InvalidSettings(Exception):
     """A setting is missing or wrong."""
 
 
-def read_settings(arguments: list[str] | None = None) -> WorkerSettings:
-    """Settings from the command line; what it leaves out comes from the environment.
-
-    Raises:
-        InvalidSettings
-    """
+def option_parser() -> argparse.ArgumentParser:
+    """What a worker can be told; the environment has the defaults."""
     environment = os.environ
     parser = argparse.ArgumentParser(
         prog="python -m worker", description="Claims jobs from an Orrery server and trains them."
@@ -51,7 +47,7 @@ def read_settings(arguments: list[str] | None = None) -> WorkerSettings:
     parser.add_argument(
         "--data",
         type=Path,
-        default=Path(environment.get("ORRERY_DATA", "data")),
+        default=environment.get("ORRERY_DATA", "data"),
         help="data folder, the same that the server sees (ORRERY_DATA)",
     )
     parser.add_argument(
@@ -68,13 +64,13 @@ def read_settings(arguments: list[str] | None = None) -> WorkerSettings:
     parser.add_argument(
         "--slots",
         type=int,
-        default=int(environment.get("ORRERY_SLOTS", "1")),
+        default=environment.get("ORRERY_SLOTS", "1"),
         help="jobs at a time (ORRERY_SLOTS)",
     )
     parser.add_argument(
         "--threads",
         type=int,
-        default=int(environment.get("ORRERY_THREADS", "0")),
+        default=environment.get("ORRERY_THREADS", "0"),
         help="CPU threads of each job; 0 shares the cores between the slots (ORRERY_THREADS)",
     )
     parser.add_argument(
@@ -83,7 +79,16 @@ def read_settings(arguments: list[str] | None = None) -> WorkerSettings:
         default=environment.get("ORRERY_LOG_FORMAT", "text"),
         help="lines for people, or JSON objects with job ids (ORRERY_LOG_FORMAT)",
     )
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def read_settings(arguments: list[str] | None = None) -> WorkerSettings:
+    """Settings from the command line; what it leaves out comes from the environment.
+
+    Raises:
+        InvalidSettings
+    """
+    options = option_parser().parse_args(arguments)
     if options.log_format not in {"text", "json"}:
         raise InvalidSettings("ORRERY_LOG_FORMAT must be text or json")
     if not 1 <= options.slots <= 64:

@@ -13,7 +13,7 @@ def draw(report: dict[str, Any], path: Path) -> None:
         ModuleNotFoundError: matplotlib is not installed.
     """
     runs = report["long_runs"]
-    figure = new_figure(12 if runs else 7, 5)
+    figure = new_figure(12.0 if runs else 7.0, 5.0)
     panels = figure.subplots(1, 2 if runs else 1, squeeze=False)[0]
     names = list(report["scores"])
     values = [report["scores"][name]["calibrated_efficiency"] for name in names]

@@ -34,7 +34,7 @@ def draw_runs(runs: dict[str, Simulation], path: Path) -> None:
     panels = figure.subplots(1, len(runs), squeeze=False)[0]
     for panel, (name, run) in zip(panels, runs.items(), strict=True):
         for number, way in enumerate(run.position.unbind(1)):  # (K, D) of each particle
-            x, y = way[:, 0].tolist(), way[:, 1].tolist()
+            x, y, *_ = way.cpu().numpy().T
             ink = INK[number % len(INK)]
             panel.plot(x, y, linewidth=0.5, color=ink, alpha=0.4)
             panel.plot(x, y, linestyle="none", marker=".", markersize=4, color=ink)

@@ -34,7 +34,9 @@ def create(
     client: "Client",
     request: Annotated[
         Path,
-        typer.Argument(metavar="FILE", help="JSON: space, objective, n_trials, …; see README."),
+        typer.Argument(
+            metavar="FILE", help="JSON: space, objective, n_trials, …; see server/README."
+        ),
     ],
     config: Annotated[
         Path | None, typer.Option(help="JSON or TOML file with the fields that trials share.")

@@ -72,6 +72,7 @@ def full_disk() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_has_the_keys_of_the_original(tmp_path: Path) -> None:
     model = small_model()
     optimizer = torch.optim.Adam(model.parameters())

@@ -25,6 +25,7 @@ def test_the_examples_are_there() -> None:
     assert any(path.suffix == ".toml" for path in EXAMPLES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_an_example_is_valid_without_warnings_and_trains(path: Path) -> None:
     assert read(path).warnings() == []

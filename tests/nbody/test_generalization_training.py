@@ -19,25 +19,9 @@ from nbody.model_adapter import ModelAdapter
 from nbody.particle import ParticleTorch, make_particle, stack_particles
 from nbody.training.trajectory import Trajectory
 from nbody.trajectory_collection import collect_trajectory
+from tests.nbody.fakes import ConstantStep
 
 Pairs = Sequence[tuple[ParticleTorch, float]]
-
-
-class ConstantStep(nn.Module):
-    """Answers the same dt for every state; training moves ln dt."""
-
-    def __init__(self, dt: float) -> None:
-        super().__init__()
-        self.log_dt = nn.Parameter(torch.tensor(math.log(dt), dtype=torch.float64))
-        self.seen: list[torch.Tensor] = []
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        self.seen.append(features.detach().clone())
-        return self.log_dt.exp().expand(features.shape[0], 2)
-
-    @property
-    def dt(self) -> float:
-        return self.log_dt.detach().exp().item()
 
 
 def kepler(eccentricity: float) -> ParticleTorch:

@@ -30,23 +30,7 @@ from nbody.trajectory_collection import (
     compute_single_step_loss,
 )
 from nbody.unified_training import run_two_phase_training, train_epoch_two_phase
-
-
-class ConstantStep(nn.Module):
-    """Answers the same dt for every state; training moves ln dt."""
-
-    def __init__(self, dt: float) -> None:
-        super().__init__()
-        self.log_dt = nn.Parameter(torch.tensor(math.log(dt), dtype=torch.float64))
-        self.seen: list[torch.Tensor] = []
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        self.seen.append(features.detach().clone())
-        return self.log_dt.exp().expand(features.shape[0], 2)
-
-    @property
-    def dt(self) -> float:
-        return self.log_dt.detach().exp().item()
+from tests.nbody.fakes import ConstantStep
 
 
 class Anything:
@@ -241,6 +225,7 @@ def test_10_a_boost_does_not_turn_a_failing_step_into_a_passing_one(speed: float
     assert errors[1] == pytest.approx(errors[0], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_11_converged_is_one_full_pass_with_the_final_weights() -> None:
     config = original(replay_batch_size=1, replay_steps=1)
     trajectory = [(kepler(0.01), 0.01)] * 200 + [(kepler(0.9), 0.001)]

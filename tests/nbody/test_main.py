@@ -26,6 +26,8 @@ TINY = {
     "evaluation_orbits": 0,
 }
 
+pytestmark = pytest.mark.slow
+
 
 def run(folder: Path, *arguments: str, **fields: object) -> subprocess.CompletedProcess[str]:
     config = folder / "config.json"

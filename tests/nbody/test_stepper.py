@@ -244,6 +244,7 @@ def test_a_stepper_without_its_history_still_gives_finite_steps(tmp_path: Path) 
     assert bool((torch.isfinite(dt) & (dt > 0)).all())
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # torch's own, about its own parts
 def test_a_compiled_stepper_gives_the_same_steps_for_every_batch_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -68,6 +68,7 @@ def held_out(stepper: Stepper) -> ParticleTorch:
     return initial_particle(stepper.config, seed=99)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1e-9, 0.03, 50.0, 1e12])
 def test_scaling_the_system_scales_the_step_with_the_power_three_halves(
     stepper: Stepper, scale: float
@@ -127,6 +128,7 @@ def test_an_apsis_is_no_worse_a_place_than_others(kepler: Stepper) -> None:
     assert float(ratio.min()) > 0.8
 
 
+@pytest.mark.slow
 def test_a_simulation_asks_for_steps_of_its_own_threshold(kepler: Stepper) -> None:
     fields: dict[str, object] = {"initial_conditions": "kepler", "eccentricity": 0.8}
     fields["energy_threshold"] = 1e-6
@@ -154,6 +156,7 @@ def test_a_smaller_threshold_gives_smaller_steps(kepler: Stepper) -> None:
     assert float((tight / loose).max()) < 0.8
 
 
+@pytest.mark.slow
 def test_seconds_of_training_beat_the_best_classical_criterion_by_far(kepler: Stepper) -> None:
     """Free fall times (r/a)^(1/3) reaches 0.54, the best of the criteria in use."""
     scores = evaluate(kepler, seed=123, systems=64)

@@ -28,6 +28,7 @@ from nbody.trajectory_collection import (
     compute_single_step_loss,
 )
 from nbody.watcher import NoWatcher
+from tests.nbody.fakes import ConstantStep
 
 EPOCH_METRICS = {
     "total_steps",
@@ -42,23 +43,6 @@ EPOCH_METRICS = {
     "min_dt",
     "max_dt",
 }
-
-
-class ConstantStep(nn.Module):
-    """Answers the same dt for every state; training moves ln dt."""
-
-    def __init__(self, dt: float) -> None:
-        super().__init__()
-        self.log_dt = nn.Parameter(torch.tensor(math.log(dt), dtype=torch.float64))
-        self.seen: list[torch.Tensor] = []
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        self.seen.append(features.detach().clone())
-        return self.log_dt.exp().expand(features.shape[0], 2)
-
-    @property
-    def dt(self) -> float:
-        return self.log_dt.detach().exp().item()
 
 
 def kepler(eccentricity: float, semi_major: float = 1.0) -> ParticleTorch:
@@ -525,6 +509,7 @@ def test_a_step_that_blows_up_leaves_the_gradients_of_the_loss_finite() -> None:
     assert model.log_dt.grad.isfinite()
 
 
+@pytest.mark.slow
 def test_no_step_at_all_passes_no_gate() -> None:
     config = config_of(max_retrain_steps=1, energy_threshold=1e-15, loss="band")
     collection = Collection(

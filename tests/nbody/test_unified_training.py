@@ -1,10 +1,11 @@
 """One epoch, the loop over epochs, and what survives an interruption."""
 
-import gc
 import inspect
+import json
 import math
 import random
-import tracemalloc
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from nbody.model_adapter import ModelAdapter
 from nbody.particle import ParticleTorch, make_particle
 from nbody.training.run import TrainingRun
 from nbody.unified_training import epochs, run_two_phase_training, train_epoch_two_phase
+from tests.nbody.fakes import ConstantStep
 
 METRIC_NAMES = {
     "epoch",
@@ -40,19 +42,6 @@ METRIC_NAMES = {
     "part2/mean_rel_dE",
     "part2/max_rel_dE",
 }
-
-
-class ConstantStep(nn.Module):
-    """Answers the same dt for every state; training moves ln dt."""
-
-    def __init__(self, dt: float) -> None:
-        super().__init__()
-        self.log_dt = nn.Parameter(torch.tensor(math.log(dt), dtype=torch.float64))
-        self.seen: list[torch.Tensor] = []
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        self.seen.append(features.detach().clone())
-        return self.log_dt.exp().expand(features.shape[0], 2)
 
 
 class Log:
@@ -213,6 +202,7 @@ def test_the_convergence_rate_is_the_share_of_epochs_that_converged(dt: float, r
     assert run_two_phase_training(**given)["convergence_rate"] == rate
 
 
+@pytest.mark.slow
 def test_checkpoints_are_written_every_tenth_epoch_and_after_the_last(tmp_path: Path) -> None:
     config = config_of(epochs=13, replay_steps=1, steps_per_epoch=1)
     run_two_phase_training(**parts(config), save_dir=tmp_path)
@@ -337,6 +327,7 @@ FEATURES_OF_A_RUN: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fields", FEATURES_OF_A_RUN)
 def test_a_resumed_run_ends_bit_for_bit_as_an_uninterrupted_one(
     tmp_path: Path, fields: dict[str, Any]
@@ -365,6 +356,7 @@ def test_a_resumed_run_ends_bit_for_bit_as_an_uninterrupted_one(
     assert equal(weights_of(resumed.model), weights_of(whole.model))
 
 
+@pytest.mark.slow
 def test_a_run_can_be_resumed_more_than_once(tmp_path: Path) -> None:
     config = config_of(dropout=0.2, history_len=1)
     whole = TrainingRun.start(config)
@@ -404,6 +396,7 @@ def test_fresh_orbits_are_drawn_each_epoch_where_asked_for() -> None:
     assert not torch.equal(run.begin_epoch().position, first)
 
 
+@pytest.mark.slow
 def test_the_cosine_schedule_ends_far_below_where_it_began() -> None:
     run = TrainingRun.start(config_of(lr_schedule="cosine", epochs=20, replay_steps=0))
     rates = [run.optimizer.param_groups[0]["lr"] for _ in epochs(run)]
@@ -439,24 +432,27 @@ def test_weights_that_are_not_finite_end_the_run_and_keep_the_last_checkpoint(
     assert all(torch.isfinite(w).all() for w in content["model_state_dict"].values())
 
 
-class MemoryMeter(Log):
-    """Keeps no rows; notes memory and living tensors at two epochs."""
+MEASURED_RUN = """
+import gc, json, sys, tracemalloc
+import torch
+from nbody.config import Config
+from nbody.training.run import TrainingRun
+from nbody.unified_training import epochs
 
-    def __init__(self, at: tuple[int, int]) -> None:
-        super().__init__()
-        self.at, self.bytes, self.tensors = at, [], []
-
-    def log(self, data: dict[str, Any]) -> None:
-        if data["epoch"] == self.at[0] // 2:
-            tracemalloc.start()
-        if data["epoch"] in self.at:
-            gc.collect()
-            self.bytes.append(tracemalloc.get_traced_memory()[0])
-            self.tensors.append(sum(issubclass(type(o), torch.Tensor) for o in gc.get_objects()))
+fields, (early, late) = json.loads(sys.argv[1]), json.loads(sys.argv[2])
+for metrics in epochs(TrainingRun.start(Config(**fields))):
+    if metrics.epoch == early // 2:
+        tracemalloc.start()
+    if metrics.epoch in {early, late}:
+        gc.collect()
+        living = sum(issubclass(type(thing), torch.Tensor) for thing in gc.get_objects())
+        print(tracemalloc.get_traced_memory()[0], living)
+"""
 
 
 @pytest.mark.slow
 def test_memory_stays_flat_over_two_thousand_epochs() -> None:
+    """In a process of its own, without checked signatures: those would take ten times as long."""
     config = config_of(
         epochs=2000,
         feature_type="dimensionless",  # quick under tracemalloc
@@ -469,14 +465,12 @@ def test_memory_stays_flat_over_two_thousand_epochs() -> None:
         reset_particle_each_epoch=False,
         max_retrain_steps=2,
     )
-    meter = MemoryMeter(at=(300, 1999))
-    try:
-        run_two_phase_training(**parts(config), wandb_run=meter)
-    finally:
-        tracemalloc.stop()
-    early, late = meter.bytes
-    assert late - early < 128 * 1024  # 75 bytes an epoch
-    assert meter.tensors[1] - meter.tensors[0] <= 4
+    run = [sys.executable, "-c", MEASURED_RUN, json.dumps(config.model_dump()), "[300, 1999]"]
+    early, late = subprocess.check_output(run, text=True).splitlines()
+    bytes_early, living_early = map(int, early.split())
+    bytes_late, living_late = map(int, late.split())
+    assert bytes_late - bytes_early < 128 * 1024  # 75 bytes an epoch
+    assert living_late - living_early <= 4
 
 
 def test_fitted_scales_survive_a_resume_without_a_seed(tmp_path: Path) -> None:

@@ -85,11 +85,13 @@ def _walk(server: OrreryServer) -> Iterator[tuple[str, str, str]]:
             yield method, template, path
 
 
+@pytest.mark.slow
 def test_this_file_says_who_may_call_each_route(shared_server: OrreryServer) -> None:
     routes = {(method, template) for method, template, _ in _walk(shared_server)}
     assert routes == set(MAY_CALL) | PUBLIC
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "authorization",
     [
@@ -193,6 +195,7 @@ def test_a_revoked_token_opens_nothing_from_then_on(shared_server: OrreryServer)
     assert_problem(client.get("/v1/jobs"), 401)
 
 
+@pytest.mark.slow
 def test_a_revoked_token_stays_revoked_after_a_restart(tmp_path: Path) -> None:
     with OrreryServer(tmp_path) as server:
         made = server.admin.post("/v1/tokens", json={"name": "t", "role": "user"}).json()
@@ -283,6 +286,7 @@ def test_the_servers_own_page_is_answered(shared_server: OrreryServer) -> None:
 # --- whose jobs ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_users_see_only_their_own_jobs(server: OrreryServer) -> None:
     mine, other = server.new_client("user"), server.new_client("user")
     job, assignment = server.start(client=mine)
@@ -316,6 +320,7 @@ def test_workers_shown_to_a_user_do_not_tell_of_others_jobs(server: OrreryServer
 # --- closed by default --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/v1/later", "/later", "/v1/jobs-later", "/docs"])
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
 def test_a_route_that_is_added_later_is_closed_until_a_rule_opens_it(
@@ -377,6 +382,7 @@ def test_the_servers_own_folder_is_closed_to_others(tmp_path: Path) -> None:
         assert stat.S_IMODE(server.settings.state_folder.stat().st_mode) == 0o700
 
 
+@pytest.mark.slow
 def test_tokens_in_files_survive_a_restart(tmp_path: Path) -> None:
     with OrreryServer(tmp_path) as server:
         secrets = server.admin_token, server.worker_token
@@ -385,6 +391,7 @@ def test_tokens_in_files_survive_a_restart(tmp_path: Path) -> None:
         assert server.admin.get("/v1/jobs").status_code == 200
 
 
+@pytest.mark.slow
 def test_a_replaced_token_file_replaces_its_token(tmp_path: Path) -> None:
     with OrreryServer(tmp_path) as server:
         old, path = server.admin_token, server.settings.admin_token_path

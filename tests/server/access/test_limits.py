@@ -35,6 +35,7 @@ def test_no_limit_is_no_limit() -> None:
         rate.spend("a")
 
 
+@pytest.mark.slow
 def test_waiting_jobs_of_one_token_are_limited(tmp_path: Path) -> None:
     with OrreryServer(tmp_path, max_queued_jobs=2) as server:
         user, other = server.new_client("user"), server.new_client("user")
@@ -52,6 +53,7 @@ def test_waiting_jobs_of_one_token_are_limited(tmp_path: Path) -> None:
         assert_problem(user.post(f"/v1/jobs/{jobs[1]}/resume"), 429, "limit_reached")
 
 
+@pytest.mark.slow
 def test_running_jobs_of_one_token_are_limited_and_others_pass_by(tmp_path: Path) -> None:
     with OrreryServer(tmp_path, max_running_jobs=1) as server:
         user, other = server.new_client("user"), server.new_client("user")
@@ -66,6 +68,7 @@ def test_running_jobs_of_one_token_are_limited_and_others_pass_by(tmp_path: Path
         assert again["job"] == second
 
 
+@pytest.mark.slow
 def test_writes_are_limited_and_reads_and_workers_are_not(tmp_path: Path) -> None:
     with OrreryServer(tmp_path, writes_per_minute=3) as server:
         admin = server.admin

@@ -81,6 +81,7 @@ def test_a_config_file_that_is_missing_or_broken_is_wrong_usage(
     assert orrery("show").code == 2
 
 
+@pytest.mark.slow
 def test_jobs_lists_what_there_is(server: OrreryServer, orrery: Orrery) -> None:
     job = server.submit(name="a job of mine")
     listed = orrery("jobs")

@@ -8,6 +8,7 @@ from server.database.backup import DatabaseInUse, NoBackup, backup, restore
 from tests.server.conftest import OrreryServer, epoch_metrics
 
 
+@pytest.mark.slow
 def test_a_backup_of_a_running_service_is_put_back(tmp_path: Path) -> None:
     data, copy = tmp_path / "data", tmp_path / "copy.db"
     with OrreryServer(data) as server:
@@ -28,6 +29,7 @@ def test_a_backup_of_a_running_service_is_put_back(tmp_path: Path) -> None:
         assert server.admin.get(f"/v1/jobs/{later['id']}").status_code == 404
 
 
+@pytest.mark.slow
 def test_a_backup_goes_where_there_was_no_database(tmp_path: Path) -> None:
     with OrreryServer(tmp_path / "a") as server:
         job = server.submit()

@@ -287,6 +287,7 @@ def test_the_service_does_not_start_on_a_damaged_file(tmp_path: Path, how: str) 
         asyncio.run(start())
 
 
+@pytest.mark.slow
 def test_acknowledged_rows_survive_kill_9(tmp_path: Path) -> None:
     path = tmp_path / "orrery.db"
     engine = write_engine(path)

@@ -63,6 +63,7 @@ def test_a_wall_clock_moved_by_a_day_expires_nothing(
         assert server.job(job["id"])["status"] == "running"
 
 
+@pytest.mark.slow
 def test_a_restarted_server_gives_every_lease_its_full_time(tmp_path: Path) -> None:
     with OrreryServer(tmp_path) as server:
         job, assignment = server.start()

@@ -357,6 +357,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_queue_keeps_its_promises_in_any_order_of_events(template: Path) -> None:
     Queue.template = template
     limits = settings(

@@ -453,6 +453,7 @@ class TestSearch:
         assert importance(request, known[:3]) == {}
 
 
+@pytest.mark.slow
 def test_the_scores_are_those_of_an_evaluation() -> None:
     from nbody.evaluation.score import evaluate
     from nbody.stepper import Stepper

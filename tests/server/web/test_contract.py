@@ -33,6 +33,7 @@ from tests.server.conftest import (
 )
 
 Json = dict[str, Any]
+pytestmark = pytest.mark.slow
 # Asked for here, so that each of its operations is a test of its own.
 with tempfile.TemporaryDirectory() as _folder, OrreryServer(Path(_folder)) as _server:
     DOCUMENT: Json = _server.admin.get("/openapi.json").raise_for_status().json()

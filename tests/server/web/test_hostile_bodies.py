@@ -113,6 +113,7 @@ def test_an_announced_length_that_is_absurd_is_too_large(shared_server: OrrerySe
         assert b"application/problem+json" in answer
 
 
+@pytest.mark.slow
 def test_a_half_sent_body_is_given_up_on(tmp_path: Path) -> None:
     with OrreryServer(tmp_path, body_timeout_s=0.2) as server:
         answer = _raw(server, "POST /v1/jobs HTTP/1.1\r\nContent-Length: 500", b'{"config":')
@@ -331,6 +332,7 @@ def test_input_is_never_echoed_whole(shared_server: OrreryServer) -> None:
     assert marker not in nowhere.text
 
 
+@pytest.mark.slow
 def test_thousands_of_wrong_fields_get_a_short_answer(shared_server: OrreryServer) -> None:
     body = {"config": {f"field{n}": n for n in range(20_000)}}
     answer = _post(shared_server, json.dumps(body).encode())
@@ -495,6 +497,7 @@ LIMITS = settings(
 )
 
 
+@pytest.mark.slow
 @LIMITS
 @given(body=some_body)
 @example(body={"config": {"particles": [[1, 0, 0, 0, 0], [1, 0, 0, 0, 0]]}})
@@ -513,6 +516,7 @@ def test_no_json_makes_the_server_answer_5xx(shared_server: OrreryServer, body: 
             assert location is None or shared_server.admin.get(location).status_code == 200
 
 
+@pytest.mark.slow
 @LIMITS
 @given(body=st.binary(max_size=200))
 def test_no_bytes_make_the_server_answer_5xx(shared_server: OrreryServer, body: bytes) -> None:
@@ -523,6 +527,7 @@ def test_no_bytes_make_the_server_answer_5xx(shared_server: OrreryServer, body: 
             assert_problem(answer, answer.status_code)
 
 
+@pytest.mark.slow
 def test_hostile_requests_leave_no_memory_behind(shared_server: OrreryServer) -> None:
     bodies = [
         b'{"config": ' + b"[" * 100_000,

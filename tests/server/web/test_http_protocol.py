@@ -31,6 +31,9 @@ def serving(data: Path, head_timeout_s: float) -> Iterator[int]:
         thread.join()
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture
 def port(tmp_path: Path) -> Iterator[int]:
     """A server that waits 0.3 s for a head."""

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.server.conftest import OrreryServer, assert_problem
@@ -20,6 +21,7 @@ def scrape(server: OrreryServer) -> Samples:
     }
 
 
+@pytest.mark.slow
 def test_jobs_queue_leases_and_requests_are_counted(tmp_path: Path) -> None:
     with OrreryServer(tmp_path) as server:
         _assert_counted(server)

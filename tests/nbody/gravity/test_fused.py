@@ -37,6 +37,7 @@ print("agrees")
 """
 
 
+@pytest.mark.slow
 def test_the_kernel_gives_forces_and_gradients_of_the_blocked_pass() -> None:
     ran = subprocess.run(
         [sys.executable, "-c", COMPARISON],

@@ -92,6 +92,7 @@ def test_it_is_rebounds_drift_kick_drift_seen_half_a_drift_later() -> None:
     np.testing.assert_allclose(last_kick.numpy(), [[p.vx, p.vy] for p in sim.particles], rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_it_converges_to_the_exact_kepler_orbit_at_second_order() -> None:
     start, span = kepler(0.5, 1.0), 1.2
     exact, _, _ = kepler(0.5, 1.0 + span * math.sqrt(2.0))

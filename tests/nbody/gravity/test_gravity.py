@@ -272,6 +272,7 @@ def drift(field: PointMassTidalField | None, measured_in: PointMassTidalField | 
     return float(relative_energy_error(start, measure()))
 
 
+@pytest.mark.slow
 def test_energy_is_conserved_in_a_field_only_if_the_field_is_counted() -> None:
     assert drift(FIELD, FIELD) < 1e-5
     assert drift(FIELD, None) > 1e-2

@@ -5,12 +5,16 @@ import math
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pydantic import ValidationError
 
+import nbody
 from nbody.config import Config
+from nbody.config.stepping_rules import STEPPING_RULES, IntegratorMode
+from nbody.config.systems import SYSTEMS, InitialConditions
+from nbody.simulation.rules import RULES
 
 DEFAULTS = {
     "epochs": 1000,
@@ -371,3 +375,18 @@ def test_a_threshold_that_rounding_would_decide_is_refused(
     with pytest.raises(ValidationError, match=advice):
         config.check_arithmetic()
     Config.model_validate({"dtype": dtype, "energy_threshold": 2e-4}).check_arithmetic()
+
+
+def test_every_stepping_rule_has_facts_and_steps() -> None:
+    modes = set(get_args(IntegratorMode))
+    assert STEPPING_RULES.keys() == RULES.keys() == modes
+
+
+def test_every_kind_of_system_has_its_facts() -> None:
+    assert SYSTEMS.keys() == set(get_args(InitialConditions))
+
+
+def test_the_names_that_the_library_hands_on_are_all_typed_and_there() -> None:
+    assert set(nbody._MODULE_OF) == set(nbody.__all__)
+    for name in nbody.__all__:
+        assert getattr(nbody, name) is not None

@@ -98,6 +98,7 @@ def test_a_step_that_is_not_a_number_violates(held_out: HeldOut) -> None:
     assert held_out.violation_rate(torch.full_like(held_out.dt_star, math.nan)) == 1
 
 
+@pytest.mark.slow
 def test_states_in_parts_get_the_score_that_they_get_at_once(
     held_out: HeldOut, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,6 +117,7 @@ class Ticks(NoWatcher):
         self.seen += 1
 
 
+@pytest.mark.slow
 def test_an_evaluation_says_that_it_goes_on() -> None:
     ticks = Ticks()
     stepper = Stepper(TimeScale(), ModelAdapter(POPULATION))
@@ -130,6 +132,7 @@ def test_an_evaluation_says_that_it_goes_on() -> None:
     assert ticks.seen - before >= 128  # the walk
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("eccentricity", "steps"), [(0.6, 69.8), (0.8, 115.3), (0.9, 169.4), (0.95, 236.1)]
 )
@@ -143,6 +146,7 @@ def test_the_oracle_takes_the_known_number_of_steps_for_an_orbit(
     assert period * mean_rate == pytest.approx(steps, rel=0.02)
 
 
+@pytest.mark.slow
 def test_the_free_fall_criterion_reaches_what_is_known_of_it() -> None:
     found = score(free_fall, held_out_states(POPULATION, seed=0, systems=256))
     assert found.calibrated_efficiency == pytest.approx(0.44, abs=0.03)
@@ -157,6 +161,7 @@ def test_a_constant_factor_on_the_criterion_does_not_change_its_calibrated_score
     assert scaled.calibration_factor == pytest.approx(found.calibration_factor / 7, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_stepper_is_scored_beside_the_free_fall_criterion() -> None:
     """Our reference time is t_ff (r/a)^(1/3) on a Kepler orbit, which is known to reach 0.54."""
     found = evaluate(Stepper(TimeScale(), ModelAdapter(POPULATION)), seed=3, systems=128)

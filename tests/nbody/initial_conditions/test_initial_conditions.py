@@ -135,6 +135,7 @@ def test_the_figure_eight_is_the_one_of_chenciner_and_montgomery() -> None:
     assert float(particle.period) == pytest.approx(6.32591398, abs=1e-8)
 
 
+@pytest.mark.slow
 def test_the_figure_eight_returns_under_a_sixth_order_composition_of_our_steps() -> None:
     """Yoshida (1990), solution A, with KDK as the basic symmetric step."""
     weights = [0.784513610477560, 0.235573213359357, -1.17767998417887]

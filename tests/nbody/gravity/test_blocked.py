@@ -17,6 +17,7 @@ def system(n: int, dim: int = 3, systems: int | None = None) -> tuple[Tensor, Te
     return position, torch.rand(*shape, generator=generator, dtype=torch.float64)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("elements", [20, 70, 10**6])
 @pytest.mark.parametrize("dim", [2, 3])
 def test_blocks_give_what_the_whole_pass_gives(

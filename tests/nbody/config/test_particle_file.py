@@ -95,6 +95,7 @@ def test_a_header_that_promises_more_than_the_file_has_is_refused(
     assert peak < 2**24
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("honest", [True, False])
 def test_an_npz_that_unpacks_to_a_thousand_times_its_size_is_refused(
     tmp_path: Path, honest: bool

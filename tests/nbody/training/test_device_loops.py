@@ -107,6 +107,7 @@ def rows(run: TrainingRun) -> Iterator[dict[str, Any]]:
         yield metrics.model_dump(exclude={"epoch_time"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_one_orbit_is_trained_on_as_it_is_without_masks(case: str) -> None:
     plain, masked = (list(rows(run_of(on_device, **CASES[case]))) for on_device in (False, True))
@@ -118,6 +119,7 @@ def test_one_orbit_is_trained_on_as_it_is_without_masks(case: str) -> None:
             assert found[name] == pytest.approx(expected[name], rel=1e-6), name
 
 
+@pytest.mark.slow
 def test_training_is_long_enough_to_tell_the_loops_apart() -> None:
     found = list(rows(run_of(True)))
     assert sum(row["max_retrain_iterations"] for row in found) > 3
@@ -180,6 +182,7 @@ def collection_of(run: TrainingRun) -> DeviceCollection:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_no_iteration_makes_the_host_wait(case: str) -> None:
     run = run_of(True, **CASES[case])
@@ -217,6 +220,7 @@ def test_a_state_that_no_step_passes_ends_the_run() -> None:
         collection.run(Ticks(), max_retrain_warn=5)
 
 
+@pytest.mark.slow
 def test_a_state_that_is_rejected_again_and_again_is_told() -> None:
     run = run_of(True, energy_threshold=1e-9, E_lower=1e-12, E_upper=1e-10, lr=2.0**-12)
     with pytest.warns(UserWarning, match="rejected more than 5 times"):
@@ -320,6 +324,7 @@ def test_a_run_with_another_optimizer_takes_the_other_loop() -> None:
     assert run.loops._collection is None
 
 
+@pytest.mark.slow
 def test_training_under_masks_makes_as_good_a_stepper() -> None:
     steps: list[torch.Tensor] = []
     for on_device in (False, True):

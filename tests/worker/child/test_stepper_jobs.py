@@ -54,6 +54,7 @@ def run(data: Path, given: Assignment, *, stop: bool = False) -> tuple[dict[str,
     return outcome, SpoolReader(data / "spool").peek(1000)
 
 
+@pytest.mark.slow
 def test_a_simulation_leaves_its_states_and_what_was_conserved(tmp_path: Path) -> None:
     given = assignment(
         "simulate",
@@ -78,6 +79,7 @@ def test_a_simulation_leaves_its_states_and_what_was_conserved(tmp_path: Path) -
     assert names == set(files)  # nothing half-written is left
 
 
+@pytest.mark.slow
 def test_a_classical_rule_runs_without_a_stepper(tmp_path: Path) -> None:
     outcome, _ = run(tmp_path, assignment("simulate", {"integrator_mode": "fixed", "dt": 0.01}))
     assert outcome["result"]["steps"] > 100

@@ -179,6 +179,7 @@ def test_the_report_has_the_largest_and_the_final_residual() -> None:
     assert report["max_energy_error"] > report["final_energy_error"] > 0
 
 
+@pytest.mark.slow
 def test_smaller_steps_keep_the_energy_better_at_second_order() -> None:
     coarse, fine = (
         run(config_of("fixed", dt=dt, duration=4.0)).report()["max_energy_error"]

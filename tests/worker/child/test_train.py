@@ -3,7 +3,7 @@
 import errno
 import hashlib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -16,9 +16,10 @@ from nbody.errors import (
     TrainingDiverged,
 )
 from nbody.metrics import METRIC_NAMES
+from server.wire.kinds import KINDS, JobKind
 from server.wire.states import StopReason
 from server.wire.workers import Assignment, ResumePoint
-from worker.child.process import outcome_of
+from worker.child.process import TASKS, outcome_of
 from worker.child.train import train_job
 from worker.child.watcher import ChildWatcher, StopRequested
 from worker.spool import ProgressFile, SpoolReader, SpoolWriter
@@ -105,6 +106,7 @@ def test_a_stopped_run_leaves_a_checkpoint_of_its_last_epoch(tmp_path: Path) -> 
     assert rest[0]["data"] == {"first_epoch": 1}
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_passed_over_for_an_older_one(tmp_path: Path) -> None:
     _, records = train(tmp_path, assignment(TINY))
     saved = [record["data"] for record in records if record["kind"] == "checkpoint"]
@@ -132,3 +134,7 @@ def test_a_start_that_a_user_named_is_never_replaced_by_another(tmp_path: Path) 
     assert outcome_of(error.value)["stop_reason"] == StopReason.INVALID_CONFIG
     outcome, _ = train(tmp_path, assignment(TINY, 2, gone))
     assert outcome["status"] == "succeeded"
+
+
+def test_every_kind_of_job_has_its_facts_and_its_task() -> None:
+    assert KINDS.keys() == TASKS.keys() == set(get_args(JobKind))

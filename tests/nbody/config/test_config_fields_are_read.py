@@ -8,7 +8,7 @@ import pytest
 
 from nbody.config import Config
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 # Where fields are declared, checked and translated, which is not where they take effect.
 DECLARATIONS = {"config.py", "sections.py", "original_format.py"}
 # Free-form user data: kept, shown, and by definition never acted on.
