@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from nbody.config.input_width import WITH_TIME_SCALE
@@ -48,11 +49,16 @@ class HistoryBuffer:
         """States known of every system."""
         return 0 if self._count is None else int(self._count.min())
 
-    def push(self, particle: ParticleTorch, mask: Tensor | None = None) -> None:
+    def push(self, particle: ParticleTorch, mask: Bool[Tensor, " B"] | None = None) -> None:
         """Append the state of every system, or of those that `mask` (B,) picks."""
         self.push_states(particle.states(), particle.batched().dt, mask)
 
-    def push_states(self, states: States, last_dt: Tensor, mask: Tensor | None = None) -> None:
+    def push_states(
+        self,
+        states: States,
+        last_dt: Float[Tensor, " B"] | Float[Tensor, ""],
+        mask: Bool[Tensor, " B"] | None = None,
+    ) -> None:
         """The same for states (B, ...) and the steps (B,) or () that led to them."""
         state = _series(states, last_dt)
         if self._count is None:
@@ -76,20 +82,23 @@ class HistoryBuffer:
             past.copy_(torch.where(broadcast_mask(mask, past), moved, past))
         self._count.add_(mask).clamp_max_(self.history_len)
 
-    def features_for(self, particle: ParticleTorch) -> Tensor:
+    def features_for(self, particle: ParticleTorch) -> Float[Tensor, " F"] | Float[Tensor, "B F"]:
         """[past states…, current state] as (F_total,) for one system, (B, F_total) for a batch."""
         features = self.features_for_batch(particle)
         return features if particle.is_batch else features.squeeze(0)
 
-    def features_for_batch(self, particle: ParticleTorch) -> Tensor:
+    def features_for_batch(self, particle: ParticleTorch) -> Float[Tensor, "B F"]:
         """(B, F_total). A history of one system serves every system of the batch."""
         states = particle.states()
         threshold = THRESHOLD if states.threshold is None else states.threshold
         return self.features_of(states, particle.batched().dt, threshold)
 
     def features_of(
-        self, states: States, last_dt: Tensor, threshold: Tensor | float = THRESHOLD
-    ) -> Tensor:
+        self,
+        states: States,
+        last_dt: Float[Tensor, " B"] | Float[Tensor, ""],
+        threshold: Float[Tensor, " B"] | float = THRESHOLD,
+    ) -> Float[Tensor, "B F"]:
         """The same for states (B, ...), the steps that led to them, and the gate's thresholds."""
         current = _series(states, last_dt)
         batch = len(current["dt"])

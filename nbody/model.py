@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from nbody.config import Config
@@ -28,7 +29,7 @@ class FourierFeatureEmbedding(nn.Module):
         matrix = torch.randn(embedding_dim // 2, input_dim) * scale
         self.B = nn.Parameter(matrix, requires_grad=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "B F"]) -> Float[Tensor, "B embedding"]:
         phase = 2 * math.pi * x @ self.B.T  # (B, embedding_dim / 2)
         return torch.cat((phase.sin(), phase.cos()), dim=-1)
 
@@ -79,7 +80,7 @@ class FullyConnectedNN(nn.Module):
             layers.append(nn.Softplus())
         self.model = nn.Sequential(*layers)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "B F"]) -> Float[Tensor, "B outputs"]:
         return self.model(x if self.embedding is None else self.embedding(x))
 
 
@@ -99,7 +100,7 @@ class LogTimeStepNN(FullyConnectedNN):
                 last.weight.mul_(0.1)
                 last.bias.fill_(INITIAL_LOG_RATIO)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "B F"]) -> Float[Tensor, "B outputs"]:
         return (x[:, -1:] + super().forward(x[:, :-1])).exp()
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from nbody.config import Config
@@ -86,7 +87,7 @@ class ModelAdapter:
 
     def build_feature_tensor(
         self, state: ParticleTorch, *, history_buffer: HistoryBuffer | None = None
-    ) -> Tensor:
+    ) -> Float[Tensor, " F"] | Float[Tensor, "B F"]:
         """Network input (F,) of one system or (B, F) of a batch; finite for every state."""
         self.fit_scales(state)
         batch = state.batched()
@@ -94,8 +95,11 @@ class ModelAdapter:
         return features if state.is_batch else features.squeeze(0)
 
     def features_of(
-        self, states: States, last_dt: Tensor, history_buffer: HistoryBuffer | None = None
-    ) -> Tensor:
+        self,
+        states: States,
+        last_dt: Float[Tensor, " T"] | Float[Tensor, ""],
+        history_buffer: HistoryBuffer | None = None,
+    ) -> Float[Tensor, "T F"]:
         """Network input (T, F) of states, finite for every state.
 
         Args:
@@ -122,7 +126,7 @@ class ModelAdapter:
         state: ParticleTorch,
         *,
         history_buffer: HistoryBuffer | None = None,
-    ) -> float | Tensor:
+    ) -> float | Float[Tensor, " B"]:
         """The network's step: a float for one system, (B,) for a batch. Dropout is off."""
         features = self.build_feature_tensor(state, history_buffer=history_buffer)
         dt = gate_dt(model, at_least_2d(features))
@@ -160,14 +164,14 @@ def gate_threshold(states: States, config: Config) -> Threshold:
     return config.energy_threshold if states.threshold is None else states.threshold
 
 
-def dt_from_features(model: nn.Module, features: Tensor) -> Tensor:
+def dt_from_features(model: nn.Module, features: Float[Tensor, "T F"]) -> Float[Tensor, " T"]:
     """dt (T,) of inputs (T, F), in the model's present mode, differentiable."""
     dt = model(features)[:, 0]
     return dt if isinstance(model, LogTimeStepNN) else dt + DT_FLOOR
 
 
 @torch.no_grad()
-def gate_dt(model: nn.Module, features: Tensor) -> Tensor:
+def gate_dt(model: nn.Module, features: Float[Tensor, "T F"]) -> Float[Tensor, " T"]:
     """dt (T,) as the gate and every user of the stepper see it: dropout off, no graph."""
     training = model.training
     model.eval()

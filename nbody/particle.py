@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from nbody.gravity.external_field import PointMassTidalField
@@ -37,17 +38,17 @@ class ParticleTorch:
 
     def __init__(
         self,
-        mass: Tensor | float,
-        position: Tensor,
-        velocity: Tensor,
+        mass: Float[Tensor, "*#B N"] | Float[Tensor, ""] | float,
+        position: Float[Tensor, "*B N D"],
+        velocity: Float[Tensor, "*B N D"],
         dt: Tensor | float = 0.0,
         softening: float = 0.0,
         *,
-        acceleration: Tensor | None = None,
-        current_time: Tensor | None = None,
-        period: Tensor | None = None,
+        acceleration: Float[Tensor, "*B N D"] | None = None,
+        current_time: Float[Tensor, "*B"] | None = None,
+        period: Float[Tensor, "*B"] | None = None,
         external_field: PointMassTidalField | None = None,
-        energy_threshold: Tensor | None = None,
+        energy_threshold: Float[Tensor, "*B"] | None = None,
     ) -> None:
         if position.dim() not in {2, 3} or position.shape != velocity.shape:
             raise ValueError(
@@ -70,9 +71,9 @@ class ParticleTorch:
     @classmethod
     def from_tensors(
         cls,
-        mass: Tensor | float,
-        position: Tensor,
-        velocity: Tensor,
+        mass: Float[Tensor, "*#B N"] | Float[Tensor, ""] | float,
+        position: Float[Tensor, "*B N D"],
+        velocity: Float[Tensor, "*B N D"],
         dt: Tensor | float = 0.0,
         softening: float = 0.0,
     ) -> "ParticleTorch":
@@ -127,14 +128,14 @@ class ParticleTorch:
         whole = self.replace(dt=self.dt.expand(self.position.shape[:1]))
         return whole._map(lambda tensor: tensor[index] if tensor.dim() else tensor)
 
-    def get_acceleration(self, G: float = 1.0) -> Tensor:
+    def get_acceleration(self, G: float = 1.0) -> Float[Tensor, "*B N D"]:
         """Acceleration at the current position; also kept in `acceleration`."""
         self.acceleration = pairwise(
             self.position, self.mass, self.softening, self.external_field, G
         ).acceleration
         return self.acceleration
 
-    def total_energy_batch(self, G: float = 1.0) -> Tensor:
+    def total_energy_batch(self, G: float = 1.0) -> Float[Tensor, "*B"]:
         """Total energy, () or (B,), in the centre-of-mass frame; external field included."""
         return self.energies(G).total
 

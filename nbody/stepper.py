@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from nbody.checkpoint import config_of, load_checkpoint
@@ -42,7 +43,7 @@ class Stepper:
         mass: Tensor | np.ndarray | float,
         history: HistoryBuffer | None = None,
         energy_threshold: Tensor | float | None = None,
-    ) -> Tensor:
+    ) -> Float[Tensor, "..."]:
         """The step (...,) of states (..., N, D) with masses (..., N), (N,) or one for all.
 
         Softening and external field are those of the config.
@@ -74,7 +75,9 @@ class Stepper:
         return self.of_particle(state, history).reshape(shape[:-2])
 
     @torch.no_grad()
-    def of_particle(self, state: ParticleTorch, history: HistoryBuffer | None = None) -> Tensor:
+    def of_particle(
+        self, state: ParticleTorch, history: HistoryBuffer | None = None
+    ) -> Float[Tensor, " B"] | Float[Tensor, ""]:
         """The step (B,) of a batch, or () of one system; knows the step that led to the state."""
         if self.adapter.history_enabled and history is None:
             history = HistoryBuffer(self.config.history_len, self.config.feature_type)
@@ -86,9 +89,9 @@ class Stepper:
     def of_states(
         self,
         states: States,
-        last_dt: Tensor | float = 0.0,
+        last_dt: Float[Tensor, " T"] | Float[Tensor, ""] | float = 0.0,
         history: HistoryBuffer | None = None,
-    ) -> Tensor:
+    ) -> Float[Tensor, " T"]:
         """The step (T,) of states whose forces are known; NaN for a state that is not finite."""
         led = torch.as_tensor(last_dt).to(states.energy)
         rows = states.parts(PREDICTED_PAIRS, PREDICTED_AT_ONCE)

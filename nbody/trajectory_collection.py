@@ -7,6 +7,7 @@ import warnings
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from nbody.config import Config
@@ -31,7 +32,7 @@ def attempt_single_step(
     config: Config,
     adapter: ModelAdapter,
     history_buffer: HistoryBuffer | None = None,
-) -> tuple[ParticleTorch, Tensor, Tensor, Tensor]:
+) -> tuple[ParticleTorch, Float[Tensor, " B"], Float[Tensor, " B"], Float[Tensor, " B"]]:
     """Predict dt and take one step with it, differentiable with respect to the weights.
 
     Returns:
@@ -53,13 +54,17 @@ def attempt_single_step(
     return _particle_after(particle, step, dt, config.n_steps), dt, states.energy, step.energy
 
 
-def check_energy_threshold(E0: Tensor, E1: Tensor, threshold: float) -> tuple[bool, Tensor]:
+def check_energy_threshold(
+    E0: Float[Tensor, "*#B"], E1: Float[Tensor, "*#B"], threshold: float
+) -> tuple[bool, Float[Tensor, "..."]]:
     """(whether all errors are under the threshold, relative errors shaped as E0)."""
     error = relative_energy_error(E0, E1)
     return bool((error < threshold).all()), error
 
 
-def compute_single_step_loss(E0: Tensor, E1: Tensor, config: Config) -> Tensor:
+def compute_single_step_loss(
+    E0: Float[Tensor, "*#B"], E1: Float[Tensor, "*#B"], config: Config
+) -> Float[Tensor, ""]:
     """Mean band loss () of the relative errors; errors that are not finite count as 1, constant."""
     error = relative_energy_error(E0, E1)
     finite = error.isfinite()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from nbody.config import Config
@@ -98,7 +99,7 @@ def _by_eccentricity(
     return rows
 
 
-def eccentricity(states: States) -> Tensor:
+def eccentricity(states: States) -> Float[Tensor, " T"]:
     """Osculating eccentricity (T,) of states of two bodies."""
     mass = states.mass.sum(-1)
     r = states.position[:, 1] - states.position[:, 0]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from nbody.config import Config
@@ -41,17 +42,17 @@ class HeldOut:
     """States along held-out systems, and the oracle's step at each."""
 
     states: States  # (B·K, ...), with thresholds
-    system: Tensor  # (B·K,) index of the system that each state belongs to
-    weight: Tensor  # (B·K,) time that each state stands for
-    dt_star: Tensor  # (B·K,)
+    system: Int[Tensor, " T"]  # index of the system that each state belongs to
+    weight: Float[Tensor, " T"]  # time that each state stands for
+    dt_star: Float[Tensor, " T"]
     n_steps: int
 
     @property
-    def threshold(self) -> Tensor:
+    def threshold(self) -> Float[Tensor, " T"]:
         """The gate's threshold (B·K,) of each state."""
         return cast(Tensor, self.states.threshold)
 
-    def take(self, index: Tensor) -> "HeldOut":
+    def take(self, index: Int[Tensor, " A"] | Bool[Tensor, " T"]) -> "HeldOut":
         """The states that a mask picks."""
         return HeldOut(
             self.states.take(index),
@@ -72,17 +73,17 @@ class HeldOut:
         """B, how many systems the states are of."""
         return int(self.system.max()) + 1
 
-    def each(self, function: Predict) -> Tensor:
+    def each(self, function: Predict) -> Float[Tensor, " T"]:
         """What `function` says of all states (B·K,), asked of some of them at a time."""
         parts = self.states.parts(PAIRS_AT_ONCE)
         return torch.cat([function(self.take(rows)) for rows in parts])
 
-    def efficiency(self, dt: Tensor) -> float:
+    def efficiency(self, dt: Float[Tensor, " T"]) -> float:
         """η of steps dt (B·K,)."""
         oracle = (self.weight / self.dt_star).sum()
         return float(oracle / (self.weight / dt).sum())
 
-    def violation_rate(self, dt: Tensor) -> float:
+    def violation_rate(self, dt: Float[Tensor, " T"]) -> float:
         """Share of steps dt whose energy error is at the threshold or above."""
         parts = self.states.parts(PAIRS_AT_ONCE)
         passed = [self.take(rows)._passed(dt[rows]) for rows in parts]
@@ -91,7 +92,7 @@ class HeldOut:
     def _passed(self, dt: Tensor) -> Tensor:
         return self.states.step(dt, self.n_steps).energy_error < self.threshold
 
-    def overshoot_rate(self, dt: Tensor) -> float:
+    def overshoot_rate(self, dt: Float[Tensor, " T"]) -> float:
         """Share of steps dt beyond the first crossing."""
         return float((dt > self.dt_star).double().mean())
 
@@ -210,7 +211,7 @@ def _walked_states(
     return particle, interval[owners[order]], owners[order]
 
 
-def predicted_steps(stepper: Stepper, part: HeldOut) -> Tensor:
+def predicted_steps(stepper: Stepper, part: HeldOut) -> Float[Tensor, " T"]:
     """The stepper's dt; one that uses history sees the past that oracle steps would have left."""
     states = part.states
     if not stepper.adapter.history_enabled:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from nbody.evaluation.held_out import HeldOut, Predict, held_out_states, predicted_steps
@@ -89,7 +90,7 @@ def score(predict: Predict, held_out: HeldOut, watcher: Watcher | None = None) -
     )
 
 
-def calibration_factor(held_out: HeldOut, dt: Tensor, watcher: Watcher) -> float:
+def calibration_factor(held_out: HeldOut, dt: Float[Tensor, " T"], watcher: Watcher) -> float:
     """The largest factor on dt up to which at most 0.1 % of the steps violate.
 
     Of n states, n/1000 less its standard error may violate, so that the rate found here also holds

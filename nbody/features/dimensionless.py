@@ -7,6 +7,7 @@ import math
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from nbody.features.original import RMS_FLOOR
@@ -21,12 +22,14 @@ class Geometry(NamedTuple):
     """What all pair quantities of a state are made of."""
 
     edges: Edges
-    separation: Tensor  # (..., E, D)
-    relative_velocity: Tensor  # (..., E, D)
-    squared: Tensor  # (..., E) r² + ε²
+    separation: Float[Tensor, "*B E D"]
+    relative_velocity: Float[Tensor, "*B E D"]
+    squared: Float[Tensor, "*B E"]  # r² + ε²
 
 
-def geometry(position: Tensor, velocity: Tensor, softening: float) -> Geometry:
+def geometry(
+    position: Float[Tensor, "*B N D"], velocity: Float[Tensor, "*B N D"], softening: float
+) -> Geometry:
     """The pairs of states (..., N, D)."""
     edges = edges_of(position.shape[-2], position.dtype, position.device)
     separation = edges.difference(position)
@@ -36,8 +39,11 @@ def geometry(position: Tensor, velocity: Tensor, softening: float) -> Geometry:
 
 
 def dimensionless_features(
-    position: Tensor, velocity: Tensor, mass: Tensor, softening: float
-) -> Tensor:
+    position: Float[Tensor, "*B N D"],
+    velocity: Float[Tensor, "*B N D"],
+    mass: Float[Tensor, "*#B N"],
+    softening: float,
+) -> Float[Tensor, "*B F"]:
     """Scale-, rotation-, permutation- and boost-invariant features, (..., 12); the last is ln
     t_ref.
 
@@ -49,7 +55,12 @@ def dimensionless_features(
     return shape_features(geometry(position, velocity, softening), velocity, mass, softening)
 
 
-def shape_features(pairs: Geometry, velocity: Tensor, mass: Tensor, softening: float) -> Tensor:
+def shape_features(
+    pairs: Geometry,
+    velocity: Float[Tensor, "*B N D"],
+    mass: Float[Tensor, "*#B N"],
+    softening: float,
+) -> Float[Tensor, "*B F"]:
     edges, squared, floor = pairs.edges, pairs.squared, squared_distance_floor(velocity.dtype)
     mass = mass.expand(velocity.shape[:-1])
     first, second = edges.ends(mass)

@@ -4,6 +4,7 @@ Legend: ... any leading axes (systems).
 """
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from nbody.features.dimensionless import geometry, shape_features
@@ -12,7 +13,9 @@ from nbody.integrators.error_series import error_series
 from nbody.integrators.states import States
 
 
-def error_series_features(states: States, threshold: Tensor | float) -> Tensor:
+def error_series_features(
+    states: States, threshold: Float[Tensor, "..."] | float
+) -> Float[Tensor, "... F"]:
     """Features of the step's own error series, (..., 24), invariant as those above; the last is
     ln of the step at which the series crosses the threshold.
 

@@ -1,5 +1,6 @@
 """State → network input, by the name of its features."""
 
+from jaxtyping import Float
 from torch import Tensor
 
 from nbody.config.sections import FeatureType
@@ -10,8 +11,8 @@ from nbody.integrators.states import States
 
 
 def features_of_states(
-    states: States, feature_type: FeatureType, threshold: Tensor | float
-) -> Tensor:
+    states: States, feature_type: FeatureType, threshold: Float[Tensor, "..."] | float
+) -> Float[Tensor, "... F"]:
     """What a network without history sees of states with leading axes (...): (..., F).
 
     Args:

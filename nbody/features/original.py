@@ -4,6 +4,7 @@ Legend: ... any leading axes (systems), N particles, D dimensions, P = N(N-1)/2 
 """
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from nbody.gravity.force import pairwise
@@ -23,8 +24,12 @@ def _rms(values: Tensor) -> Tensor:
 
 
 def system_features(
-    position: Tensor, velocity: Tensor, mass: Tensor, softening: float, mode: str
-) -> Tensor:
+    position: Float[Tensor, "*B N D"],
+    velocity: Float[Tensor, "*B N D"],
+    mass: Float[Tensor, "*#B N"],
+    softening: float,
+    mode: str,
+) -> Float[Tensor, "*B F"]:
     """The original's statistics of a state, (..., 11) for `basic` or (..., 23) for `rich`."""
     relative = position - centre_of_mass(position, mass)
     radius = lengths(relative)  # (..., N)
@@ -51,7 +56,12 @@ def system_features(
     return torch.stack(columns, dim=-1)
 
 
-def delta_features(position: Tensor, velocity: Tensor, acceleration: Tensor, dt: Tensor) -> Tensor:
+def delta_features(
+    position: Float[Tensor, "*B K1 N D"],
+    velocity: Float[Tensor, "*B K1 N D"],
+    acceleration: Float[Tensor, "*B K1 N D"],
+    dt: Float[Tensor, "*B K1"],
+) -> Float[Tensor, "*B K 10"]:
     """Mean, max and rms of |Δx|, |Δv|, |Δa| between consecutive states, then dt.
 
     Args:

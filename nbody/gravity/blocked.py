@@ -9,6 +9,7 @@ Legend: N particles, D dimensions, R rows of a block; s = x_j - x_i, p = (s² + 
 from typing import Any, cast
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from nbody.gravity.edges import squared_distance_floor
@@ -17,13 +18,10 @@ BLOCK_ELEMENTS = 2**17  # of one plane on a CPU: a megabyte of doubles
 GPU_BLOCK_ELEMENTS = 2**24
 
 
-def blocked_pairwise(position: Tensor, mass: Tensor, softening: float) -> tuple[Tensor, Tensor]:
-    """Acceleration (..., N, D) and potential energy (...,), once differentiable, with G = 1.
-
-    Args:
-        position: (..., N, D)
-        mass: (..., N)
-    """
+def blocked_pairwise(
+    position: Float[Tensor, "*B N D"], mass: Float[Tensor, "*B N"], softening: float
+) -> tuple[Float[Tensor, "*B N D"], Float[Tensor, "*B"]]:
+    """Acceleration (..., N, D) and potential energy (...,), once differentiable, with G = 1."""
     shape = position.shape
     systems = position.reshape(-1, *shape[-2:]), mass.reshape(-1, shape[-2])
     results = [

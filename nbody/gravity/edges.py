@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from nbody.config.size import LISTED_UP_TO
@@ -27,27 +28,35 @@ def squared_distance_floor(dtype: torch.dtype) -> float:
 
 @dataclass(frozen=True)
 class Edges:
-    """Which particles each edge joins, and how much of a pair it stands for."""
+    """Which particles each edge joins, and how much of a pair it stands for.
+
+    Attributes:
+        first, second: the particles i and j.
+        share: 1 for a listed pair; 1/2, and 0 on the diagonal, for the full matrix.
+        loops: 1 on the diagonal, else 0; None where no edge is a loop.
+    """
 
     particles: int
-    first: Tensor  # (E,) i
-    second: Tensor  # (E,) j
-    share: Tensor  # (E,): 1 for a listed pair; 1/2, and 0 on the diagonal, for the full matrix
-    log_share: Tensor  # (E,)
-    loops: Tensor | None  # (E,): 1 on the diagonal, else 0; None where no edge is a loop
+    first: Int[Tensor, " E"]
+    second: Int[Tensor, " E"]
+    share: Float[Tensor, " E"]
+    log_share: Float[Tensor, " E"]
+    loops: Float[Tensor, " E"] | None
 
     @property
     def listed(self) -> bool:
         """Whether each pair is one edge."""
         return self.loops is None
 
-    def difference(self, values: Tensor) -> Tensor:
+    def difference(self, values: Float[Tensor, "*B N D"]) -> Float[Tensor, "*B E D"]:
         """values_j - values_i (..., E, D) of values (..., N, D)."""
         if self.listed:
             return values.index_select(-2, self.second) - values.index_select(-2, self.first)
         return (values.unsqueeze(-3) - values.unsqueeze(-2)).flatten(-3, -2)
 
-    def ends(self, values: Tensor) -> tuple[Tensor, Tensor]:
+    def ends(
+        self, values: Float[Tensor, "*B N"]
+    ) -> tuple[Float[Tensor, "*B E"], Float[Tensor, "*B E"]]:
         """(values_i, values_j), each (..., E), of values (..., N)."""
         if self.listed:
             return values.index_select(-1, self.first), values.index_select(-1, self.second)
@@ -55,12 +64,16 @@ class Edges:
         first, second = values.unsqueeze(-1).expand(shape), values.unsqueeze(-2).expand(shape)
         return first.flatten(-2), second.flatten(-2)
 
-    def squared(self, separation: Tensor, softening: float, floor: float) -> Tensor:
+    def squared(
+        self, separation: Float[Tensor, "*B E D"], softening: float, floor: float
+    ) -> Float[Tensor, "*B E"]:
         """r² + ε² (..., E) of separations (..., E, D), >= `floor`, and not small where i = j."""
         squared = (separation.square().sum(-1) + softening**2).clamp_min(floor)
         return squared if self.loops is None else squared + self.loops
 
-    def pull(self, vectors: Tensor, mass: Tensor) -> Tensor:
+    def pull(
+        self, vectors: Float[Tensor, "*#B E D"], mass: Float[Tensor, "*#B N"]
+    ) -> Float[Tensor, "... N D"]:
         """Σ_j m_j f_ij (..., N, D) of edge vectors f_ij = -f_ji (..., E, D)."""
         if not self.listed:
             sides = (self.particles, self.particles)
@@ -71,7 +84,7 @@ class Edges:
         total = total.index_add(-2, self.first, second.unsqueeze(-1) * vectors)
         return total.index_add(-2, self.second, -first.unsqueeze(-1) * vectors)
 
-    def total(self, values: Tensor) -> Tensor:
+    def total(self, values: Float[Tensor, "*B E"]) -> Float[Tensor, "*B"]:
         """Sum (...,) over the pairs of symmetric edge values (..., E)."""
         return values.sum(-1) if self.listed else (values * self.share).sum(-1)
 

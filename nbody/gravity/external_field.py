@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from nbody.config import Config
@@ -21,7 +22,9 @@ class PointMassTidalField:
     mass: float
     position: tuple[float, ...]
 
-    def acceleration(self, position: Tensor, G: float = 1.0) -> Tensor:
+    def acceleration(
+        self, position: Float[Tensor, "*B N D"], G: float = 1.0
+    ) -> Float[Tensor, "*B N D"]:
         """Acceleration (..., N, D) at positions (..., N, D)."""
         perturber = self.origin_to_perturber(position)  # (D,)
         separation = perturber - position  # (..., N, D)
@@ -29,7 +32,7 @@ class PointMassTidalField:
         origin = perturber / lengths(perturber) ** 3  # (D,)
         return G * self.mass * (separation / distance**3 - origin)
 
-    def potential(self, position: Tensor, G: float = 1.0) -> Tensor:
+    def potential(self, position: Float[Tensor, "*B N D"], G: float = 1.0) -> Float[Tensor, "*B N"]:
         """Potential (..., N) per unit mass at positions (..., N, D)."""
         perturber = self.origin_to_perturber(position)
         distance = lengths(perturber - position)  # (..., N)
@@ -37,7 +40,7 @@ class PointMassTidalField:
         linear = (position * perturber).sum(-1) / origin**3
         return -G * self.mass * (1 / distance - 1 / origin - linear)
 
-    def origin_to_perturber(self, position: Tensor) -> Tensor:
+    def origin_to_perturber(self, position: Float[Tensor, "*B D"]) -> Float[Tensor, " D"]:
         """R (D,), of the dimension, type and device of positions (..., D)."""
         padded = (*self.position, 0.0)[: position.shape[-1]]
         return _on_device(padded, position.dtype, position.device)

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from nbody.config.size import BLOCKED_BEYOND
@@ -20,13 +21,13 @@ from nbody.gravity.external_field import PointMassTidalField
 class Pairs(NamedTuple):
     """What one pass over all pairs gives."""
 
-    acceleration: Tensor  # (..., N, D)
-    potential_energy: Tensor  # (...,) of the pairs and the external field
+    acceleration: Float[Tensor, "*B N D"]
+    potential_energy: Float[Tensor, "*B"]  # of the pairs and the external field
 
 
 def pairwise(
-    position: Tensor,
-    mass: Tensor,
+    position: Float[Tensor, "*B N D"],
+    mass: Float[Tensor, "*#B N"],
     softening: float = 0.0,
     field: PointMassTidalField | None = None,
     G: float = 1.0,
@@ -39,8 +40,6 @@ def pairwise(
     passed through in blocks of rows: memory grows as N, not as N².
 
     Args:
-        position: (..., N, D)
-        mass: (..., N), or (N,)
         softening: Plummer softening length ε.
         field: external field, acting on every particle.
     """

@@ -4,6 +4,7 @@ Legend: ... any leading axes (systems), N particles, D dimensions, P = N(N-1)/2 
 """
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from nbody.config.size import BLOCKED_BEYOND
@@ -11,18 +12,22 @@ from nbody.gravity.blocked import BLOCK_ELEMENTS
 from nbody.gravity.edges import squared_distance_floor
 
 
-def pair_index(n: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def pair_index(n: int, device: torch.device) -> tuple[Int[Tensor, " P"], Int[Tensor, " P"]]:
     """Indices i < j of all pairs, each (P,)."""
     i, j = torch.triu_indices(n, n, offset=1, device=device)
     return i, j
 
 
-def free_fall_times(squared: Tensor, pair_mass: Tensor) -> Tensor:
+def free_fall_times(
+    squared: Float[Tensor, "*B"], pair_mass: Float[Tensor, "*#B"]
+) -> Float[Tensor, "*B"]:
     """sqrt(r³ / G(m_i + m_j)) of each pair; `squared` is r² + ε²."""
     return (squared**1.5 / pair_mass).sqrt()
 
 
-def free_fall_time(position: Tensor, mass: Tensor, softening: float) -> Tensor:
+def free_fall_time(
+    position: Float[Tensor, "*B N D"], mass: Float[Tensor, "*#B N"], softening: float
+) -> Float[Tensor, "*B"]:
     """The shortest free-fall time over the pairs, (...,); of many particles some rows at a time."""
     if position.shape[-2] > BLOCKED_BEYOND:
         return _blocked_free_fall_time(position, mass, softening)

@@ -6,6 +6,7 @@ Legend: ... any leading axes (systems), N particles, D dimensions. G = 1 unless 
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from nbody.gravity.external_field import PointMassTidalField
@@ -16,23 +17,27 @@ from nbody.gravity.vectors import cross
 class Energies(NamedTuple):
     """Kinetic and potential energy, each (...,)."""
 
-    kinetic: Tensor
-    potential: Tensor
+    kinetic: Float[Tensor, "*B"]
+    potential: Float[Tensor, "*B"]
 
     @property
-    def total(self) -> Tensor:
+    def total(self) -> Float[Tensor, "*B"]:
         return self.kinetic + self.potential
 
 
-def centre_of_mass(values: Tensor, mass: Tensor) -> Tensor:
+def centre_of_mass(
+    values: Float[Tensor, "*B N D"], mass: Float[Tensor, "*#B N"]
+) -> Float[Tensor, "*B 1 D"]:
     """Mass-weighted mean (..., 1, D) of positions or velocities (..., N, D)."""
     weights = (mass / mass.sum(-1, keepdim=True)).unsqueeze(-1)  # (..., N, 1)
     return (weights * values).sum(-2, keepdim=True)
 
 
 def kinetic_energy(
-    velocity: Tensor, mass: Tensor, field: PointMassTidalField | None = None
-) -> Tensor:
+    velocity: Float[Tensor, "*B N D"],
+    mass: Float[Tensor, "*#B N"],
+    field: PointMassTidalField | None = None,
+) -> Float[Tensor, "*B"]:
     """Kinetic energy (...,) in the centre-of-mass frame, where no external field sets the frame.
 
     A boost adds a constant to the energy and so would hide a relative error. With a field at rest
@@ -44,9 +49,9 @@ def kinetic_energy(
 
 
 def energies(
-    position: Tensor,
-    velocity: Tensor,
-    mass: Tensor,
+    position: Float[Tensor, "*B N D"],
+    velocity: Float[Tensor, "*B N D"],
+    mass: Float[Tensor, "*#B N"],
     softening: float = 0.0,
     field: PointMassTidalField | None = None,
     G: float = 1.0,
@@ -56,18 +61,26 @@ def energies(
     return Energies(kinetic_energy(velocity, mass, field), potential)
 
 
-def momentum(velocity: Tensor, mass: Tensor) -> Tensor:
+def momentum(
+    velocity: Float[Tensor, "*#B N D"], mass: Float[Tensor, "*#B N"]
+) -> Float[Tensor, "... D"]:
     """Total momentum (..., D)."""
     return (mass.unsqueeze(-1) * velocity).sum(-2)
 
 
-def angular_momentum(position: Tensor, velocity: Tensor, mass: Tensor) -> Tensor:
+def angular_momentum(
+    position: Float[Tensor, "*#B N D"],
+    velocity: Float[Tensor, "*#B N D"],
+    mass: Float[Tensor, "*#B N"],
+) -> Float[Tensor, "... 3"]:
     """Total angular momentum about the origin, (..., 3); planar systems have only L_z."""
     if position.shape[-1] == 2:
         position, velocity = (torch.nn.functional.pad(t, (0, 1)) for t in (position, velocity))
     return (mass.unsqueeze(-1) * cross(position, velocity)).sum(-2)
 
 
-def relative_energy_error(energy_before: Tensor, energy_after: Tensor) -> Tensor:
+def relative_energy_error(
+    energy_before: Float[Tensor, "*#B"], energy_after: Float[Tensor, "*#B"]
+) -> Float[Tensor, "..."]:
     """|E1 - E0| / |E0|, elementwise; not finite where E0 is zero or an energy is not finite."""
     return (energy_after - energy_before).abs() / energy_before.abs()

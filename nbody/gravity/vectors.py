@@ -3,15 +3,16 @@
 from typing import cast
 
 import torch
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 
-def lengths(vectors: Tensor) -> Tensor:
+def lengths(vectors: Float[Tensor, "*B D"]) -> Float[Tensor, "*B"]:
     """Euclidean length (...) of vectors (..., D)."""
     return cast(Tensor, torch.linalg.vector_norm(vectors, dim=-1))
 
 
-def cross(one: Tensor, other: Tensor) -> Tensor:
+def cross(one: Float[Tensor, "*B 3"], other: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B 3"]:
     """Cross product (..., 3) of vectors (..., 3)."""
     return cast(Tensor, torch.linalg.cross(one, other))
 
@@ -26,6 +27,8 @@ def at_least_2d(tensor: Tensor) -> Tensor:
     return tensor.unsqueeze(0) if tensor.dim() == 1 else tensor
 
 
-def broadcast_mask(mask: Tensor, values: Tensor) -> Tensor:
+def broadcast_mask(
+    mask: Bool[Tensor, " T"], values: Shaped[Tensor, " T ..."]
+) -> Bool[Tensor, " T ..."]:
     """A mask (T,) shaped to broadcast with values (T, ...)."""
     return mask.reshape(-1, *(1,) * (values.dim() - 1))

@@ -7,6 +7,7 @@ import math
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from nbody.config import Config
@@ -15,10 +16,10 @@ from nbody.config import Config
 class Elements(NamedTuple):
     """Orbits of two bodies, (B,) each."""
 
-    eccentricity: Tensor
-    semi_major: Tensor
-    phase: Tensor  # in the orbit, uniform in [0, 1)
-    pericentre_angle: Tensor  # argument of pericentre
+    eccentricity: Float[Tensor, " B"]
+    semi_major: Float[Tensor, " B"]
+    phase: Float[Tensor, " B"]  # in the orbit, uniform in [0, 1)
+    pericentre_angle: Float[Tensor, " B"]  # argument of pericentre
 
 
 def draw_elements(config: Config, systems: int, generator: torch.Generator) -> Elements:
@@ -33,7 +34,7 @@ def draw_elements(config: Config, systems: int, generator: torch.Generator) -> E
     return Elements(eccentricity, semi_major, draw[2], 2 * math.pi * draw[3])
 
 
-def draw_masses(config: Config, systems: int, generator: torch.Generator) -> Tensor:
+def draw_masses(config: Config, systems: int, generator: torch.Generator) -> Float[Tensor, "B N"]:
     """Masses (B, N): `mass` of the first body, the others down to `mass_ratio_min` of it."""
     mass = torch.full((systems, config.num_particles), config.mass, dtype=torch.float64)
     if config.mass_ratio_min < 1 and config.initial_conditions != "kepler":
@@ -44,7 +45,7 @@ def draw_masses(config: Config, systems: int, generator: torch.Generator) -> Ten
 
 def draw_thresholds(
     config: Config, shape: tuple[int, ...], generator: torch.Generator
-) -> Tensor | None:
+) -> Float[Tensor, "..."] | None:
     """Thresholds of the gate, one for each system, log-uniform; None where one holds for all."""
     if config.energy_threshold_max is None:
         return None
@@ -54,7 +55,7 @@ def draw_thresholds(
     )
 
 
-def log_uniform(low: float, *shape: int, generator: torch.Generator) -> Tensor:
+def log_uniform(low: float, *shape: int, generator: torch.Generator) -> Float[Tensor, "..."]:
     """Numbers between `low` and 1, uniform in their logarithm."""
     draw = torch.rand(*shape, generator=generator, dtype=torch.float64)
     return (math.log(low) * draw).exp()

@@ -7,6 +7,7 @@ import math
 from typing import cast
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from nbody.gravity.invariants import centre_of_mass, energies
@@ -24,7 +25,7 @@ def random_bound(
     systems: int,
     number: int,
     dim: int,
-    masses: Tensor,
+    masses: Float[Tensor, "B N"],
     pos_scale: float,
     generator: torch.Generator,
     softening: float = 0.0,
@@ -34,7 +35,6 @@ def random_bound(
     K / |U| is uniform in [0.1, 0.9].
 
     Args:
-        masses: (B, N)
         pos_scale: standard deviation of each coordinate.
         softening: of the potential that binds them.
     """
@@ -49,7 +49,10 @@ def random_bound(
 
 
 def hierarchical_triples(
-    dim: int, masses: Tensor, semi_major: Tensor, generator: torch.Generator
+    dim: int,
+    masses: Float[Tensor, "B 3"],
+    semi_major: Float[Tensor, " B"],
+    generator: torch.Generator,
 ) -> ParticleTorch:
     """Stable triples (B, 3, D): a pair with semi-major axis a, and a third body far out.
 

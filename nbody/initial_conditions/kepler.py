@@ -6,6 +6,7 @@ G = 1. Legend: B systems, D dimensions.
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from nbody.particle import ParticleTorch
@@ -14,12 +15,12 @@ KEPLER_ITERATIONS = 60
 
 
 def kepler_orbits(
-    eccentricity: Tensor,
-    semi_major: Tensor,
-    mean_anomaly: Tensor,
-    mass: float | Tensor,
+    eccentricity: Float[Tensor, " B"],
+    semi_major: Float[Tensor, " B"],
+    mean_anomaly: Float[Tensor, " B"],
+    mass: Float[Tensor, "B 2"] | float,
     dim: int,
-    angle: Tensor | None = None,
+    angle: Float[Tensor, " B"] | None = None,
 ) -> ParticleTorch:
     """Two masses on bound Kepler orbits about their centre of mass at rest, (B, 2, D).
 
@@ -44,12 +45,12 @@ def kepler_orbits(
 
 
 def relative_orbit(
-    eccentricity: Tensor,
-    semi_major: Tensor,
-    mean_anomaly: Tensor,
-    total_mass: Tensor,
-    angle: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
+    eccentricity: Float[Tensor, " B"],
+    semi_major: Float[Tensor, " B"],
+    mean_anomaly: Float[Tensor, " B"],
+    total_mass: Float[Tensor, " B"],
+    angle: Float[Tensor, " B"] | None = None,
+) -> tuple[Float[Tensor, "B 2"], Float[Tensor, "B 2"]]:
     """Relative position and velocity (B, 2), from the first body to the second. All are (B,)."""
     anomaly = eccentric_anomaly(mean_anomaly, eccentricity)  # E, (B,)
     axis_ratio = (1 - eccentricity.square()).sqrt()
@@ -68,7 +69,9 @@ def relative_orbit(
     return relative, velocity
 
 
-def eccentric_anomaly(mean_anomaly: Tensor, eccentricity: Tensor) -> Tensor:
+def eccentric_anomaly(
+    mean_anomaly: Float[Tensor, "*B"], eccentricity: Float[Tensor, "*B"]
+) -> Float[Tensor, "*B"]:
     """E of Kepler's equation E - e sin E = M, by bisection on [M - e, M + e] and Newton steps."""
     low, high = mean_anomaly - eccentricity, mean_anomaly + eccentricity
     for _ in range(KEPLER_ITERATIONS):

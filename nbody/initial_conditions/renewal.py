@@ -4,12 +4,13 @@ Legend: B systems, N particles, D dimensions. G = 1.
 """
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from nbody.particle import ParticleTorch
 
 
-def crossing_time(particle: ParticleTorch) -> Tensor:
+def crossing_time(particle: ParticleTorch) -> Float[Tensor, "*B"]:
     """M^2.5 / (2|E|)^1.5, () or (B,): a virialized system's time to cross itself."""
     return particle.mass.sum(-1) ** 2.5 / (2 * particle.total_energy_batch().abs()) ** 1.5
 

@@ -10,6 +10,7 @@ import math
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from nbody.integrators.error_series import FIRST_ORDER, LAST_ORDER
@@ -26,11 +27,11 @@ TINY = 1e-30
 class Crossing(NamedTuple):
     """The first crossing of |Σ c_k h^k| = threshold."""
 
-    log_step: Tensor  # (...,) ln h, in the time unit of the coefficients
-    features: Tensor  # (..., K + 7) dimensionless, of order one
+    log_step: Float[Tensor, "*B"]  # ln h, in the time unit of the coefficients
+    features: Float[Tensor, "*B F"]  # dimensionless, of order one
 
 
-def crossing_of(coefficients: Tensor, threshold: Tensor) -> Crossing:
+def crossing_of(coefficients: Float[Tensor, "*B K"], threshold: Float[Tensor, "*B"]) -> Crossing:
     """The crossing of series (..., K) at thresholds (...,), in the units of the coefficients.
 
     The features are: the coefficients, scaled so that the largest is ±1 where its term alone would

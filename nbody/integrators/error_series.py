@@ -15,6 +15,7 @@ Legend: ... any leading axes (systems), N particles, D dimensions. G = 1.
 """
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from nbody.gravity.invariants import centre_of_mass
@@ -26,7 +27,9 @@ LAST_ORDER = 6
 ORDERS = LAST_ORDER - FIRST_ORDER + 1
 
 
-def error_series(states: States, time_unit: Tensor, last_order: int = LAST_ORDER) -> Tensor:
+def error_series(
+    states: States, time_unit: Float[Tensor, "*B"], last_order: int = LAST_ORDER
+) -> Float[Tensor, "*B K"]:
     """c_k u^k (..., last_order - 2) for k = 3 to `last_order`, energies: the series of ΔH(x u).
 
     Args:

@@ -10,6 +10,7 @@ Computer Programming, vol. 2, §4.7).
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from nbody.gravity.edges import edges_of, squared_distance_floor
@@ -19,8 +20,8 @@ INVERSE_CUBE = -1.5  # the power of s² in s / |s|³
 
 
 def inverse_square_series(
-    separation: Sequence[Tensor], squared: Tensor, order: int
-) -> list[Tensor]:
+    separation: Sequence[Float[Tensor, "*B D"]], squared: Float[Tensor, "*B"], order: int
+) -> list[Float[Tensor, "*B D"]]:
     """Coefficients 0 to `order`, each (..., D), of s(t) / (s(t)² + ε²)^{3/2}.
 
     Args:
@@ -52,17 +53,16 @@ def inverse_square_series(
 
 
 def acceleration_series(
-    path: Sequence[Tensor],
-    mass: Tensor,
+    path: Sequence[Float[Tensor, "*B N D"]],
+    mass: Float[Tensor, "*#B N"],
     softening: float,
     field: PointMassTidalField | None,
     order: int,
-) -> Tensor:
+) -> Float[Tensor, "K *B N D"]:
     """Coefficients (order + 1, ..., N, D) of the accelerations at positions that move along `path`.
 
     Args:
         path: coefficients of the positions, each (..., N, D): positions, velocities, …
-        mass: (..., N)
     """
     edges = edges_of(path[0].shape[-2], path[0].dtype, path[0].device)
     separation = [edges.difference(part) for part in path]

@@ -6,6 +6,7 @@ Legend: B systems.
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from nbody.integrators.states import States
@@ -14,17 +15,17 @@ from nbody.integrators.states import States
 class Halved(NamedTuple):
     """What became of the steps of B systems."""
 
-    dt: Tensor  # (B,)
-    rejected: Tensor  # (B,) how often each was halved
-    impossible: Tensor  # (B,) bool: no step passes, however small
+    dt: Float[Tensor, " B"]
+    rejected: Float[Tensor, " B"]  # how often each was halved
+    impossible: Bool[Tensor, " B"]  # bool: no step passes, however small
 
 
 def halve_until_passing(
     states: States,
-    dt: Tensor,
-    threshold: Tensor | float,
+    dt: Float[Tensor, " B"],
+    threshold: Float[Tensor, " B"] | float,
     n_steps: int = 1,
-    resting: Tensor | None = None,
+    resting: Bool[Tensor, " B"] | None = None,
 ) -> Halved:
     """Halve the steps (B,) whose relative energy error is not under the threshold, until it is.
 

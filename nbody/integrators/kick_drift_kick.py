@@ -7,6 +7,7 @@ Legend: ... any leading axes (systems), N particles, D dimensions.
 from typing import NamedTuple
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from nbody.gravity.external_field import PointMassTidalField
@@ -17,28 +18,28 @@ from nbody.gravity.invariants import kinetic_energy, relative_energy_error
 class Substep(NamedTuple):
     """The state after one kick, drift and kick, and what its force pass gave."""
 
-    position: Tensor  # (..., N, D)
-    velocity: Tensor  # (..., N, D)
-    acceleration: Tensor  # (..., N, D) at the new position
-    potential_energy: Tensor  # (...,) at the new position
+    position: Float[Tensor, "*B N D"]
+    velocity: Float[Tensor, "*B N D"]
+    acceleration: Float[Tensor, "*B N D"]  # at the new position
+    potential_energy: Float[Tensor, "*B"]  # at the new position
 
 
 class Step(NamedTuple):
     """The state after a prediction's worth of substeps, and how well they kept the energy."""
 
-    position: Tensor  # (..., N, D)
-    velocity: Tensor  # (..., N, D)
-    acceleration: Tensor  # (..., N, D) at the new position
-    energy: Tensor  # (...,) total, after the step
-    energy_error: Tensor  # (...,) largest relative error over the step's substeps
+    position: Float[Tensor, "*B N D"]
+    velocity: Float[Tensor, "*B N D"]
+    acceleration: Float[Tensor, "*B N D"]  # at the new position
+    energy: Float[Tensor, "*B"]  # total, after the step
+    energy_error: Float[Tensor, "*B"]  # largest relative error over the step's substeps
 
 
 def substep(
-    position: Tensor,
-    velocity: Tensor,
-    mass: Tensor,
-    acceleration: Tensor,
-    dt: Tensor,
+    position: Float[Tensor, "*#B N D"],
+    velocity: Float[Tensor, "*#B N D"],
+    mass: Float[Tensor, "*#B N"],
+    acceleration: Float[Tensor, "*#B N D"],
+    dt: Float[Tensor, "*#B"],
     *,
     softening: float = 0.0,
     field: PointMassTidalField | None = None,
@@ -48,7 +49,6 @@ def substep(
 
     Args:
         position, velocity, acceleration: (..., N, D); acceleration at `position`.
-        mass: (..., N)
     """
     step = dt[..., None, None]
     half = velocity + 0.5 * step * acceleration
@@ -59,12 +59,12 @@ def substep(
 
 
 def kick_drift_kick(
-    position: Tensor,
-    velocity: Tensor,
-    mass: Tensor,
-    acceleration: Tensor,
-    energy: Tensor,
-    dt: Tensor,
+    position: Float[Tensor, "*#B N D"],
+    velocity: Float[Tensor, "*#B N D"],
+    mass: Float[Tensor, "*#B N"],
+    acceleration: Float[Tensor, "*#B N D"],
+    energy: Float[Tensor, "*#B"],
+    dt: Float[Tensor, "*#B"],
     *,
     softening: float = 0.0,
     field: PointMassTidalField | None = None,
@@ -75,7 +75,6 @@ def kick_drift_kick(
 
     Args:
         position, velocity, acceleration: (..., N, D); acceleration at `position`.
-        mass: (..., N)
         energy: (...,) total energy before the step.
         dt: (...,) time step of each system.
     """

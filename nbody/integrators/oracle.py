@@ -7,6 +7,7 @@ state has an isolated large step that conserves energy exactly by symmetry, and 
 """
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from nbody.config.size import ORACLE_ELEMENTS, ORACLE_TRIALS
@@ -26,10 +27,10 @@ BISECTIONS = 45  # of a bracket that starts at zero
 @torch.no_grad()
 def first_crossing(
     states: States,
-    threshold: Tensor | float,
+    threshold: Float[Tensor, " T"] | Float[Tensor, ""] | float,
     n_steps: int = 1,
     watcher: Watcher | None = None,
-) -> Tensor:
+) -> Float[Tensor, " T"]:
     """dt* (T,): the smallest step at which the relative energy error reaches `threshold`.
 
     The step is bracketed by a geometric scan from 1e-4 of the free-fall time (ratio 1.02 wherever

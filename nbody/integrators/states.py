@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, cast
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from nbody.gravity.external_field import PointMassTidalField
@@ -21,24 +22,24 @@ from nbody.integrators.kick_drift_kick import Step, kick_drift_kick
 class States:
     """T systems with their forces and energies."""
 
-    position: Tensor  # (T, N, D)
-    velocity: Tensor  # (T, N, D)
-    mass: Tensor  # (T, N)
-    acceleration: Tensor  # (T, N, D)
-    energy: Tensor  # (T,)
+    position: Float[Tensor, "*T N D"]
+    velocity: Float[Tensor, "*T N D"]
+    mass: Float[Tensor, "*T N"]
+    acceleration: Float[Tensor, "*T N D"]
+    energy: Float[Tensor, "*T"]
     softening: float
     field: PointMassTidalField | None
-    threshold: Tensor | None = None  # (T,) of the gate, where systems have their own
+    threshold: Float[Tensor, "*T"] | None = None  # of the gate, where systems have their own
 
     @classmethod
     def at(
         cls,
-        position: Tensor,
-        velocity: Tensor,
-        mass: Tensor,
+        position: Float[Tensor, "*T N D"],
+        velocity: Float[Tensor, "*T N D"],
+        mass: Float[Tensor, "*T N"],
         softening: float = 0.0,
         field: PointMassTidalField | None = None,
-        threshold: Tensor | None = None,
+        threshold: Float[Tensor, "*T"] | None = None,
     ) -> "States":
         """Systems at positions and with velocities (T, N, D); their forces are found here."""
         acceleration, potential = pairwise(position, mass, softening, field)
@@ -48,7 +49,7 @@ class States:
     def __len__(self) -> int:
         return len(self.energy)
 
-    def step(self, dt: Tensor, n_steps: int = 1) -> Step:
+    def step(self, dt: Float[Tensor, "*C T"], n_steps: int = 1) -> Step:
         """One prediction's worth of KDK steps with dt (T,), or (..., T)."""
         return kick_drift_kick(
             self.position,
@@ -72,12 +73,12 @@ class States:
             energy=step.energy,
         )
 
-    def take(self, index: Tensor) -> "States":
+    def take(self, index: Int[Tensor, " A"] | Bool[Tensor, " T"]) -> "States":
         """The systems that an index or a mask picks."""
         rows = index.nonzero().squeeze(1) if index.dtype == torch.bool else index
         return self._map(lambda tensor: tensor.index_select(0, rows))
 
-    def parts(self, pairs: int, most: int | None = None) -> Sequence[Tensor]:
+    def parts(self, pairs: int, most: int | None = None) -> Sequence[Int[Tensor, " A"]]:
         """Indices of consecutive states, as many at once as have `pairs` (i, j) of particles.
 
         Args:
@@ -87,7 +88,7 @@ class States:
         every = torch.arange(len(self), device=self.energy.device)
         return cast(Sequence[Tensor], every.split(size if most is None else min(size, most)))
 
-    def replaced(self, index: Tensor, other: "States") -> "States":
+    def replaced(self, index: Int[Tensor, " A"], other: "States") -> "States":
         """These states with those at an index (A,) replaced by `other`, A states."""
         tensors = {
             name: getattr(self, name).index_copy(0, index, getattr(other, name))
@@ -104,7 +105,7 @@ class States:
         for mine, theirs in zip(self._tensors(), other._tensors(), strict=True):
             mine.copy_(theirs)
 
-    def advance_(self, step: Step, where: Tensor) -> None:
+    def advance_(self, step: Step, where: Bool[Tensor, " T"]) -> None:
         """Move the states that a mask (T,) picks, in place, to the end of a step of all."""
         for name in ("position", "velocity", "acceleration", "energy"):
             before, after = getattr(self, name), getattr(step, name)

@@ -7,6 +7,7 @@ are per particle or per pair give the smallest.
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from nbody.features.dimensionless import dimensionless_features, geometry
@@ -21,17 +22,17 @@ NO_FORCE = 1e-12  # of the largest acceleration
 Criterion = Callable[[States], Tensor]
 
 
-def fixed(states: States) -> Tensor:
+def fixed(states: States) -> Float[Tensor, " T"]:
     """One step for every state."""
     return torch.ones_like(states.energy)
 
 
-def free_fall(states: States) -> Tensor:
+def free_fall(states: States) -> Float[Tensor, " T"]:
     """sqrt(r³ / G(m_i + m_j)) of the closest pair."""
     return free_fall_time(states.position, states.mass, states.softening)
 
 
-def deep_free_fall(states: States) -> Tensor:
+def deep_free_fall(states: States) -> Float[Tensor, " T"]:
     """Free fall times (|E|/|φ|)^(1/3): t_ff (r/a)^(1/3), but for a constant, on a Kepler orbit."""
     features = dimensionless_features(
         states.position, states.velocity, states.mass, states.softening
@@ -39,7 +40,7 @@ def deep_free_fall(states: States) -> Tensor:
     return features[..., -1].exp()
 
 
-def separation_over_speed(states: States) -> Tensor:
+def separation_over_speed(states: States) -> Float[Tensor, " T"]:
     """r / v of the pair where it is smallest."""
     pairs = geometry(states.position, states.velocity, states.softening)
     speed = lengths(pairs.relative_velocity)
@@ -48,13 +49,13 @@ def separation_over_speed(states: States) -> Tensor:
     return (ratio if loops is None else ratio.masked_fill(loops > 0, torch.inf)).amin(-1)
 
 
-def aarseth(states: States) -> Tensor:
+def aarseth(states: States) -> Float[Tensor, " T"]:
     """sqrt((|a||s| + |j|²) / (|j||c| + |s|²)), with jerk, snap and crackle (Aarseth 1985)."""
     a, j, s, c = _derivatives(states)
     return ((a * s + j.square()) / (j * c + s.square())).sqrt().amin(-1)
 
 
-def pham_rein_spiegel(states: States) -> Tensor:
+def pham_rein_spiegel(states: States) -> Float[Tensor, " T"]:
     """sqrt(2) |a| / sqrt(|j|² + |a||s|) (Pham, Rein & Spiegel 2024).
 
     Particles on which no force acts, to rounding, have no such time and are left out, as REBOUND
@@ -65,7 +66,7 @@ def pham_rein_spiegel(states: States) -> Tensor:
     return time.masked_fill(a <= NO_FORCE * a.amax(-1, keepdim=True), torch.inf).amin(-1)
 
 
-def error_series(states: States) -> Tensor:
+def error_series(states: States) -> Float[Tensor, " T"]:
     """Where the step's own error series crosses the threshold: our features without a network.
 
     Raises:

@@ -8,6 +8,7 @@ from itertools import count
 from typing import NamedTuple, cast
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from nbody.errors import StepImpossible
@@ -21,18 +22,18 @@ class Advance(NamedTuple):
     """One step of all systems."""
 
     states: States  # after it
-    time: Tensor  # (B,) after it
-    dt: Tensor  # (B,) 0 for systems that have covered their time
-    rejected: Tensor  # (B,) steps that the gate refused before
+    time: Float[Tensor, " B"]  # after it
+    dt: Float[Tensor, " B"]  # 0 for systems that have covered their time
+    rejected: Float[Tensor, " B"]  # steps that the gate refused before
 
 
 def integrate(
     states: States,
     rule: Rule,
-    span: Tensor | None = None,
+    span: Float[Tensor, " B"] | None = None,
     *,
-    time: Tensor | None = None,
-    last_dt: Tensor | None = None,
+    time: Float[Tensor, " B"] | None = None,
+    last_dt: Float[Tensor, " B"] | None = None,
     look_every: int = 1,
 ) -> Iterator[Advance]:
     """The steps of B systems, each with its own, until all have covered their time.
@@ -72,7 +73,7 @@ def integrate(
         yield Advance(states, time, dt, rejected)
 
 
-def check_systems(fine: Tensor, states: States) -> None:
+def check_systems(fine: Bool[Tensor, " B"], states: States) -> None:
     """Raises StepImpossible with the systems that a mask (B,) does not pick."""
     if not bool(fine.all()):
         failed = cast(list[int], (~fine).nonzero().squeeze(1).tolist())

@@ -9,6 +9,7 @@ Legend: B systems.
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from nbody.errors import SimulationImpossible
@@ -24,13 +25,13 @@ MOST_STEPS = 20_000_000
 class LongRun:
     """The outcome of a run of each system, (B,) each; energy errors are relative."""
 
-    force_evaluations: Tensor
-    max_energy_error: Tensor
-    final_energy_error: Tensor
+    force_evaluations: Float[Tensor, " B"]
+    max_energy_error: Float[Tensor, " B"]
+    final_energy_error: Float[Tensor, " B"]
 
 
 @torch.no_grad()
-def long_run(states: States, rule: Rule, span: Tensor) -> LongRun:
+def long_run(states: States, rule: Rule, span: Float[Tensor, " B"]) -> LongRun:
     """Integrate B systems for the times `span` (B,), each with its own steps.
 
     Steps that the gate rejects cost their force evaluations, too.

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from nbody.config import Config
@@ -35,14 +36,14 @@ class Simulation:
     Σ m|r||v| of the run.
     """
 
-    time: Tensor  # (K,) or (K, B)
-    position: Tensor  # (K, ..., N, D)
-    velocity: Tensor  # (K, ..., N, D)
-    mass: Tensor  # (..., N)
-    dt: Tensor  # (K - 1,) or (K - 1, B)
-    energy_error: Tensor  # (K,) or (K, B)
-    momentum_error: Tensor
-    angular_momentum_error: Tensor
+    time: Float[Tensor, " K *B"]  # or (K, B)
+    position: Float[Tensor, "K *B N D"]
+    velocity: Float[Tensor, "K *B N D"]
+    mass: Float[Tensor, "*B N"]
+    dt: Float[Tensor, " steps *B"]  # or (K - 1, B)
+    energy_error: Float[Tensor, " K *B"]  # or (K, B)
+    momentum_error: Float[Tensor, " K *B"]
+    angular_momentum_error: Float[Tensor, " K *B"]
     force_evaluations: int
 
     @property

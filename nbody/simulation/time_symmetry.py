@@ -16,6 +16,7 @@ Legend: T states.
 from dataclasses import replace
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from nbody.gravity.free_fall import free_fall_time
@@ -31,7 +32,7 @@ SMOOTHING = 0.3  # of c/(dK/dt) in units of 1/t_ff², where that begins
 AT_REST = 1e-3  # of the energy in a free-fall time: less change of K is an apsis
 
 
-def symmetric_step(rule: Tensor, previous: Tensor) -> Tensor:
+def symmetric_step(rule: Float[Tensor, " B"], previous: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
     """The step with 1/dt_n + 1/dt_{n-1} = 2/h, h the rule's step (Holder, Leimkuhler & Reich 2001).
 
     Steps stay within a factor 2 of the rule.
@@ -40,7 +41,7 @@ def symmetric_step(rule: Tensor, previous: Tensor) -> Tensor:
     return torch.where(step > 0, step, 2 * rule).clamp(0.5 * rule, 2 * rule)
 
 
-def time_even_step(stepper: Stepper, states: States) -> Tensor:
+def time_even_step(stepper: Stepper, states: States) -> Float[Tensor, " T"]:
     """The stepper's dt (T,), made even in time and smooth, and longer where the error returns.
 
     h^-6 = (g² dt(x, v) dt(x, -v))^-3 + (1.5 ε^(1/3) τ)^-6, with ε the threshold and τ the time of

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from nbody.gravity.vectors import broadcast_mask
@@ -33,14 +34,14 @@ class CollectionRecord:
 
     def put(
         self,
-        orbits: Tensor,
+        orbits: Int[Tensor, " A"],
         states: States,
-        features: Tensor,
-        dt: Tensor,
+        features: Float[Tensor, "A F"],
+        dt: Float[Tensor, " A"],
         step: Step,
-        time: Tensor,
-        last_dt: Tensor,
-        where: Tensor | None = None,
+        time: Float[Tensor, " A"],
+        last_dt: Float[Tensor, " A"],
+        where: Bool[Tensor, " A"] | None = None,
     ) -> None:
         """Write one accepted step of some orbits, and count it.
 
@@ -69,7 +70,9 @@ class CollectionRecord:
             flat.index_copy_(0, index, values)
         self.accepted.index_add_(0, orbits, _ones(orbits, where))
 
-    def reject(self, orbits: Tensor, where: Tensor | None = None) -> Tensor:
+    def reject(
+        self, orbits: Int[Tensor, " A"], where: Bool[Tensor, " A"] | None = None
+    ) -> Int[Tensor, " A"]:
         """Count a rejection of the present state of some orbits; their counts (A,) so far.
 
         Args:
@@ -79,7 +82,7 @@ class CollectionRecord:
         self.rejections.view(-1).index_add_(0, index, _ones(orbits, where))
         return self.rejections_of(orbits)
 
-    def rejections_of(self, orbits: Tensor) -> Tensor:
+    def rejections_of(self, orbits: Int[Tensor, " A"]) -> Int[Tensor, " A"]:
         """How often (A,) the present states of some orbits were rejected so far."""
         index = self._slot(orbits) * self.orbits + orbits
         return self.rejections.view(-1).index_select(0, index)

@@ -1,12 +1,13 @@
 """One step of the optimizer, and what may not come of it."""
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from nbody.errors import TrainingDiverged
 
 
-def descend(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+def descend(loss: Float[Tensor, ""], optimizer: torch.optim.Optimizer) -> None:
     """One optimizer step on a scalar loss.
 
     Raises:

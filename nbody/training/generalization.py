@@ -3,6 +3,7 @@
 Legend: M samples of a minibatch.
 """
 
+from jaxtyping import Int
 from torch import Tensor
 
 from nbody.training.descent import descend
@@ -26,7 +27,7 @@ class Learner:
         self._batch = samples
         self._verdict: Verdict | None = None
 
-    def load(self, samples: Samples, rows: Tensor) -> None:
+    def load(self, samples: Samples, rows: Int[Tensor, " M"]) -> None:
         """Take the samples at `rows` (M,) as the minibatch."""
         self._batch, self._verdict = samples.take(rows), None
 

@@ -4,6 +4,7 @@ Legend: M samples of a minibatch.
 """
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from nbody.training.cuda_graph import GraphedCall
@@ -37,7 +38,7 @@ class DeviceLearner:
         """Start an epoch."""
         self._descent.begin()
 
-    def load(self, samples: Samples, rows: Tensor) -> None:
+    def load(self, samples: Samples, rows: Int[Tensor, " M"]) -> None:
         """Take the samples at `rows` (M,) as the minibatch, states where the loss needs them."""
         self._source = samples, rows
         self._batch.copy_(samples, rows, with_states=self.config.loss != "oracle")

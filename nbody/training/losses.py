@@ -9,6 +9,7 @@ sends NaN backwards.
 import math
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 ERROR_FLOOR = 1e-16  # ln of an error that happens to be zero
@@ -16,8 +17,11 @@ BLOWN_UP = 10.0  # loss of a step whose energy is not finite
 
 
 def band_loss(
-    energy_error: Tensor, lower: float, upper: float, gate: Tensor | float = math.inf
-) -> Tensor:
+    energy_error: Float[Tensor, " T"],
+    lower: float,
+    upper: float,
+    gate: Float[Tensor, " T"] | float = math.inf,
+) -> Float[Tensor, " T"]:
     """relu(ln lower - ln e)² + relu(ln e - ln upper)², zero inside the band; per sample (T,).
 
     Args:
@@ -31,14 +35,16 @@ def band_loss(
     return below.square() + above.square()
 
 
-def band_scale(upper: float, gate: Tensor | float) -> Tensor | float:
+def band_scale(upper: float, gate: Float[Tensor, " T"] | float) -> Float[Tensor, " T"] | float:
     """What both ends of a band are multiplied by, so that it lies under the gate."""
     if isinstance(gate, Tensor):
         return torch.where(gate > upper, 1.0, gate / (2 * upper))
     return 1.0 if gate > upper else gate / (2 * upper)
 
 
-def pinball_loss(dt: Tensor, dt_star: Tensor, quantile: float) -> Tensor:
+def pinball_loss(
+    dt: Float[Tensor, " T"], dt_star: Float[Tensor, " T"], quantile: float
+) -> Float[Tensor, " T"]:
     """Quantile loss on u = ln(dt/dt*), per sample (T,); its minimum has P(u > 0) = quantile.
 
     (1 - q) u where the step is too large, -q u where it is too small (Koenker & Bassett 1978).
@@ -47,7 +53,7 @@ def pinball_loss(dt: Tensor, dt_star: Tensor, quantile: float) -> Tensor:
     return torch.maximum((1 - quantile) * log_ratio, -quantile * log_ratio)
 
 
-def shrink_loss(dt: Tensor) -> Tensor:
+def shrink_loss(dt: Float[Tensor, " T"]) -> Float[Tensor, " T"]:
     """Pushes ln dt down with unit slope, whatever dt is: for steps too large to be measured."""
     log_dt = dt.log()
     return BLOWN_UP + log_dt - log_dt.detach()

@@ -6,6 +6,7 @@ Legend: T samples.
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from nbody.errors import TrainingDiverged
@@ -47,7 +48,7 @@ class MaskedDescent:
         self.taken.zero_()
         self.diverged.zero_()
 
-    def __call__(self, losses: Tensor, mask: Tensor) -> None:
+    def __call__(self, losses: Float[Tensor, " T"], mask: Bool[Tensor, " T"]) -> None:
         """One step on losses (T,) where mask (T,) is true."""
         count = mask.sum()
         loss = torch.where(mask, losses, 0.0).sum() / count.clamp_min(1)

@@ -4,6 +4,7 @@ Legend: T samples.
 """
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from nbody.config import Config
@@ -26,7 +27,11 @@ class Samples:
     """
 
     def __init__(
-        self, states: States, features: Tensor, dt_star: Tensor | None, rows: Tensor | None = None
+        self,
+        states: States,
+        features: Float[Tensor, "T F"],
+        dt_star: Float[Tensor, " T"] | None,
+        rows: Int[Tensor, " T"] | None = None,
     ) -> None:
         """Samples whose states are all of `states`, or its `rows` (T,)."""
         self.features, self.dt_star = features, dt_star
@@ -34,7 +39,11 @@ class Samples:
 
     @classmethod
     def of(
-        cls, states: States, features: Tensor, config: Config, watcher: Watcher | None = None
+        cls,
+        states: States,
+        features: Float[Tensor, "T F"],
+        config: Config,
+        watcher: Watcher | None = None,
     ) -> "Samples":
         """The samples that the config's loss is taken over; the oracle is asked here, once."""
         if config.loss != "oracle":
@@ -52,13 +61,13 @@ class Samples:
     def __len__(self) -> int:
         return len(self.features)
 
-    def take(self, index: Tensor) -> "Samples":
+    def take(self, index: Int[Tensor, " A"] | Bool[Tensor, " T"]) -> "Samples":
         """The samples that an index or a mask picks."""
         rows = index.nonzero().squeeze(1) if index.dtype == torch.bool else index
         dt_star = None if self.dt_star is None else self.dt_star.index_select(0, rows)
         return Samples(self.states, self.features.index_select(0, rows), dt_star, rows)
 
-    def copy_(self, samples: "Samples", rows: Tensor, with_states: bool = True) -> None:
+    def copy_(self, samples: "Samples", rows: Int[Tensor, " T"], with_states: bool = True) -> None:
         """Overwrite these samples, in place, with the `rows` (T,) of others.
 
         Args:
@@ -71,7 +80,7 @@ class Samples:
             self.states.copy_(samples.states.take(rows))
 
 
-def losses_of(model: nn.Module, samples: Samples, config: Config) -> Tensor:
+def losses_of(model: nn.Module, samples: Samples, config: Config) -> Float[Tensor, " T"]:
     """Loss (T,) of each sample, differentiable, in the model's present mode."""
     dt = dt_from_features(model, samples.features)
     if samples.dt_star is not None:
@@ -79,7 +88,7 @@ def losses_of(model: nn.Module, samples: Samples, config: Config) -> Tensor:
     return energy_losses(samples.states, dt, config)
 
 
-def energy_losses(states: States, dt: Tensor, config: Config) -> Tensor:
+def energy_losses(states: States, dt: Float[Tensor, " T"], config: Config) -> Float[Tensor, " T"]:
     """Band loss (T,) of the energy errors that steps dt (T,) make, finite for every finite dt.
 
     Steps whose energy is not finite never enter the differentiated arithmetic: they get a loss

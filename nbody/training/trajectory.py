@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import overload
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from nbody.history_buffer import HistoryBuffer
@@ -25,10 +26,10 @@ class Trajectory(Sequence["tuple[ParticleTorch, float]"]):
     """T accepted samples. `trajectory[k]` is `(ParticleTorch, dt)`; slices are trajectories."""
 
     states: States
-    features: Tensor  # (T, F)
-    dt: Tensor  # (T,) the step that the gate accepted
-    time: Tensor  # (T,) since the initial condition
-    last_dt: Tensor  # (T,) the step that led to the state
+    features: Float[Tensor, "T F"]
+    dt: Float[Tensor, " T"]  # the step that the gate accepted
+    time: Float[Tensor, " T"]  # since the initial condition
+    last_dt: Float[Tensor, " T"]  # the step that led to the state
 
     @classmethod
     def of(
@@ -56,7 +57,7 @@ class Trajectory(Sequence["tuple[ParticleTorch, float]"]):
     def __len__(self) -> int:
         return len(self.dt)
 
-    def take(self, index: Tensor) -> "Trajectory":
+    def take(self, index: Int[Tensor, " A"] | Bool[Tensor, " T"]) -> "Trajectory":
         """The samples that an index or a mask picks, as a trajectory."""
         return Trajectory(
             self.states.take(index),

@@ -6,6 +6,7 @@ Legend: T samples.
 from dataclasses import dataclass, fields
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from nbody.config import Config
@@ -19,9 +20,9 @@ from nbody.training.samples import Samples
 class Verdict:
     """What the gate says of some samples."""
 
-    dt: Tensor  # (T,)
-    energy_error: Tensor  # (T,)
-    passed: Tensor  # (T,) bool
+    dt: Float[Tensor, " T"]
+    energy_error: Float[Tensor, " T"]
+    passed: Bool[Tensor, " T"]  # bool
 
     @property
     def all_pass(self) -> bool:
@@ -44,7 +45,7 @@ def judge(model: nn.Module, samples: Samples, config: Config) -> Verdict:
     return Verdict(dt, error, error < gate_threshold(samples.states, config))
 
 
-def is_done(samples: Samples, verdict: Verdict, config: Config) -> Tensor:
+def is_done(samples: Samples, verdict: Verdict, config: Config) -> Bool[Tensor, ""]:
     """Whether () there is nothing left to train for on these samples; stays on their device."""
     done = verdict.passed.all()
     if config.loss == "oracle" and samples.dt_star is not None:
