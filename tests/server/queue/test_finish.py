@@ -3,7 +3,13 @@
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
+from server.database.tables import attempts
+from server.errors import LeaseLost
+from server.queue import ending
+from server.wire.states import StopReason
+from server.wire.workers import Outcome
 from tests.server.conftest import (
     OrreryServer,
     everything_of,
@@ -69,3 +75,22 @@ def test_a_worker_that_hands_back_its_job_requeues_it(server: OrreryServer) -> N
     answer = server.finish(assignment["lease_id"], "stopped", "user")
     assert answer.json() == {"status": "queued"}
     assert server.job(job["id"])["status"] == "queued"
+
+
+OUTCOME = Outcome(status="succeeded", stop_reason=StopReason.COMPLETED)
+
+
+def test_an_attempt_that_never_was_cannot_be_ended(server: OrreryServer) -> None:
+    with pytest.raises(LeaseLost):
+        server.write(lambda connection: ending.finish(connection, "lease_x", OUTCOME, now=1.0))
+
+
+def test_an_attempt_whose_outcome_is_not_on_record_cannot_be_ended_again(
+    server: OrreryServer,
+) -> None:
+    _, assignment = server.start()
+    lease_id = assignment["lease_id"]
+    assert server.finish(lease_id).status_code == 200
+    server.write(lambda connection: connection.execute(update(attempts).values(outcome=None)))
+    with pytest.raises(LeaseLost):
+        server.write(lambda connection: ending.finish(connection, lease_id, OUTCOME, now=1.0))
