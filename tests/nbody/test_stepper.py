@@ -245,7 +245,7 @@ def test_a_stepper_without_its_history_still_gives_finite_steps(tmp_path: Path) 
 
 
 COMPILED_BESIDE_EAGER = """
-import sys
+import functools, sys
 from pathlib import Path
 import torch
 from nbody.config import Config
@@ -254,7 +254,7 @@ from nbody.stepper import load_stepper
 from nbody.training.run import TrainingRun
 
 # What torch traces is run as it is: making machine code of it takes minutes.
-torch.compile = partial(torch.compile, backend="eager")
+torch.compile = functools.partial(torch.compile, backend="eager")
 run = TrainingRun.start(Config(hidden_dims=[8], num_orbits=2, seed=1, device="cpu"))
 run.end_epoch(run.begin_epoch())
 path = run.save(Path(sys.argv[1]))
