@@ -1,5 +1,6 @@
 """Classical criteria, and rules that are symmetric in time."""
 
+import inspect
 import math
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from nbody.initial_conditions.named_systems import figure_eight
 from nbody.integrators.states import States
 from nbody.particle import ParticleTorch
+from nbody.simulation import criteria
 from nbody.simulation.criteria import CRITERIA, SERIES
 from nbody.simulation.long_run import long_run
 from nbody.simulation.rules import Rule
@@ -78,3 +80,9 @@ def test_a_particle_without_a_force_on_it_has_no_step() -> None:
     eight = figure_eight().states()  # the third body is at the centre
     bodies = {name: float(rule(eight)) for name, rule in CRITERIA.items() if name != SERIES}
     assert min(bodies.values()) > 0.05
+
+
+def test_every_criterion_has_its_row() -> None:
+    functions = inspect.getmembers(criteria, inspect.isfunction)
+    own = {f for name, f in functions if f.__module__ == criteria.__name__ and name[0] != "_"}
+    assert own == set(CRITERIA.values())

@@ -1,6 +1,7 @@
 """The `orrery` command against the real server."""
 
 import hashlib
+import inspect
 import json
 import os
 import socket
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from server.cli import acting
+from server.wire.kinds import KINDS
 from tests.server.conftest import (
     TINY,
     Orrery,
@@ -216,3 +219,9 @@ def test_a_command_that_talks_to_a_server_starts_without_one(arguments: list[str
     ran = subprocess.run(command, env=nowhere, capture_output=True, text=True, check=False)
     assert ran.returncode == (0 if arguments == ["--help"] else 4), ran.stderr
     assert HEAVY.isdisjoint(ran.stderr.split())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_job_has_a_command(kind: str) -> None:
+    submits = "client.submit(fields, **options)" if kind == "train" else f'kind="{kind}"'
+    assert submits in inspect.getsource(acting)
