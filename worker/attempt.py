@@ -106,7 +106,7 @@ class Attempt:
             self._record(Outcome(status="stopped", stop_reason=StopReason.WORKER_LOST))
 
     def _record(self, outcome: Outcome) -> None:
-        """The last word on the attempt: for W&B's process, and for the next agent if this one
+        """Append the outcome to the spool: for W&B's process, and for the next agent if this one
         cannot deliver it."""
         with contextlib.suppress(OSError):  # a full disk
             spool = SpoolWriter(self._state / "spool.jsonl")

@@ -31,7 +31,7 @@ class Reporter:
         self._progress = ProgressFile(state / "progress")
 
     def deliver(self) -> ReportAnswer:
-        """Send everything that is there, or an empty heartbeat; answers the server's last word.
+        """Send everything that is there, or an empty heartbeat; returns the server's last answer.
 
         Raises:
             LeaseEnded, ServerRefused, Unreachable: what was not confirmed is sent again next time.

@@ -74,7 +74,7 @@ class HeldOut:
         return int(self.system.max()) + 1
 
     def each(self, function: Predict) -> Float[Tensor, " T"]:
-        """What `function` says of all states (B·K,), asked of some of them at a time."""
+        """`function` of all states (B·K,), evaluated for some of them at a time."""
         parts = self.states.parts(PAIRS_AT_ONCE)
         return torch.cat([function(self.take(rows)) for rows in parts])
 

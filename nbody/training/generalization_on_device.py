@@ -1,4 +1,4 @@
-"""An iteration of Part 2 on tensors that stay in place, without a word to the host.
+"""An iteration of Part 2 on tensors that stay in place: the host does not wait for the device.
 
 Legend: M samples of a minibatch.
 """
@@ -16,7 +16,7 @@ from nbody.training.verdict import is_done, judge
 
 
 class DeviceLearner:
-    """The same on tensors that stay in place, without a word to the host between two questions."""
+    """As `Learner`, on tensors that stay in place; the host waits only where it asks `done`."""
 
     check_every = CHECK_EVERY
 

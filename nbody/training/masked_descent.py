@@ -20,7 +20,7 @@ def can_be_masked(optimizer: torch.optim.Optimizer) -> bool:
 
 
 class MaskedDescent:
-    """Steps on the mean loss of those samples that a mask picks, without a word to the host.
+    """Steps on the mean loss of the samples that a mask picks; the host does not wait for them.
 
     A fused optimizer skips a step whose `found_inf` is 1, as it does for `torch.amp.GradScaler`.
     Here it is 1 where the mask is empty, and from the first loss on that is not finite.

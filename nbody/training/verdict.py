@@ -1,4 +1,4 @@
-"""The gate's word on samples: the step that the network takes there, and whether it passes.
+"""The gate on samples: the step that the network takes at each, its error, whether it passes.
 
 Legend: T samples.
 """
@@ -18,7 +18,7 @@ from nbody.training.samples import Samples
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate says of some samples."""
+    """The steps of samples (T,), their errors, and which pass the gate."""
 
     dt: Float[Tensor, " T"]
     energy_error: Float[Tensor, " T"]

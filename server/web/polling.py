@@ -26,7 +26,7 @@ def version_of(tag: str) -> int | None:
 
 
 def headers_of(version: int, status: JobStatus) -> dict[str, str]:
-    """What an answer that shows a job says besides it."""
+    """The headers of an answer that shows a job: its version, and when to come again."""
     again = {} if status in TERMINAL else {"Retry-After": RETRY_AFTER_S}
     return {"ETag": entity_tag(version), **again}
 

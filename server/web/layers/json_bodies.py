@@ -33,7 +33,7 @@ class JsonBodies:
 
 
 def _check_type(scope: Scope) -> None:
-    """A body that says that it is something else is not taken for JSON; one that is silent is."""
+    """Refuse a body with another content type than JSON's; without one it is taken for JSON."""
     kind = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
     name = kind.partition(b";")[0].strip().lower()
     if name and not (name == b"application/json" or name.endswith(b"+json")):

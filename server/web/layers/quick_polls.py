@@ -30,7 +30,7 @@ class Ahead(Enum):
 
 
 class QuickPolls:
-    """Answers what it can; hands on the rest, and keeps what is answered there."""
+    """Answers polls from the bodies it keeps; the routes answer the rest, and it keeps those."""
 
     def __init__(self, app: App, database: Database) -> None:
         self._app, self._database = app, database

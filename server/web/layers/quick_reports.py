@@ -20,7 +20,7 @@ JSON = (b"content-type", b"application/json")
 
 
 class QuickReports:
-    """Answers valid reports; hands on the rest."""
+    """Answers valid reports itself; everything else goes on to the routes."""
 
     def __init__(self, app: App, service: Service) -> None:
         self._app, self._service = app, service
