@@ -143,7 +143,7 @@ class DeviceCollection(Collection):
         moved.zero_()
 
     def _attend(self) -> None:
-        """For orbits that wait for the host: ask the oracle for their dt*, or shorten their steps."""
+        """For orbits that wait for the host: find their dt*, or shorten their steps."""
         if len(unknown := self.unknown.nonzero().squeeze(1)):
             found = Samples.of(*self._of(unknown), self.config).dt_star
             if found is not None:
@@ -156,7 +156,7 @@ class DeviceCollection(Collection):
             self.spent.zero_()
 
     def _check_stuck(self, max_retrain_warn: int, stride: int) -> None:
-        """Once for each state that is rejected again and again: warn, or raise where no step passes."""
+        """Once for each state that is rejected again and again: warn; raise where none passes."""
         count = self._rejections()
         now = (count >= max_retrain_warn) & (count < max_retrain_warn + stride)
         if not len(stuck := now.nonzero().squeeze(1)):

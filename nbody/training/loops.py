@@ -1,8 +1,8 @@
 """Which code runs a run's iterations, kept from epoch to epoch.
 
 A CPU computes only what an iteration needs: it gathers the orbits that still collect, the samples
-that fail. A GPU is asked at a price, and each of its kernels has one: there the same iterations run
-under masks, on tensors that stay in place, and are replayed as CUDA graphs.
+that fail. To read a value back from a GPU, or to launch a kernel on it, takes time: there the same
+iterations run under masks, on tensors that stay in place, and are launched as CUDA graphs.
 """
 
 from typing import Any
