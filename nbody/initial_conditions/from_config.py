@@ -17,11 +17,7 @@ from nbody.errors import InvalidInitialConditions
 from nbody.gravity.external_field import field_from_config
 from nbody.gravity.invariants import centre_of_mass
 from nbody.initial_conditions.draws import draw_elements, draw_masses, draw_thresholds
-from nbody.initial_conditions.few_body import (
-    hierarchical_triples,
-    near_figure_eight,
-    random_bound,
-)
+from nbody.initial_conditions.few_body import hierarchical_triples, near_figure_eight, random_bound
 from nbody.initial_conditions.kepler import kepler_orbits, pad_to
 from nbody.initial_conditions.named_systems import figure_eight, lagrange_triangle, pythagorean
 from nbody.initial_conditions.plummer import plummer_spheres

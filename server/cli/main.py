@@ -11,13 +11,7 @@ from rich.markup import escape
 
 from nbody.errors import NBodyError
 from server.cli import acting, installation, reading, sweeps, tokens
-from server.cli.connection import (
-    EXIT_USAGE,
-    HELP,
-    CommandFailed,
-    errors,
-    print_text,
-)
+from server.cli.connection import EXIT_USAGE, HELP, CommandFailed, errors, print_text
 
 app = typer.Typer(
     name="orrery",

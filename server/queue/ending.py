@@ -13,12 +13,7 @@ from server.errors import LeaseLost, ReportConflict
 from server.queue import job_rows, stepper_jobs
 from server.queue.job_rows import JobRow
 from server.queue.transitions import move, status_after
-from server.wire.states import (
-    RETRYABLE,
-    JobStatus,
-    StopReason,
-    Trigger,
-)
+from server.wire.states import RETRYABLE, JobStatus, StopReason, Trigger
 from server.wire.workers import Outcome
 
 

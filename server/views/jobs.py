@@ -8,12 +8,7 @@ from sqlalchemy import Connection, Row, and_, func, select
 
 from nbody.config import Config
 from nbody.metrics import EpochMetrics
-from server.database.tables import (
-    ALIASES,
-    METRIC_COLUMNS,
-    epochs,
-    jobs,
-)
+from server.database.tables import ALIASES, METRIC_COLUMNS, epochs, jobs
 from server.errors import NotFound
 from server.queue import users_checkpoints
 from server.queue.ownership import is_visible

@@ -4,9 +4,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from server.database.tables import (
-    tokens,
-)
+from server.database.tables import tokens
 from server.views.pages import instant, instant_or_none
 from server.wire.tokens import TokenView
 

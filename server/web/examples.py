@@ -9,8 +9,7 @@ from nbody.config import Config
 from nbody.metrics import METRIC_NAMES, EpochMetrics
 from nbody.watcher import Phase
 from server.errors import FieldProblem, InvalidRequest
-from server.wire import files, history, jobs, messages, service, sweeps, tokens
-from server.wire import workers as protocol
+from server.wire import files, history, jobs, messages, service, sweeps, tokens, workers
 from server.wire.states import JobStatus, StopReason
 from server.wire.sweeps import (
     Importance,
@@ -108,8 +107,8 @@ ATTEMPT = history.AttemptView(
     stop_reason=None,
     detail=None,
 )
-GPU = protocol.Gpu(name="NVIDIA H200", memory_bytes=150_754_820_096)
-WORKER = protocol.WorkerView(
+GPU = workers.Gpu(name="NVIDIA H200", memory_bytes=150_754_820_096)
+WORKER = workers.WorkerView(
     id="worker_01kjg3b2000000000000000000",
     name="gpu-host",
     host="gpu-host",
@@ -167,27 +166,27 @@ def _page(item: Any) -> "messages.Page[Any]":
 
 _PROBLEM = InvalidRequest(FieldProblem("/config/epoch", "unknown field; did you mean 'epochs'?"))
 MODELS: dict[str, BaseModel] = {
-    "Assignment": protocol.Assignment(
+    "Assignment": workers.Assignment(
         job=JOB,
         attempt=2,
         lease_id=LEASE,
         lease_ttl_s=30,
         config=CONFIG,
         output_folder=f"kepler/{JOB}/attempt-2",
-        resume_from=[protocol.ResumePoint(epoch=10, path=CHECKPOINT.path, sha256=SHA)],
+        resume_from=[workers.ResumePoint(epoch=10, path=CHECKPOINT.path, sha256=SHA)],
         runtime_left_s=None,
     ),
     "ArtifactView": ARTIFACT,
     "CancelRequest": jobs.CancelRequest(),
     "CheckpointView": CHECKPOINT,
-    "ClaimRequest": protocol.ClaimRequest(claim_id="slot-0-41", wait_s=2),
-    "Vitals": protocol.Vitals(
+    "ClaimRequest": workers.ClaimRequest(claim_id="slot-0-41", wait_s=2),
+    "Vitals": workers.Vitals(
         gpus=[
-            protocol.GpuVitals(memory_used_bytes=2_147_483_648, utilisation=0.93, temperature_c=61)
+            workers.GpuVitals(memory_used_bytes=2_147_483_648, utilisation=0.93, temperature_c=61)
         ]
     ),
-    "DrainRequest": protocol.DrainRequest(),
-    "FinishAnswer": protocol.FinishAnswer(status=JobStatus.SUCCEEDED),
+    "DrainRequest": workers.DrainRequest(),
+    "FinishAnswer": workers.FinishAnswer(status=JobStatus.SUCCEEDED),
     "Health": service.Health(),
     "JobView": VIEW,
     "MetricsPage": history.MetricsPage(
@@ -202,7 +201,7 @@ MODELS: dict[str, BaseModel] = {
     "JobChange": jobs.JobChange(name="kepler", priority=10, metadata={"paper": "accepted"}),
     "Page_AttemptView_": _page(ATTEMPT),
     "RetryRequest": jobs.RetryRequest(from_checkpoint=CHECKPOINT.id, config={"epochs": 100}),
-    "Outcome": protocol.Outcome(status="succeeded", stop_reason=StopReason.COMPLETED),
+    "Outcome": workers.Outcome(status="succeeded", stop_reason=StopReason.COMPLETED),
     "Page_ArtifactView_": _page(ARTIFACT),
     "Page_AuditEntry_": _page(AUDIT_ENTRY),
     "Page_CheckpointView_": _page(CHECKPOINT),
@@ -210,8 +209,8 @@ MODELS: dict[str, BaseModel] = {
     "Page_JobSummary_": _page(SUMMARY),
     "Page_TokenView_": _page(TOKEN),
     "Page_WorkerView_": _page(WORKER),
-    "Report": protocol.Report(first_epoch=0, phase=Phase.COLLECT, epochs=[METRICS]),
-    "ReportAnswer": protocol.ReportAnswer(accepted_through=12, command=None),
+    "Report": workers.Report(first_epoch=0, phase=Phase.COLLECT, epochs=[METRICS]),
+    "ReportAnswer": workers.ReportAnswer(accepted_through=12, command=None),
     "ResultView": jobs.ResultView(
         job_id=JOB,
         kind="simulate",
@@ -229,9 +228,9 @@ MODELS: dict[str, BaseModel] = {
     "SweepRequest": SWEEP_REQUEST,
     "SweepView": SweepView(**SWEEP.model_dump(), request=SWEEP_REQUEST, best=TRIAL),
     "Version": service.Version(version="0.1.0"),
-    "WorkerRegistration": protocol.WorkerRegistration(name="gpu-host", host="gpu-host", gpus=[GPU]),
+    "WorkerRegistration": workers.WorkerRegistration(name="gpu-host", host="gpu-host", gpus=[GPU]),
     "WorkerView": WORKER,
-    "WorkerTerms": protocol.WorkerTerms(
+    "WorkerTerms": workers.WorkerTerms(
         id=WORKER.id, heartbeat_interval_s=1, lease_ttl_s=30, stall_timeout_s=600
     ),
 }

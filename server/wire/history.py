@@ -3,10 +3,7 @@
 from datetime import datetime
 from typing import Literal
 
-from pydantic import (
-    Field,
-    JsonValue,
-)
+from pydantic import Field, JsonValue
 
 from server.wire.messages import View
 from server.wire.states import StopReason

@@ -3,11 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    JsonValue,
-)
+from pydantic import AfterValidator, Field, JsonValue
 
 from nbody.config import Config
 from nbody.config.config import field_error

@@ -2,9 +2,7 @@
 
 from typing import Literal
 
-from pydantic import (
-    Field,
-)
+from pydantic import Field
 
 from server.wire.messages import PROTOCOL, View
 

@@ -3,9 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import (
-    Field,
-)
+from pydantic import Field
 
 from server.wire.messages import Message, Text, View
 

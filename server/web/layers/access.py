@@ -15,13 +15,7 @@ from urllib.parse import urlsplit
 from server.access import roles, tokens
 from server.access.write_rate import WriteRate
 from server.database.ids import new_id
-from server.errors import (
-    BodyTimeout,
-    BodyTooLarge,
-    Forbidden,
-    Misdirected,
-    ServerError,
-)
+from server.errors import BodyTimeout, BodyTooLarge, Forbidden, Misdirected, ServerError
 from server.log_format import REQUEST_ID
 from server.settings import ServerSettings, is_loopback
 from server.telemetry import Telemetry

@@ -17,19 +17,8 @@ from server.queue.job_rows import JobRow, job_folder
 from server.service import Service
 from server.views import jobs as job_views
 from server.web.routes.making import make_job
-from server.web.routes.parameters import (
-    Caller,
-    IdempotencyKeyHeader,
-    JobId,
-    TheService,
-)
-from server.wire.jobs import (
-    CancelRequest,
-    Deleted,
-    JobChange,
-    JobView,
-    RetryRequest,
-)
+from server.web.routes.parameters import Caller, IdempotencyKeyHeader, JobId, TheService
+from server.wire.jobs import CancelRequest, Deleted, JobChange, JobView, RetryRequest
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 DEFAULT_CANCEL, DEFAULT_RETRY = CancelRequest(), RetryRequest()

@@ -23,9 +23,7 @@ from server.web.routes.parameters import (
     write_json,
 )
 from server.wire.history import AttemptView, EventView, MetricsPage
-from server.wire.jobs import (
-    ResultView,
-)
+from server.wire.jobs import ResultView
 from server.wire.messages import Page
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])

@@ -9,8 +9,7 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 from sqlalchemy import Connection
 
 from nbody.config.size import estimate
-from server.queue import audit_log, idempotency, ownership
-from server.queue import stepper_jobs as trained
+from server.queue import audit_log, idempotency, ownership, stepper_jobs
 from server.queue.submission import submit
 from server.views import jobs as job_views
 from server.web import polling
@@ -25,12 +24,7 @@ from server.web.routes.parameters import (
     Version,
     WaitSeconds,
 )
-from server.wire.jobs import (
-    JobSubmission,
-    JobSummary,
-    JobView,
-    ValidationReport,
-)
+from server.wire.jobs import JobSubmission, JobSummary, JobView, ValidationReport
 from server.wire.kinds import KINDS, JobKind
 from server.wire.messages import Page
 from server.wire.states import JobStatus
@@ -69,7 +63,7 @@ async def submit_job(
     """Submit a job: train, simulate or evaluate. It is durable when this answers."""
 
     def make(connection: Connection, now: float) -> str:
-        whole, checkpoint = trained.resolve(connection, submission, caller.owner_filter)
+        whole, checkpoint = stepper_jobs.resolve(connection, submission, caller.owner_filter)
         job_id = submit(
             connection,
             whole,
@@ -91,7 +85,7 @@ async def validate_job(
 ) -> ValidationReport:
     """What would run: defaults filled in, warnings, size. Nothing is stored."""
     whole, _ = await service.read(
-        lambda connection: trained.resolve(connection, submission, caller.owner_filter)
+        lambda connection: stepper_jobs.resolve(connection, submission, caller.owner_filter)
     )
     size = estimate(whole.config)
     return ValidationReport(

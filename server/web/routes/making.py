@@ -10,12 +10,8 @@ from server.queue import idempotency, ownership
 from server.queue.changes import Changes
 from server.service import Service
 from server.views import jobs as job_views
-from server.web.routes.parameters import (
-    name_new,
-)
-from server.wire.jobs import (
-    JobView,
-)
+from server.web.routes.parameters import name_new
+from server.wire.jobs import JobView
 
 
 async def make_job(

@@ -32,6 +32,7 @@ from server.wire.sweeps import (
     SweepStatus,
     SweepSummary,
     SweepView,
+    TrialState,
     TrialView,
 )
 
@@ -177,10 +178,10 @@ async def delete_sweep(sweep_id: SweepId, service: TheService, caller: Caller) -
 
 
 def _importance(request: SweepRequest, rows: list[Row[Any]]) -> dict[str, float]:
-    from server.sweeps import optuna_search as search  # noqa: PLC0415 - Optuna is loaded where it is asked
+    from server.sweeps import optuna_search  # noqa: PLC0415 - Optuna is loaded where it is asked
 
     trials = [
-        search.StudyTrial(row.number, search.TrialState(row.state), row.params, row.value)
+        optuna_search.StudyTrial(row.number, TrialState(row.state), row.params, row.value)
         for row in rows
     ]
-    return search.importance(request, trials)
+    return optuna_search.importance(request, trials)

@@ -13,14 +13,7 @@ import pytest
 
 from server.cli import acting
 from server.wire.kinds import KINDS
-from tests.server.conftest import (
-    TINY,
-    Orrery,
-    OrreryServer,
-    checkpoint,
-    epoch_metrics,
-    log_bytes,
-)
+from tests.server.conftest import TINY, Orrery, OrreryServer, checkpoint, epoch_metrics, log_bytes
 
 
 @pytest.fixture

@@ -5,12 +5,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from tests.server.conftest import (
-    OrreryServer,
-    assert_problem,
-    epoch_metrics,
-    everything_of,
-)
+from tests.server.conftest import OrreryServer, assert_problem, epoch_metrics, everything_of
 
 Json = dict[str, Any]
 

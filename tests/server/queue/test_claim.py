@@ -7,10 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.server.conftest import (
-    OrreryServer,
-    assert_problem,
-)
+from tests.server.conftest import OrreryServer, assert_problem
 
 
 def test_an_empty_queue_has_nothing_to_claim(server: OrreryServer) -> None:

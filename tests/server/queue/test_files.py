@@ -5,12 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.server.conftest import (
-    OrreryServer,
-    assert_problem,
-    checkpoint,
-    everything_of,
-)
+from tests.server.conftest import OrreryServer, assert_problem, checkpoint, everything_of
 
 Json = dict[str, Any]
 

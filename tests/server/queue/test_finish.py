@@ -10,10 +10,7 @@ from server.errors import LeaseLost
 from server.queue import ending
 from server.wire.states import StopReason
 from server.wire.workers import Outcome
-from tests.server.conftest import (
-    OrreryServer,
-    everything_of,
-)
+from tests.server.conftest import OrreryServer, everything_of
 
 Json = dict[str, Any]
 

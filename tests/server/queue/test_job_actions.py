@@ -8,13 +8,7 @@ import pytest
 from server.client import Client
 from server.database.engines import write_engine
 from server.database.migrate import migrate
-from tests.server.conftest import (
-    Orrery,
-    OrreryServer,
-    assert_problem,
-    checkpoint,
-    epoch_metrics,
-)
+from tests.server.conftest import Orrery, OrreryServer, assert_problem, checkpoint, epoch_metrics
 
 Json = dict[str, Any]
 

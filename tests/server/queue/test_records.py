@@ -4,13 +4,8 @@ from typing import Any
 
 import pytest
 
-from server.queue import reports as queue
-from tests.server.conftest import (
-    OrreryServer,
-    assert_problem,
-    epoch_metrics,
-    log_bytes,
-)
+from server.queue import reports
+from tests.server.conftest import OrreryServer, assert_problem, epoch_metrics, log_bytes
 
 Json = dict[str, Any]
 
@@ -94,7 +89,7 @@ def test_the_log_of_the_next_attempt_follows(server: OrreryServer) -> None:
 def test_a_log_never_grows_beyond_its_limit(
     server: OrreryServer, monkeypatch: pytest.MonkeyPatch, already: int, more: int
 ) -> None:
-    monkeypatch.setattr(queue, "MAX_LOG_BYTES", 1000)
+    monkeypatch.setattr(reports, "MAX_LOG_BYTES", 1000)
     job, assignment = server.start()
     if already:
         server.report(assignment["lease_id"], log=log_bytes(0, b"a" * already))

@@ -2,10 +2,7 @@
 
 from typing import Any
 
-from tests.server.conftest import (
-    OrreryServer,
-    assert_problem,
-)
+from tests.server.conftest import OrreryServer, assert_problem
 
 Json = dict[str, Any]
 

@@ -24,13 +24,7 @@ from schemathesis.core.transport import Response
 from schemathesis.specs.openapi import checks
 
 from server.access.roles import allowed_roles
-from tests.server.conftest import (
-    OrreryServer,
-    assert_problem,
-    checkpoint,
-    epoch_metrics,
-    log_bytes,
-)
+from tests.server.conftest import OrreryServer, assert_problem, checkpoint, epoch_metrics, log_bytes
 
 Json = dict[str, Any]
 pytestmark = pytest.mark.slow
