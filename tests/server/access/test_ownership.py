@@ -1,0 +1,94 @@
+"""What is one user's does not exist for another: every route is walked as somebody else."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from server.access.roles import allowed_roles
+from server.settings import ServerSettings
+from server.web.app import create_app
+from server.web.openapi import describe
+from tests.server.conftest import OrreryServer, assert_problem, checkpoint, layer
+
+Json = dict[str, Any]
+PATHS = describe(layer(create_app(ServerSettings())))["paths"]
+ROUTES = [
+    (method.upper(), path)
+    for path, methods in PATHS.items()
+    for method in methods
+    if "user" in allowed_roles(method.upper(), path)
+]
+OF_ONE_THING = [route for route in ROUTES if "{" in route[1]]
+OF_ALL = [route for route in ROUTES if "{" not in route[1] and route[0] == "GET"]
+SPACE: Json = {"lr": {"type": "choice", "values": [1e-3]}}
+
+
+@dataclass
+class Owned:
+    """One of each thing that a user can own, and somebody else."""
+
+    ids: dict[str, str]
+    owner: httpx.Client
+    stranger: httpx.Client
+
+
+@pytest.fixture
+def owned(server: OrreryServer) -> Owned:
+    """A job with a checkpoint and a file, and a sweep."""
+    owner, stranger = server.new_client("user"), server.new_client("user")
+    job, assignment = server.start(client=owner)
+    folder = assignment["output_folder"]
+    file = {"path": f"{folder}/result.json", "bytes": 2, "sha256": "0" * 64}
+    lease_id = assignment["lease_id"]
+    told = server.report(lease_id, checkpoints=[checkpoint(assignment, 0)], artifacts=[file])
+    assert told.status_code == 200, told.text
+    assert server.finish(lease_id).status_code == 200
+    sweep = owner.post("/v1/sweeps", json={"space": SPACE, "n_trials": 1})
+    assert sweep.status_code == 201, sweep.text
+    of_job = f"/v1/jobs/{job['id']}"
+    return Owned(
+        {
+            "job_id": job["id"],
+            "sweep_id": sweep.json()["id"],
+            "checkpoint_id": owner.get(f"{of_job}/checkpoints").json()["data"][0]["id"],
+            "artifact_id": owner.get(f"{of_job}/artifacts").json()["data"][0]["id"],
+        },
+        owner,
+        stranger,
+    )
+
+
+def call(client: httpx.Client, method: str, path: str, ids: dict[str, str]) -> httpx.Response:
+    """A route with the ids of things; bodies are empty, but where one is needed."""
+    query: Json = {"ids": ids["job_id"], "keys": "epoch"} if path.endswith("/compare") else {}
+    body = {"json": {}} if method in {"POST", "PATCH"} else {}
+    return client.request(method, path.format(**ids), params=query, **body)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("method", "path"), OF_ONE_THING)
+def test_what_is_anothers_is_not_there(owned: Owned, method: str, path: str) -> None:
+    before = owned.owner.get(f"/v1/jobs/{owned.ids['job_id']}").json()
+    assert_problem(call(owned.stranger, method, path, owned.ids), 404, "not_found")
+    assert owned.owner.get(f"/v1/jobs/{owned.ids['job_id']}").json() == before
+    assert call(owned.owner, "GET", "/v1/sweeps/{sweep_id}", owned.ids).status_code == 200
+
+
+def test_no_list_shows_what_is_anothers(owned: Owned) -> None:
+    assert {path for _, path in OF_ALL} >= {"/v1/jobs", "/v1/sweeps", "/v1/queue", "/v1/workers"}
+    for method, path in OF_ALL:
+        answer = call(owned.stranger, method, path, owned.ids)
+        if path == "/v1/compare":
+            assert_problem(answer, 404, "not_found")
+            continue
+        assert answer.status_code == 200, path
+        assert not any(identifier in answer.text for identifier in owned.ids.values()), path
+
+
+def test_anothers_stepper_cannot_be_used(owned: Owned) -> None:
+    body = {"kind": "simulate", "config": {}, "stepper": {"job": owned.ids["job_id"]}}
+    problem = assert_problem(owned.stranger.post("/v1/jobs", json=body), 422)
+    assert problem["errors"][0]["pointer"] == "/stepper/job"
+    assert owned.owner.post("/v1/jobs", json=body).status_code == 201
