@@ -5,6 +5,7 @@ Legend: C accuracies of a rule, run side by side as one batch.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -102,7 +103,8 @@ def _curve(name: str, stepper: Stepper, e: float, orbits: int) -> dict[str, Any]
         constant = 1.0  # over steps per orbit it is not far from the factor that takes them
         for target in (1.0, 1 / math.sqrt(FEWEST * MOST)):
             scale = constant * target
-            pilot = long_run(_orbit(e, 1, threshold), _rule(name, stepper, scale), period[:1])
+            plain = replace(_rule(name, stepper, scale), reversible=False)
+            pilot = long_run(_orbit(e, 1, threshold), plain, period[:1])
             constant = scale * float(pilot.force_evaluations)
         ends = math.log10(FEWEST), math.log10(MOST)
         factor = constant / torch.logspace(*ends, ACCURACIES, dtype=torch.float64)
