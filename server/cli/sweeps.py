@@ -34,9 +34,7 @@ def create(
     client: "Client",
     request: Annotated[
         Path,
-        typer.Argument(
-            metavar="FILE", help="JSON: space, objective, n_trials, …; see server/README."
-        ),
+        typer.Argument(metavar="FILE", help="JSON: space, objective, …; see server/README.md."),
     ],
     config: Annotated[
         Path | None, typer.Option(help="JSON or TOML file with the fields that trials share.")

@@ -149,3 +149,11 @@ def test_a_job_whose_config_is_refused_by_now_fails_and_stops_no_other(
     assert (failed["status"], failed["failure"]["code"]) == ("failed", "invalid_config")
     assert "epochs" in failed["failure"]["detail"]
     assert failed["config"]["epochs"] == 0
+
+
+def test_kinds_that_the_server_does_not_know_are_ignored(server: OrreryServer) -> None:
+    job, worker = server.submit(), server.register()
+    path = f"/v1/workers/{worker}/claim"
+    assert server.worker.post(path, json={"claim_id": "a", "kinds": ["dream"]}).status_code == 204
+    body = {"claim_id": "b", "kinds": ["dream", "train"]}
+    assert server.worker.post(path, json=body).json()["job"] == job["id"]
