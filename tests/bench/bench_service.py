@@ -52,6 +52,7 @@ from server.database.migrate import migrate
 from server.database.tables import METRIC_COLUMNS, epochs, tokens, workers
 from server.database.tables import jobs as job_table
 from server.queue import claims
+from server.queue.submission import submit
 from server.service import prepare
 from server.settings import ServerSettings
 from server.wire.jobs import JobSubmission
@@ -331,9 +332,7 @@ def add_jobs(connection: sqlalchemy.Connection, count: int, **changes: Any) -> l
     submission = JobSubmission.model_validate({"config": DEMO | changes})
     owner = token_of(connection, "admin")
     now = time.time()
-    return sorted(
-        submission.submit(connection, submission, owner_id=owner, now=now) for _ in range(count)
-    )
+    return sorted(submit(connection, submission, owner_id=owner, now=now) for _ in range(count))
 
 
 def claim_jobs(connection: sqlalchemy.Connection, count: int) -> list[Lease]:
