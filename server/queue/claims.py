@@ -16,7 +16,8 @@ from server.database.tables import attempts, checkpoints, jobs
 from server.queue import job_rows
 from server.queue.ending import finish
 from server.queue.job_rows import JobRow, job_folder, record_event
-from server.wire.states import LEASED, JobStatus, StopReason, Trigger, next_status
+from server.queue.transitions import Trigger, next_status
+from server.wire.states import LEASED, JobStatus, StopReason
 from server.wire.workers import Outcome
 
 RESUME_POINTS = 4  # offered to a new attempt

@@ -12,9 +12,12 @@ from server.database.tables import attempts, checkpoints, jobs
 from server.errors import LeaseLost, ReportConflict
 from server.queue import job_rows, stepper_jobs
 from server.queue.job_rows import JobRow
-from server.queue.transitions import move, status_after
-from server.wire.states import RETRYABLE, JobStatus, StopReason, Trigger
+from server.queue.transitions import Trigger, move, status_after
+from server.wire.states import JobStatus, StopReason
 from server.wire.workers import Outcome
+
+# Failures that another attempt, from the last checkpoint, may survive.
+RETRYABLE = frozenset({StopReason.WORKER_LOST, StopReason.STALLED})
 
 
 def finish(connection: Connection, lease_id: str, outcome: Outcome, *, now: float) -> JobStatus:

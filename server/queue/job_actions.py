@@ -12,9 +12,9 @@ from server.database.tables import checkpoints, jobs
 from server.errors import Conflict, IllegalMove
 from server.queue.job_rows import JobRow, change, record_event
 from server.queue.limits import check_queue
-from server.queue.transitions import move, status_after
+from server.queue.transitions import Trigger, move, status_after
 from server.wire.jobs import JobChange
-from server.wire.states import TERMINAL, JobStatus, StopReason, Trigger
+from server.wire.states import TERMINAL, JobStatus, StopReason
 
 
 def cancel(connection: Connection, job: JobRow, grace_s: float, *, now: float) -> JobStatus:

@@ -103,6 +103,6 @@ def _series(connection: Connection, row: Row[Any], column: Any) -> dict[int, flo
 
 
 def _think(*seen: Any) -> Move:
-    from server.sweeps.optuna_search import next_move  # noqa: PLC0415 - Optuna is loaded once there is a sweep
+    from server.sweeps.decisions import next_move  # noqa: PLC0415 - Optuna is loaded once there is a sweep
 
     return next_move(*seen)

@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from server.database.writer import Database
-from server.queue import webhook_calls
 from server.queue.changes import Changes
 from server.settings import ServerSettings
-from server.upkeep import retention, webhooks
+from server.upkeep import retention
+from server.upkeep.webhook_schedule import MOST_AT_ONCE, Delivery, due, settle
+from server.upkeep.webhook_sending import CALL_TIMEOUT_S, send, signing_key
 
 RETENTION_INTERVAL_S = 60.0
 WEBHOOK_INTERVAL_S = 2.0  # between looks for calls that are due, when no job ended
@@ -25,7 +26,7 @@ class Chores:
         self._settings, self._database, self._changes = settings, database, changes
         self._calls: dict[str, asyncio.Task[None]] = {}  # under way, by id
         self._undeleted = retention.Collected()  # no row names it any more
-        self._callers = ThreadPoolExecutor(webhook_calls.MOST_AT_ONCE, thread_name_prefix="webhook")
+        self._callers = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="webhook")
 
     async def keep_tidy(self) -> None:
         """Delete what the policy does not keep, every minute."""
@@ -70,33 +71,31 @@ class Chores:
 
     async def call(self) -> None:
         """Begin every call that is due; a slow one holds up no other, and is ended in time."""
-        room = webhook_calls.MOST_AT_ONCE - len(self._calls)
+        room = MOST_AT_ONCE - len(self._calls)
         if room <= 0:
             return
         under_way = tuple(self._calls)
         calls = await self._database.read(
-            lambda connection: webhook_calls.due(connection, time.time(), under_way)
+            lambda connection: due(connection, time.time(), under_way)
         )
         for delivery in calls[:room]:
             task = asyncio.create_task(self._deliver(delivery), name=delivery.id)
             self._calls[delivery.id] = task
             task.add_done_callback(lambda _, done=delivery.id: self._calls.pop(done, None))
 
-    async def _deliver(self, delivery: webhook_calls.Delivery) -> None:
+    async def _deliver(self, delivery: Delivery) -> None:
         answered = False
         try:
-            key = webhooks.signing_key(self._settings.webhook_key_path)
-            send = partial(webhooks.send, delivery, key, private=self._settings.webhook_private)
+            key = signing_key(self._settings.webhook_key_path)
+            call = partial(send, delivery, key, private=self._settings.webhook_private)
             loop = asyncio.get_running_loop()
-            async with asyncio.timeout(webhooks.CALL_TIMEOUT_S):
-                answered = await loop.run_in_executor(self._callers, send)
+            async with asyncio.timeout(CALL_TIMEOUT_S):
+                answered = await loop.run_in_executor(self._callers, call)
         except TimeoutError:
             logger.warning("webhook %s got no answer in time", delivery.id)
         except Exception:
             logger.exception("webhook %s failed", delivery.id)
         await self._database.write(
-            lambda connection: webhook_calls.settle(
-                connection, delivery, answered=answered, now=time.time()
-            )
+            lambda connection: settle(connection, delivery, answered=answered, now=time.time())
         )
         self._changes.notify(delivery.job_id)

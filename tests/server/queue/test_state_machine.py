@@ -20,8 +20,9 @@ from server.database.tables import jobs as job_table
 from server.errors import Conflict, LeaseLost, ReportConflict
 from server.queue import claims, ending, job_actions, reports
 from server.queue.submission import submit
+from server.queue.transitions import TRANSITIONS, Trigger, next_status
 from server.wire.jobs import JobSubmission
-from server.wire.states import LEASED, TERMINAL, TRANSITIONS, JobStatus, Trigger, next_status
+from server.wire.states import LEASED, TERMINAL, JobStatus
 from server.wire.workers import Outcome, Report
 from tests.server.conftest import TINY, epoch_metrics
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from server.database.tables import deliveries
-from server.queue import webhook_calls
-from server.upkeep import webhooks
+from server.upkeep.webhook_schedule import RETRY_AFTER_S, Delivery, settle
+from server.upkeep.webhook_sending import AddressRefused, pin_address, signing_key
 from tests.server.conftest import OrreryServer, assert_problem
 
 Json = dict[str, Any]
@@ -116,11 +116,11 @@ def test_a_call_without_an_answer_is_planned_again_and_given_up_in_the_end(
     job, assignment = open_server.start(webhook=receiver.url)
     open_server.finish(assignment["lease_id"])
     open_server.until(lambda: [row.tries for row in planned(open_server)] == [1])
-    call = webhook_calls.Delivery(planned(open_server)[0].id, job["id"], receiver.url, b"{}", 1)
-    for tries in range(1, len(webhook_calls.RETRY_AFTER_S) + 1):
-        again = webhook_calls.Delivery(call.id, call.job_id, call.url, call.body, tries)
+    call = Delivery(planned(open_server)[0].id, job["id"], receiver.url, b"{}", 1)
+    for tries in range(1, len(RETRY_AFTER_S) + 1):
+        again = Delivery(call.id, call.job_id, call.url, call.body, tries)
         open_server.write(
-            lambda connection, a=again: webhook_calls.settle(connection, a, answered=False, now=1e9)
+            lambda connection, a=again: settle(connection, a, answered=False, now=1e9)
         )
     assert planned(open_server)[0].next_at is None
     assert "webhook_given_up" in open_server.event_types(job["id"])
@@ -175,17 +175,15 @@ def test_private_addresses_are_not_called_unless_allowed(
      "0.0.0.0", "::ffff:127.0.0.1", "fd00::1"],
 )  # fmt: skip
 def test_addresses_that_are_not_public_are_refused(address: str) -> None:
-    with pytest.raises(webhooks.AddressRefused):
-        webhooks.pin_address("http://hook.example/x", private=False, resolve=lambda *_: [address])
-    with pytest.raises(webhooks.AddressRefused):  # one of several is enough
-        webhooks.pin_address(
-            "http://hook.example/x", private=False, resolve=lambda *_: ["8.8.8.8", address]
-        )
+    with pytest.raises(AddressRefused):
+        pin_address("http://hook.example/x", private=False, resolve=lambda *_: [address])
+    with pytest.raises(AddressRefused):  # one of several is enough
+        pin_address("http://hook.example/x", private=False, resolve=lambda *_: ["8.8.8.8", address])
 
 
 def test_the_address_that_was_checked_is_the_one_that_is_called() -> None:
     answers = iter([["93.184.216.34"], ["127.0.0.1"]])
-    host, target = webhooks.pin_address(
+    host, target = pin_address(
         "https://hook.example:8443/x?y=1", private=False, resolve=lambda *_: next(answers)
     )
     assert (host, target) == ("hook.example:8443", "https://93.184.216.34:8443/x?y=1")
@@ -208,9 +206,9 @@ def test_urls_that_cannot_be_called_are_refused_at_once(
 
 def test_a_key_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "webhook.secret"
-    assert webhooks.signing_key(path) == webhooks.signing_key(path)
-    assert len(webhooks.signing_key(path)) == 32
+    assert signing_key(path) == signing_key(path)
+    assert len(signing_key(path)) == 32
     assert [file.name for file in tmp_path.iterdir()] == ["webhook.secret"]
     path.write_text("")
     with pytest.raises(ValueError, match="no key"):
-        webhooks.signing_key(path)
+        signing_key(path)

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from server.queue.webhook_calls import Delivery
+from server.upkeep.webhook_schedule import Delivery
 
 ANSWER_TIMEOUT_S = 15.0
 CALL_TIMEOUT_S = 30.0  # of a call in all, however slowly the answer drips

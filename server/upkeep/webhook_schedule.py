@@ -1,7 +1,7 @@
-"""Calls to users' own servers when a job is over, as rows.
+"""When the calls to users' own servers are made, and made again.
 
-A call is written in the transaction that ends the job: it survives a restart, and is tried again
-until it is answered or given up.
+A call is a row, written in the transaction that ends its job: it survives a restart, and is tried
+again until it is answered or given up.
 """
 
 import json
@@ -10,12 +10,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, select, update
 
-from server.database.ids import new_id
 from server.database.tables import deliveries, jobs
-from server.queue.job_rows import JobRow, record_event
-from server.wire.states import JobStatus
+from server.queue.job_rows import record_event
 
 RETRY_AFTER_S = (5.0, 60.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0)  # then it is given up
 MOST_AT_ONCE = 20
@@ -30,22 +28,6 @@ class Delivery:
     url: str
     body: bytes
     tries: int
-
-
-def announce(connection: Connection, job: JobRow, status: JobStatus, *, now: float) -> None:
-    """Note that a job is over, for the call that its user asked for."""
-    if job.webhook is not None:
-        connection.execute(
-            insert(deliveries).values(
-                id=new_id("msg"),
-                job_id=job.id,
-                url=job.webhook,
-                type=f"job.{status}",
-                at=now,
-                tries=0,
-                next_at=now,
-            )
-        )
 
 
 def due(connection: Connection, now: float, under_way: Collection[str] = ()) -> list[Delivery]:
