@@ -14,6 +14,8 @@ ServerError
 ├── MalformedBody         400  the body is not JSON
 ├── BodyTooLarge          413
 ├── BodyTimeout           408
+├── StorageFull           507  no space for what was to be written
+├── StorageUnavailable    503  the database cannot be written or read just now
 ├── RangeMalformed        400
 ├── RangeImpossible       416  the file has no such bytes
 └── Misdirected           421  the Host header names another site
@@ -26,6 +28,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 MAX_FIELD_PROBLEMS = 50
+STORAGE_RETRY_S = 10  # when to try again what the storage did not take
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,11 @@ class ServerError(Exception):
         super().__init__(detail)
         self.detail = detail
         self.fields = fields
+
+    @classmethod
+    def unexpected(cls) -> "ServerError":
+        """For what nobody foresaw; it is logged where it is caught."""
+        return cls("Something went wrong here; the server's log has it by request_id.")
 
     def problem(self, request_id: str) -> dict[str, Any]:
         """The problem document."""
@@ -178,6 +186,29 @@ class BodyTooLarge(ServerError):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"The body is larger than {limit} bytes; send less.")
+
+
+class StorageFull(ServerError):
+    """There is no space for what was to be written."""
+
+    status, code, title = 507, "storage_full", "No space left"
+    headers = MappingProxyType({"Retry-After": str(STORAGE_RETRY_S)})
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The server's disk is full; nothing was written. Free some space there, or set "
+            "ORRERY_DISK_QUOTA_BYTES."
+        )
+
+
+class StorageUnavailable(ServerError):
+    """The database cannot be written or read just now."""
+
+    status, code, title = 503, "storage_unavailable", "The storage does not work"
+    headers = MappingProxyType({"Retry-After": str(STORAGE_RETRY_S)})
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(f"Nothing was written: {cause}.")
 
 
 class RangeImpossible(ServerError):

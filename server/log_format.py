@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import sys
 import time
 from contextvars import ContextVar
@@ -9,12 +10,15 @@ from typing import Literal
 
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
 FIELDS = ("request_id", "job_id", "method", "path", "status", "milliseconds")
+QUIET_S = 60.0  # between two records that say the same
+MOST_TOLD = 1000
 TEXT = "%(asctime)s %(name)s %(levelname)s %(message)s"
 
 
 def configure(form: Literal["text", "json"]) -> None:
     """Send the log to stderr, as text or as one JSON object a line."""
     handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(Repeats())
     handler.addFilter(_add_request)
     handler.setFormatter(JsonLines() if form == "json" else logging.Formatter(TEXT))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
@@ -22,6 +26,30 @@ def configure(form: Literal["text", "json"]) -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells webhooks' whole URLs
     if form == "text":  # for programs every request is worth a line
         logging.getLogger("server.web.layers.access").setLevel(logging.WARNING)
+
+
+def once_a_minute(what: str) -> dict[str, str]:
+    """`extra` of a record that is left out where one with the same `what` was told just before."""
+    return {"once": what}
+
+
+class Repeats:
+    """A filter: of records marked by `once_a_minute`, one a minute."""
+
+    def __init__(self) -> None:
+        self._told: dict[str, float] = {}
+
+    def __call__(self, record: logging.LogRecord) -> bool:
+        """Whether it is told."""
+        once = getattr(record, "once", None)
+        if once is None:
+            return True
+        if record.created - self._told.get(once, -math.inf) < QUIET_S:
+            return False
+        if len(self._told) >= MOST_TOLD:
+            self._told.clear()
+        self._told[once] = record.created
+        return True
 
 
 def _add_request(record: logging.LogRecord) -> bool:

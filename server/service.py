@@ -11,9 +11,11 @@ from sqlalchemy import Connection
 
 from server.access import secret_files, tokens
 from server.access.roles import Principal
-from server.database.engines import check_integrity
+from server.database import identity
 from server.database.filesystems import check_local
+from server.database.folder_lock import FolderLock
 from server.database.migrate import migrate
+from server.database.trouble import failures_told
 from server.database.writer import Database
 from server.queue import ending, reports
 from server.queue.changes import Changes
@@ -26,17 +28,20 @@ from server.wire.workers import GpuVitals, Report, ReportAnswer
 
 Result = TypeVar("Result")
 LOOK_INTERVAL_S = 0.5
+READY_S = 1.0  # for which a write tells that the next one would work
+MARK_INTERVAL_S = 1.0  # between marks of the database
 MOST_EPOCHS_AT_ONCE = 100  # of a report that is written on the thread of the event loop
 SILENCE_S = 86400.0  # after which a worker is not remembered
 
 logger = logging.getLogger(__name__)
 
 
-def prepare(settings: ServerSettings) -> None:
-    """Make the server's own folder, and look whether its database is whole.
+def prepare(settings: ServerSettings) -> FolderLock:
+    """Make the server's own folder, take it, and look whether its database is whole and its own.
 
     Raises:
-        OSError: the data folder cannot be written. NetworkFilesystem, DatabaseDamaged
+        OSError: the data folder cannot be written. NetworkFilesystem, FolderInUse, WrongDatabase,
+            DatabaseDamaged
     """
     try:
         settings.data.mkdir(parents=True, exist_ok=True)
@@ -44,14 +49,25 @@ def prepare(settings: ServerSettings) -> None:
     except OSError as error:
         raise OSError(f"cannot use the data folder {settings.data}: {error.strerror}") from error
     check_local(settings.state_folder)
-    check_integrity(settings.database_path)
+    lock = FolderLock(settings.state_folder, f"a server for {settings.host}:{settings.port}")
+    try:
+        identity.expect(settings.database_path)
+    except BaseException:
+        lock.release()
+        raise
+    return lock
 
 
 class Service:
-    """What routes work with. `start` before the first request, `stop` after the last."""
+    """What routes work with. `start` before the first request, `stop` after the last.
 
-    def __init__(self, settings: ServerSettings) -> None:
+    Args:
+        lock: of the data folder, where `prepare` was called before.
+    """
+
+    def __init__(self, settings: ServerSettings, lock: FolderLock | None = None) -> None:
         self.settings = settings
+        self._lock = lock
         self.database = Database(settings.database_path)
         self.tokens = tokens.Tokens()
         self.leases = Leases(settings.lease_ttl_s)
@@ -63,10 +79,13 @@ class Service:
         self.chores = Chores(settings, self.database, self.changes)
         self._tasks: list[asyncio.Task[None]] = []
         self._loading_tokens = asyncio.Lock()
+        self._checking = asyncio.Lock()
+        self._written_at = -READY_S  # when a write was last seen to be durable [s, monotonic]
+        self._marked_at = -1  # commits of the database
 
     async def start(self) -> None:
         """Migrate, check and open the database; load tokens and leases; start the tasks."""
-        prepare(self.settings)
+        self._lock = self._lock or prepare(self.settings)
         migrate(self.settings.database_path)
         self.database.open()
         now = time.time()
@@ -81,8 +100,10 @@ class Service:
             return ending.held_leases(connection)
 
         self.leases.restore(await self.database.write(load))
+        await self._mark()
         self._tasks = [
             asyncio.create_task(self._watch_leases(), name="leases"),
+            asyncio.create_task(self._keep_marking(), name="marks"),
             asyncio.create_task(self.sweeps.run(), name="sweeps"),
             asyncio.create_task(self.chores.keep_tidy(), name="retention"),
             asyncio.create_task(self.chores.keep_calling(), name="webhooks"),
@@ -93,7 +114,13 @@ class Service:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:
+            with failures_told(logger, "no last mark could be made"):
+                await self._mark()
         await asyncio.to_thread(self.database.close)
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     async def write(self, work: Callable[[Connection], Result], *topics: str) -> Result:
         """Run a write; once it is durable, wake those who wait for the topics."""
@@ -161,10 +188,34 @@ class Service:
         async with self._loading_tokens:
             await self.read(self.tokens.load)
 
+    async def check_writes(self) -> None:
+        """Look whether something can be written durably; those who ask at a time share a look.
+
+        Raises:
+            what the write raises.
+        """
+        async with self._checking:
+            if time.monotonic() - self._written_at > READY_S:
+                await self.database.write(identity.advance)
+                self._written_at = time.monotonic()
+
+    async def _mark(self) -> None:
+        """Where something was written since the last mark: another one, first in the database."""
+        if self.database.commits == self._marked_at:
+            return
+        before = self.database.commits
+        known = await self.database.write(identity.advance)
+        self._marked_at = before + 1  # if others came between, the next look makes another
+        await asyncio.to_thread(identity.keep, self.settings.database_path, known)
+
+    async def _keep_marking(self) -> None:
+        while True:
+            await asyncio.sleep(MARK_INTERVAL_S)
+            with failures_told(logger, "no mark could be made of how far the database is"):
+                await self._mark()
+
     async def _watch_leases(self) -> None:
         while True:
             await asyncio.sleep(min(LOOK_INTERVAL_S, self.settings.lease_ttl_s / 4))
-            try:
+            with failures_told(logger, "a look at the leases failed; the next one tries again"):
                 await self.expire_leases()
-            except Exception:
-                logger.exception("a look at the leases failed; the next one tries again")

@@ -21,6 +21,7 @@ from server.cli.connection import (
     DEFAULT_URL,
     EXIT_FAILED,
     EXIT_OF_STATUS,
+    EXIT_USAGE,
     AsJson,
     CommandFailed,
     connect,
@@ -64,9 +65,9 @@ def up(
     settings = _settings(host=host, port=port, data=data, auth=auth)
     if settings.port == 0 or (demo and port is None):
         settings = settings.model_copy(update={"port": free_port(settings.host)})
-    check_port(settings.host, settings.port)
     with _damage_told():
-        prepare(settings)
+        prepare(settings).release()  # the server is to have it
+    check_port(settings.host, settings.port)
     on_termination(_interrupt)
     with LocalService(settings, max(workers, 1) if demo else workers) as service:
         service.start_server()
@@ -95,15 +96,16 @@ def serve(
     from server.cli.local_service import check_port
     from server.log_format import configure
     from server.service import prepare
+    from server.web.app import create_app
     from server.web.listening.protocol import uvicorn_config
 
     settings = _settings(host=host, port=port, data=data, auth=auth)
     configure(settings.log_format)
+    with _damage_told():
+        lock = prepare(settings)
     if settings.port:
         check_port(settings.host, settings.port)
-    with _damage_told():
-        prepare(settings)
-    config = uvicorn_config(settings)
+    config = uvicorn_config(settings, create_app(settings, lock))
     # What is loaded by now stays for ever: no need to look through it for garbage, or often.
     gc.collect()
     gc.freeze()
@@ -165,16 +167,26 @@ def doctor(
 
 @app.command()
 def restore(
-    source: Annotated[Path, typer.Argument(metavar="FILE", help="A file that backup wrote.")],
+    source: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="A file that backup wrote.")
+    ] = None,
+    empty: Annotated[
+        bool, typer.Option("--empty", help="Begin with no jobs and no tokens instead.")
+    ] = False,
     data: Annotated[Path | None, typer.Option(help="Data folder.")] = None,
 ) -> None:
-    """Put a copy in the place of the database, while no server runs; the old one is kept."""
+    """Put a copy in the place of the database, while no server runs; the old one is kept.
+
+    Nothing has to be moved by hand before, however damaged the old one is.
+    """
     from server.database import backup as copies
 
+    if (source is None) is not empty:
+        raise CommandFailed("name a FILE, or give --empty", EXIT_USAGE)
     database = _settings(data=data).database_path
-    kept = copies.restore(source, database)
-    told = "" if kept is None else f"; the old database is {kept}"
-    print_text(f"{database} is restored{told}")
+    kept = copies.empty(database) if source is None else copies.restore(source, database)
+    told = "" if kept is None else f"; what was there is in {kept}"
+    print_text(f"{database} is {'to be made anew' if empty else 'restored'}{told}")
 
 
 def _settings(**given: Any) -> "ServerSettings":

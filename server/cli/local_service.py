@@ -202,7 +202,8 @@ def check_port(host: str, port: int) -> None:
     try:
         socket.create_server((host, port), family=_family(host)).close()
     except OSError as error:
-        raise OSError(f"cannot listen on {host}:{port}: {error.strerror}; use --port") from error
+        what = f"cannot listen on {host}:{port}: {error.strerror}"
+        raise OSError(f"{what}; end what listens there, or use --port") from error
 
 
 def _family(host: str) -> socket.AddressFamily:

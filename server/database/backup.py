@@ -4,17 +4,18 @@ import contextlib
 import os
 import shutil
 import sqlite3
+import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 
-from server.database.engines import DatabaseDamaged, check_integrity
+from server.database import identity
+from server.database.engines import check_integrity
+from server.database.folder_lock import FolderLock
+from server.database.identity import Identity
+from server.database.ids import new_id
 
-
-class DatabaseInUse(OSError):
-    """A server runs on the database."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(f"{path} is in use; stop the server first")
+FILES = ("", "-wal", "-shm", "-journal")  # of one database
 
 
 class NoBackup(OSError):
@@ -39,9 +40,10 @@ def backup(database: Path, target: Path) -> Path:
         raise FileExistsError(f"{target} exists; name another file")
     partial = target.with_name(f".{target.name}.part")
     partial.unlink(missing_ok=True)
+    partial.touch(mode=0o600)  # it has the hashes of tokens, and everybody's jobs
     uri = f"{database.absolute().as_uri()}?mode=ro"
     try:
-        with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
+        with closing(sqlite3.connect(uri, uri=True)) as connection:
             connection.execute("VACUUM INTO ?", (str(partial),))
         check_integrity(partial)
         return partial.replace(target)
@@ -52,40 +54,98 @@ def backup(database: Path, target: Path) -> Path:
 
 
 def restore(source: Path, database: Path) -> Path | None:
-    """Put a copy in the place of the database; returns where the old one is kept.
+    """Put a copy in the place of the database, whatever has become of that.
+
+    The copy is looked through first; then what lies there is moved aside, with its write-ahead log.
+    From then on it is another database to its folder: the one before is not taken for it.
+
+    Returns:
+        The folder in which the old files are; None where there were none.
 
     Raises:
-        FileNotFoundError, NoBackup, DatabaseInUse
+        FileNotFoundError, NoBackup, FolderInUse
     """
     if not source.is_file():
         raise FileNotFoundError(f"there is no file {source}")
-    try:
-        check_integrity(source)
-    except DatabaseDamaged as error:
-        raise NoBackup(source) from error
-    with contextlib.closing(sqlite3.connect(source)) as connection:
-        tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master")}
-    if not {"jobs", "alembic_version"} <= tables:
-        raise NoBackup(source)
     database.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    kept: Path | None = None
-    if database.exists():
-        _settle(database)
-        kept = database.with_name(f"{database.name}.before-{time.strftime('%Y%m%dT%H%M%S')}")
-        os.link(database, kept)
-    partial = database.with_name(f".{database.name}.part")
-    shutil.copyfile(source, partial)
-    partial.replace(database)
-    return kept
-
-
-def _settle(database: Path) -> None:
-    """Move what is in the write-ahead log into the database, alone with it."""
-    with contextlib.closing(sqlite3.connect(database, timeout=0)) as connection:
+    with FolderLock(database.parent, "`orrery restore`"):
+        part = database.with_name(f".{database.name}.part")
         try:
-            connection.execute("PRAGMA locking_mode=EXCLUSIVE")
-            connection.execute("BEGIN EXCLUSIVE")
-            connection.commit()
-            connection.execute("PRAGMA journal_mode=DELETE")
-        except sqlite3.OperationalError:
-            raise DatabaseInUse(database) from None
+            known = _whole_copy(source, part)
+            kept = _move_aside(database)
+            part.replace(database)
+            _sync(database.parent)
+        finally:
+            _remove(part)
+        if known is None:
+            database.with_name(identity.NAME).unlink(missing_ok=True)
+        else:
+            identity.keep(database, known)
+        return kept
+
+
+def empty(database: Path) -> Path | None:
+    """Move the database aside, so that the next start makes a new one; returns where it is.
+
+    Raises:
+        FolderInUse
+    """
+    database.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with FolderLock(database.parent, "`orrery restore`"):
+        kept = _move_aside(database)
+        database.with_name(identity.NAME).unlink(missing_ok=True)
+        _sync(database.parent)
+        return kept
+
+
+def _whole_copy(source: Path, part: Path) -> Identity | None:
+    """Copy a database with what is in its write-ahead log; returns the identity that it now has.
+
+    A log that lies beside it but does not belong to it makes it malformed: then it is left out.
+    """
+    for ends in ("", "-wal"), ("",):
+        _remove(part)
+        part.touch(mode=0o600)
+        for end in ends:
+            beside = source.with_name(source.name + end)
+            if beside.is_file():
+                shutil.copyfile(beside, part.with_name(part.name + end))
+        with contextlib.suppress(sqlite3.DatabaseError), closing(sqlite3.connect(part)) as copy:
+            copy.execute("PRAGMA journal_mode=DELETE")
+            tables = {row[0] for row in copy.execute("SELECT name FROM sqlite_master")}
+            findings = copy.execute("PRAGMA integrity_check(1)").fetchone()
+            if findings != ("ok",) or not {"jobs", "alembic_version"} <= tables:
+                continue
+            known = None
+            if "identity" in tables:
+                known = Identity(new_id("db"), 1)
+                copy.execute("UPDATE identity SET id = ?, mark = ?", known)
+                copy.commit()
+            return known
+    raise NoBackup(source)
+
+
+def _move_aside(database: Path) -> Path | None:
+    """Whatever is left of a database, into a folder of its own."""
+    found = [database.with_name(database.name + end) for end in FILES]
+    found = [path for path in found if path.exists()]
+    if not found:
+        return None
+    prefix = f"before-{time.strftime('%Y%m%dT%H%M%S')}-"
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=database.parent))
+    for path in found:
+        path.rename(folder / path.name)
+    return folder
+
+
+def _remove(database: Path) -> None:
+    for end in FILES:
+        database.with_name(database.name + end).unlink(missing_ok=True)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

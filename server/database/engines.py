@@ -16,7 +16,7 @@ class DatabaseDamaged(Exception):
 
     def __init__(self, path: Path, finding: str) -> None:
         super().__init__(
-            f"the database {path} is damaged ({finding}); move it away and restore a backup"
+            f"the database {path} is damaged ({finding}); restore a backup: `orrery restore FILE`"
         )
 
 
@@ -36,7 +36,8 @@ def check_integrity(path: Path) -> None:
     if not path.exists():
         return
     try:
-        with contextlib.closing(sqlite3.connect(path)) as connection:
+        uri = f"{path.absolute().as_uri()}?mode=ro"
+        with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
             (finding,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     except sqlite3.DatabaseError as error:
         raise DatabaseDamaged(path, str(error)) from error

@@ -21,6 +21,15 @@ from sqlmodel import Field, SQLModel
 from nbody.metrics import EpochMetrics
 
 
+class Identity(SQLModel, table=True):
+    """The one row that tells this database from others, and from older copies of itself."""
+
+    __tablename__: ClassVar[Any] = "identity"
+
+    id: str = Field(primary_key=True)
+    mark: int
+
+
 class Token(SQLModel, table=True):
     """A bearer token; only its hash is kept."""
 
@@ -286,6 +295,7 @@ METRIC_COLUMNS = tuple(EpochMetrics.model_fields)
 ALIASES = {name: field.alias or name for name, field in EpochMetrics.model_fields.items()}
 COLUMN_OF = {alias: name for name, alias in ALIASES.items()}  # by the name that users see
 
+identity = SQLModel.metadata.tables["identity"]
 jobs = SQLModel.metadata.tables["jobs"]
 attempts = SQLModel.metadata.tables["attempts"]
 checkpoints = SQLModel.metadata.tables["checkpoints"]

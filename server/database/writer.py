@@ -26,6 +26,9 @@ from typing import Any, NamedTuple, TypeVar
 from sqlalchemy import Connection
 
 from server.database.engines import READERS, driver_of, read_connection, read_engine, write_engine
+from server.database.presence import DatabaseTakenAway, Presence
+from server.database.rescue import rescue
+from server.database.trouble import log_failure
 
 Result = TypeVar("Result")
 Work = Callable[[Connection], Any]
@@ -65,6 +68,9 @@ class Database:
         )
         self._looking: sqlite3.Connection | None = None
         self._closed = False
+        self._presence = Presence(path)
+        self._taken_away: DatabaseTakenAway | None = None
+        self.commits = 0  # so far
 
     def open(self) -> None:
         """Start the writer."""
@@ -154,6 +160,8 @@ class Database:
         outcomes: list[_Outcome] = []
         todo = deque(group)
         try:
+            if self._taken_away is not None:
+                raise self._taken_away
             with self._writing.begin() as connection:
                 while todo:
                     todo.extend(self._take_waiting(group))
@@ -163,8 +171,16 @@ class Database:
                         outcomes += _run_on(
                             loop, partial(self._run_brief, connection, loop, group, todo)
                         )
-        except Exception as error:
-            logger.exception("a transaction of %d writes failed", len(group))
+            self.commits += 1
+            self._presence.check()
+        except DatabaseTakenAway as error:
+            if self._taken_away is None:
+                self._taken_away = error
+                logger.critical("%s", error)
+                rescue(self.path, self._writing)
+            outcomes = [_Outcome(waiting.answer, error=error) for waiting in group]
+        except Exception as error:  # noqa: BLE001 - for those who wait
+            log_failure(logger, "a transaction failed", error)
             outcomes = [_Outcome(waiting.answer, error=error) for waiting in group]
         for loop, several in groupby(outcomes, key=_loop_of):
             if loop is None:

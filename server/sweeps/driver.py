@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from server.database.tables import COLUMN_OF, epochs, jobs, trials
+from server.database.trouble import failures_told
 from server.database.writer import Database
 from server.queue.changes import Changes
 from server.sweeps import rows as sweep_rows
@@ -40,16 +41,12 @@ class SweepDriver:
                 await subscription.wait(LOOK_INTERVAL_S)
 
     async def _move_all(self) -> None:
-        try:
+        going: Sequence[str] = ()
+        with failures_told(logger, "sweeps could not be read; trying again"):
             going = await self._database.read(sweep_rows.running)
-        except Exception:
-            logger.exception("sweeps could not be read; trying again")
-            return
         for sweep_id in going:
-            try:
+            with failures_told(logger, f"sweep {sweep_id} could not be moved on; trying again"):
                 await self.move(sweep_id)
-            except Exception:
-                logger.exception("sweep %s could not be moved on; trying again", sweep_id)
 
     async def move(self, sweep_id: str) -> None:
         """One step of a sweep."""

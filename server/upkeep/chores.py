@@ -6,6 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
+from server.database.trouble import failures_told
 from server.database.writer import Database
 from server.queue.changes import Changes
 from server.settings import ServerSettings
@@ -31,10 +32,8 @@ class Chores:
     async def keep_tidy(self) -> None:
         """Delete what the policy does not keep, every minute."""
         while True:
-            try:
+            with failures_told(logger, "retention failed; trying again"):
                 await self.collect()
-            except Exception:
-                logger.exception("retention failed; trying again")
             await asyncio.sleep(RETENTION_INTERVAL_S)
 
     async def collect(self) -> None:
@@ -63,10 +62,8 @@ class Chores:
         """Call the webhooks that are due, whenever a job ended and every other second."""
         with self._changes.subscribe(Changes.QUEUE) as subscription:
             while True:
-                try:
+                with failures_told(logger, "webhooks failed; trying again"):
                     await self.call()
-                except Exception:
-                    logger.exception("webhooks failed; trying again")
                 await subscription.wait(WEBHOOK_INTERVAL_S)
 
     async def call(self) -> None:
@@ -85,16 +82,15 @@ class Chores:
 
     async def _deliver(self, delivery: Delivery) -> None:
         answered = False
-        try:
+        with failures_told(logger, f"webhook {delivery.id} failed"):
             key = signing_key(self._settings.webhook_key_path)
             call = partial(send, delivery, key, private=self._settings.webhook_private)
             loop = asyncio.get_running_loop()
-            async with asyncio.timeout(CALL_TIMEOUT_S):
-                answered = await loop.run_in_executor(self._callers, call)
-        except TimeoutError:
-            logger.warning("webhook %s got no answer in time", delivery.id)
-        except Exception:
-            logger.exception("webhook %s failed", delivery.id)
+            try:
+                async with asyncio.timeout(CALL_TIMEOUT_S):
+                    answered = await loop.run_in_executor(self._callers, call)
+            except TimeoutError:
+                logger.warning("webhook %s got no answer in time", delivery.id)
         await self._database.write(
             lambda connection: settle(connection, delivery, answered=answered, now=time.time())
         )

@@ -13,6 +13,8 @@ from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
 from server import __version__
+from server.database.folder_lock import FolderLock
+from server.database.trouble import STORAGE_ERRORS, log_failure, trouble_of
 from server.errors import InvalidRequest, MalformedBody, NotFound, ServerError
 from server.service import Service
 from server.settings import ServerSettings
@@ -48,9 +50,13 @@ fields.
 logger = logging.getLogger(__name__)
 
 
-def create_app(settings: ServerSettings) -> AccessControl:
-    """The whole service as one ASGI application."""
-    service = Service(settings)
+def create_app(settings: ServerSettings, lock: FolderLock | None = None) -> AccessControl:
+    """The whole service as one ASGI application.
+
+    Args:
+        lock: of the data folder, where `prepare` was called before.
+    """
+    service = Service(settings, lock)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:
@@ -75,6 +81,8 @@ def create_app(settings: ServerSettings) -> AccessControl:
     app.add_exception_handler(ServerError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http)
+    for trouble in STORAGE_ERRORS:
+        app.add_exception_handler(trouble, _answer_trouble)
     app.add_exception_handler(Exception, _answer_unexpected)
     quick = QuickReports(JsonBodies(QuickPolls(app, service.database)), service)
     return AccessControl(quick, settings, service.tokens, service.telemetry)
@@ -133,5 +141,10 @@ def _methods(paths: dict[str, Any], path: str) -> list[str]:
 
 async def _answer_unexpected(request: Request, error: Exception) -> JSONResponse:
     logger.error("unexpected error in request %s", request.state.request_id, exc_info=error)
-    problem = ServerError("Something went wrong here; the server's log has it by request_id.")
-    return _problem_response(request, problem)
+    return _problem_response(request, ServerError.unexpected())
+
+
+async def _answer_trouble(request: Request, error: Exception) -> JSONResponse:
+    """The storage does not work."""
+    log_failure(logger, f"request {request.state.request_id} failed", error)
+    return _problem_response(request, trouble_of(error) or ServerError.unexpected())

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from server.access import roles, tokens
 from server.access.write_rate import WriteRate
 from server.database.ids import new_id
+from server.database.trouble import log_failure, trouble_of
 from server.errors import BodyTimeout, BodyTooLarge, Forbidden, Misdirected, ServerError
 from server.log_format import REQUEST_ID
 from server.settings import ServerSettings, is_loopback
@@ -74,9 +75,11 @@ class AccessControl:
             await self._app(_as_get(scope), receive, send_with_id)
         except ServerError as error:
             await send_problem(send_with_id, error, request_id)
-        except Exception:
+        except Exception as error:  # noqa: BLE001 - the last that can answer
             if not status:  # else the framework has answered, logged it, and raised it again
-                raise
+                log_failure(logger, f"unexpected error in request {request_id}", error)
+                problem = trouble_of(error) or ServerError.unexpected()
+                await send_problem(send_with_id, problem, request_id)
         finally:
             duration = time.perf_counter() - started
             method, path = scope["method"], scope["path"]

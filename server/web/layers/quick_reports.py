@@ -5,11 +5,10 @@ whatever is not a valid report of a lease that holds goes on to the route, which
 """
 
 import re
-import sqlite3
 
 from pydantic import ValidationError
-from sqlalchemy.exc import SQLAlchemyError
 
+from server.database.trouble import STORAGE_ERRORS
 from server.errors import ServerError
 from server.service import Service
 from server.web.asgi import App, Receive, Scope, Send, give_again
@@ -37,7 +36,7 @@ class QuickReports:
             report = Report.model_validate_json(whole.get("body", b""))
             caller = scope["state"]["principal"]
             answer = await self._service.take_report(found[1], caller, report)
-        except (ValidationError, ServerError, SQLAlchemyError, sqlite3.Error):
+        except (ValidationError, ServerError, *STORAGE_ERRORS):
             await self._app(scope, give_again(whole, then=receive), send)
             return
         body = answer.model_dump_json().encode()

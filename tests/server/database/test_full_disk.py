@@ -80,7 +80,8 @@ def test_a_report_that_does_not_fit_is_a_problem_and_writes_nothing(server: Orre
         answers.append(server.report(assignment["lease_id"], epochs=more))
         if answers[-1].status_code != 200:
             break
-    assert_problem(answers[-1], 500)
+    assert_problem(answers[-1], 507, "storage_full")
+    assert answers[-1].headers["retry-after"] == "10"
     server.write(lambda c: c.exec_driver_sql("PRAGMA max_page_count = 1000000"))
     assert server.report(assignment["lease_id"], epochs=more).status_code == 200
     assert server.job(job["id"])["progress"]["epochs_done"] == epoch + 50

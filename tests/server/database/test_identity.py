@@ -1,0 +1,139 @@
+"""Which database a folder takes, and what is done when it is taken away."""
+
+import shutil
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from server.database.backup import restore
+from server.database.engines import DatabaseDamaged
+from server.database.identity import WrongDatabase
+from server.service import prepare
+from server.settings import ServerSettings
+from tests.server.conftest import OrreryServer, assert_problem
+
+
+def _jobs(database: Path) -> int:
+    with sqlite3.connect(database) as connection:
+        (found,) = connection.execute("SELECT count(*) FROM jobs").fetchone()
+    connection.close()
+    return found
+
+
+@pytest.fixture
+def used(tmp_path: Path) -> ServerSettings:
+    """Of a folder whose server wrote something and ended."""
+    with OrreryServer(tmp_path / "data") as server:
+        server.submit()
+    return server.settings
+
+
+def test_a_folder_goes_on_with_its_own_database(used: ServerSettings) -> None:
+    with OrreryServer(used.data) as server:
+        assert len(server.admin.get("/v1/jobs").json()["data"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda path: path.unlink(), "is gone"),
+        (lambda path: path.write_bytes(b""), "is empty"),
+    ],
+)
+def test_a_database_that_vanished_is_not_made_anew(
+    used: ServerSettings, spoil: Callable[[Path], None], told: str
+) -> None:
+    spoil(used.database_path)
+    with pytest.raises(WrongDatabase, match=rf"{told}.*orrery restore"):
+        prepare(used)
+
+
+def test_a_log_without_its_database_is_refused_in_folders_of_before_too(tmp_path: Path) -> None:
+    settings = ServerSettings(data=tmp_path)
+    settings.state_folder.mkdir()
+    settings.database_path.with_name("orrery.db-wal").write_bytes(b"x" * 100)
+    with pytest.raises(WrongDatabase, match="is gone"):
+        prepare(settings)
+
+
+def test_an_older_copy_is_refused(tmp_path: Path) -> None:
+    copy = tmp_path / "copy.db"
+    with OrreryServer(tmp_path / "data") as server:
+        server.submit()
+        server.call(server.service._mark())
+        database = server.settings.database_path
+        server.write(lambda c: c.exec_driver_sql("SELECT 1"))
+        shutil.copyfile(database, copy)
+        shutil.copyfile(database.with_name("orrery.db-wal"), tmp_path / "copy.db-wal")
+        server.submit()
+    shutil.copyfile(copy, database)
+    shutil.copyfile(tmp_path / "copy.db-wal", database.with_name("orrery.db-wal"))
+    with pytest.raises(WrongDatabase, match="older copy"):
+        prepare(server.settings)
+    restore(database, database)  # taken as it is, on purpose
+    prepare(server.settings).release()
+    assert _jobs(database) == 1
+
+
+def test_a_foreign_database_is_refused(used: ServerSettings, tmp_path: Path) -> None:
+    with OrreryServer(tmp_path / "other") as other:
+        pass
+    shutil.copyfile(other.settings.database_path, used.database_path)
+    with pytest.raises(WrongDatabase, match="another folder"):
+        prepare(used)
+
+
+def test_a_database_of_before_gets_an_identity(used: ServerSettings) -> None:
+    with sqlite3.connect(used.database_path) as connection:
+        connection.executescript(
+            "DROP TABLE identity; UPDATE alembic_version SET version_num = '0005'"
+        )
+    connection.close()
+    used.database_path.with_name("database.json").unlink()
+    with OrreryServer(used.data) as server:
+        assert len(server.admin.get("/v1/jobs").json()["data"]) == 1
+    used.database_path.unlink()
+    with pytest.raises(WrongDatabase, match="is gone"):
+        prepare(used)
+
+
+def test_damage_is_told_as_damage(used: ServerSettings) -> None:
+    used.database_path.write_bytes(b"nonsense" * 1000)
+    with pytest.raises(DatabaseDamaged, match="orrery restore"):
+        prepare(used)
+
+
+@pytest.mark.parametrize("end", ["", "-wal", "-shm"])
+def test_nothing_is_acknowledged_once_a_file_is_taken_away(tmp_path: Path, end: str) -> None:
+    with OrreryServer(tmp_path / "data") as server:
+        before = [server.submit()["id"] for _ in range(3)]
+        database = server.settings.database_path
+        database.with_name(database.name + end).unlink()
+        for _ in range(3):
+            answer = server.admin.post("/v1/jobs", json={"config": {}})
+            assert_problem(answer, 503, "storage_unavailable")
+            assert "taken away" in answer.json()["detail"]
+        assert_problem(server.http(None).get("/readyz"), 503, "storage_unavailable")
+    rescued = list(database.parent.glob("orrery.db.rescued-*"))
+    assert len(rescued) == 1
+    assert rescued[0].stat().st_mode & 0o077 == 0
+    if end:
+        with OrreryServer(tmp_path / "data") as server:
+            assert {server.job(job)["status"] for job in before} == {"queued"}
+        return
+    with pytest.raises(WrongDatabase, match="is gone"):
+        prepare(server.settings)
+    restore(rescued[0], database)
+    with OrreryServer(tmp_path / "data") as server:
+        assert {server.job(job)["status"] for job in before} == {"queued"}
+
+
+def test_a_database_that_is_replaced_under_the_server_stops_it(tmp_path: Path) -> None:
+    with OrreryServer(tmp_path / "data") as server:
+        server.submit()
+        database = server.settings.database_path
+        shutil.copyfile(database, tmp_path / "copy.db")
+        (tmp_path / "copy.db").replace(database)
+        assert_problem(server.admin.post("/v1/jobs", json={"config": {}}), 503)
