@@ -20,7 +20,8 @@ from nbody.model_adapter import ModelAdapter, dt_from_features
 from nbody.particle import ParticleTorch
 from nbody.training.descent import check_weights
 from nbody.training.loops import Loops
-from nbody.training.samples import Samples, energy_losses
+from nbody.training.losses import energy_losses
+from nbody.training.samples import Samples
 from nbody.training.setup import TrainingSetup
 from nbody.training.trajectory import Trajectory
 from nbody.training.verdict import Verdict, is_done, judge

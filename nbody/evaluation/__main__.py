@@ -14,7 +14,7 @@ from nbody.errors import NBodyError
 from nbody.evaluation.beside_criteria import evaluate_beside_criteria
 from nbody.evaluation.long_runs import LONG_RUN_RULES, long_runs
 from nbody.evaluation.picture import draw
-from nbody.evaluation.tables import curve_line, report_text
+from nbody.evaluation.report_text import curve_line, report_text
 from nbody.stepper import load_stepper
 
 

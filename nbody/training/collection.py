@@ -22,7 +22,8 @@ from nbody.model_adapter import gate_dt, gate_threshold
 from nbody.particle import ParticleTorch
 from nbody.training.collection_record import CollectionRecord
 from nbody.training.descent import descend
-from nbody.training.samples import Samples, losses_of
+from nbody.training.losses import losses_of
+from nbody.training.samples import Samples
 from nbody.training.setup import TrainingSetup
 from nbody.watcher import Watcher
 

@@ -18,8 +18,9 @@ from nbody.model_adapter import gate_dt
 from nbody.particle import ParticleTorch
 from nbody.training.collection import Collection
 from nbody.training.cuda_graph import GraphedCall
+from nbody.training.losses import losses_of
 from nbody.training.masked_descent import MaskedDescent
-from nbody.training.samples import Samples, losses_of
+from nbody.training.samples import Samples
 from nbody.training.setup import TrainingSetup
 from nbody.watcher import Watcher
 

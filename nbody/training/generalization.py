@@ -7,7 +7,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from nbody.training.descent import descend
-from nbody.training.samples import Samples, losses_of
+from nbody.training.losses import losses_of
+from nbody.training.samples import Samples
 from nbody.training.setup import TrainingSetup
 from nbody.training.verdict import Verdict, is_done, judge
 

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from nbody.training.cuda_graph import GraphedCall
 from nbody.training.generalization import CHECK_EVERY
+from nbody.training.losses import losses_of
 from nbody.training.masked_descent import MaskedDescent
-from nbody.training.samples import Samples, losses_of
+from nbody.training.samples import Samples
 from nbody.training.setup import TrainingSetup
 from nbody.training.verdict import is_done, judge
 

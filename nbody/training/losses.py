@@ -10,10 +10,37 @@ import math
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
+
+from nbody.config import Config
+from nbody.integrators.states import States
+from nbody.model_adapter import DT_FLOOR, dt_from_features, gate_threshold
+from nbody.training.samples import Samples
 
 ERROR_FLOOR = 1e-16  # ln of an error that happens to be zero
 BLOWN_UP = 10.0  # loss of a step whose energy is not finite
+
+
+def losses_of(model: nn.Module, samples: Samples, config: Config) -> Float[Tensor, " T"]:
+    """Loss (T,) of each sample, differentiable, in the model's present mode."""
+    dt = dt_from_features(model, samples.features)
+    if samples.dt_star is not None:
+        return pinball_loss(dt, samples.dt_star, config.oracle_quantile)
+    return energy_losses(samples.states, dt, config)
+
+
+def energy_losses(states: States, dt: Float[Tensor, " T"], config: Config) -> Float[Tensor, " T"]:
+    """Band loss (T,) of the energy errors that steps dt (T,) make, finite for every finite dt.
+
+    Steps whose energy is not finite never enter the differentiated arithmetic: they get a loss
+    that only says "smaller".
+    """
+    with torch.no_grad():
+        finite = states.step(dt, config.n_steps).energy_error.isfinite()
+    measured = states.step(torch.where(finite, dt, DT_FLOOR), config.n_steps).energy_error
+    gate = gate_threshold(states, config)
+    banded = band_loss(measured, config.E_lower, config.E_upper, gate)
+    return torch.where(finite, banded, shrink_loss(dt))
 
 
 def band_loss(

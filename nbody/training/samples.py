@@ -1,17 +1,16 @@
-"""The loss of single-step predictions: states + dt → one number per sample, as a config asks.
+"""What a network is trained on: states, what it sees there, and the steps it should find.
 
 Legend: T samples.
 """
 
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from nbody.config import Config
 from nbody.integrators.oracle import first_crossing
 from nbody.integrators.states import States
-from nbody.model_adapter import DT_FLOOR, dt_from_features, gate_threshold
-from nbody.training.losses import band_loss, pinball_loss, shrink_loss
+from nbody.model_adapter import gate_threshold
 from nbody.watcher import Watcher
 
 
@@ -78,25 +77,3 @@ class Samples:
             torch.index_select(samples.dt_star, 0, rows, out=self.dt_star)
         if with_states:
             self.states.copy_(samples.states.take(rows))
-
-
-def losses_of(model: nn.Module, samples: Samples, config: Config) -> Float[Tensor, " T"]:
-    """Loss (T,) of each sample, differentiable, in the model's present mode."""
-    dt = dt_from_features(model, samples.features)
-    if samples.dt_star is not None:
-        return pinball_loss(dt, samples.dt_star, config.oracle_quantile)
-    return energy_losses(samples.states, dt, config)
-
-
-def energy_losses(states: States, dt: Float[Tensor, " T"], config: Config) -> Float[Tensor, " T"]:
-    """Band loss (T,) of the energy errors that steps dt (T,) make, finite for every finite dt.
-
-    Steps whose energy is not finite never enter the differentiated arithmetic: they get a loss
-    that only says "smaller".
-    """
-    with torch.no_grad():
-        finite = states.step(dt, config.n_steps).energy_error.isfinite()
-    measured = states.step(torch.where(finite, dt, DT_FLOOR), config.n_steps).energy_error
-    gate = gate_threshold(states, config)
-    banded = band_loss(measured, config.E_lower, config.E_upper, gate)
-    return torch.where(finite, banded, shrink_loss(dt))

@@ -15,7 +15,7 @@ from nbody.stepper import Stepper, load_stepper
 from nbody.watcher import Phase
 from server.wire.states import StopReason
 from server.wire.workers import Assignment
-from worker.child.files import describe_file, replace_nonfinite, sha256
+from worker.child.file_records import describe_file, replace_nonfinite, sha256
 from worker.child.watcher import ChildWatcher
 from worker.spool import SpoolWriter
 

@@ -16,7 +16,7 @@ from nbody.unified_training import checkpoint_path, epochs, is_checkpoint_epoch
 from nbody.watcher import Phase
 from server.wire.states import StopReason
 from server.wire.workers import Assignment
-from worker.child.files import describe_file, replace_nonfinite, sha256
+from worker.child.file_records import describe_file, replace_nonfinite, sha256
 from worker.child.watcher import ChildWatcher
 from worker.spool import SpoolWriter
 

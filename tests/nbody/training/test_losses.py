@@ -8,8 +8,7 @@ from torch import Tensor
 
 from nbody.config import Config
 from nbody.initial_conditions.from_config import initial_particle
-from nbody.training.losses import band_loss, pinball_loss, shrink_loss
-from nbody.training.samples import energy_losses
+from nbody.training.losses import band_loss, energy_losses, pinball_loss, shrink_loss
 from nbody.trajectory_collection import compute_single_step_loss
 
 LOWER, UPPER = 1e-6, 1e-4
