@@ -17,9 +17,11 @@ from server.database.folder_lock import FolderLock
 from server.database.migrate import migrate
 from server.database.trouble import failures_told
 from server.database.writer import Database
+from server.loop_lag import LoopLag
 from server.queue import ending, reports
 from server.queue.changes import Changes
 from server.queue.leases import Leases
+from server.queue.own_silence import OwnSilence
 from server.settings import ServerSettings
 from server.sweeps.driver import SweepDriver
 from server.telemetry import Telemetry
@@ -73,6 +75,7 @@ class Service:
         self.leases = Leases(settings.lease_ttl_s)
         self.changes = Changes()
         self.telemetry = Telemetry()
+        self.loop_lag = LoopLag()
         self.last_seen: dict[str, float] = {}
         self.vitals: dict[str, list[GpuVitals]] = {}
         self.sweeps = SweepDriver(self.database, self.changes, settings.max_queued_jobs)
@@ -104,6 +107,7 @@ class Service:
         self._tasks = [
             asyncio.create_task(self._watch_leases(), name="leases"),
             asyncio.create_task(self._keep_marking(), name="marks"),
+            asyncio.create_task(self.loop_lag.watch(), name="loop-lag"),
             asyncio.create_task(self.sweeps.run(), name="sweeps"),
             asyncio.create_task(self.chores.keep_tidy(), name="retention"),
             asyncio.create_task(self.chores.keep_calling(), name="webhooks"),
@@ -215,7 +219,10 @@ class Service:
                 await self._mark()
 
     async def _watch_leases(self) -> None:
+        silence = OwnSilence(min(LOOK_INTERVAL_S, self.settings.lease_ttl_s / 4))
         while True:
-            await asyncio.sleep(min(LOOK_INTERVAL_S, self.settings.lease_ttl_s / 4))
+            await asyncio.sleep(silence.interval_s)
+            if away := silence.look(self.database.busy_since):
+                self.leases.excuse(away)
             with failures_told(logger, "a look at the leases failed; the next one tries again"):
                 await self.expire_leases()

@@ -25,6 +25,8 @@ from nbody.config.stepping_rules import STEPPING_RULES
 from nbody.config.systems import SYSTEMS
 
 # Five times what rounding adds to an energy error in 99 % of states.
+MOST_ERRORS = 50  # that are told of one Config: to look for the nearest key takes time
+LONGEST_KEY = 40  # that is looked for among the fields
 OF_POPULATIONS_ALONE = ("resample_each_epoch", "lifetime", "num_systems")
 LEAST_THRESHOLD = {"float32": 1e-5, "float64": 2e-14}
 
@@ -64,8 +66,9 @@ class Config(
         try:
             return handler(data)
         except ValidationError as error:
+            lines = error.errors(include_url=False, include_input=False)[:MOST_ERRORS]
             raise ValidationError.from_exception_data(
-                "Config", [_with_nearest_key(line) for line in error.errors()]
+                "Config", [_with_nearest_key(line) for line in lines]
             ) from None
 
     @model_validator(mode="after")
@@ -231,7 +234,9 @@ class Config(
 
 
 def nearest_key(key: str) -> str | None:
-    """The Config field whose name is closest to `key`, if any is close."""
+    """The Config field whose name is closest to `key`, if any is close and it is no longer text."""
+    if len(key) > LONGEST_KEY:
+        return None
     close = difflib.get_close_matches(key, Config.model_fields, n=1, cutoff=0.6)
     return close[0] if close else None
 

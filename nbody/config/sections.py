@@ -49,6 +49,12 @@ def _check_row(row: list[float]) -> list[float]:
     return row
 
 
+Row = Annotated[list[Real], Field(fail_fast=True), AfterValidator(_check_row)]
+
+
+Particles = Annotated[list[Row], Field(fail_fast=True)]
+
+
 def _check_device(device: str) -> str:
     if not re.fullmatch(r"auto|cpu|cuda|cuda:\d{1,3}", device):
         raise ValueError("use 'auto', 'cpu', 'cuda' or 'cuda:N'")
@@ -304,9 +310,7 @@ class InitialConditionSection(BaseModel):
         description="File of `file`: npy, npz, txt or csv with rows m x.. v.., relative to the "
         "data folder.",
     )
-    particles: Annotated[
-        list[Annotated[list[Real], AfterValidator(_check_row)]] | None, Mark.OF_A_POPULATION
-    ] = Field(
+    particles: Annotated[Particles | None, Mark.OF_A_POPULATION] = Field(
         strict=False,
         default=None,
         min_length=2,

@@ -14,6 +14,7 @@ import logging
 import queue
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -71,6 +72,7 @@ class Database:
         self._presence = Presence(path)
         self._taken_away: DatabaseTakenAway | None = None
         self.commits = 0  # so far
+        self.busy_since: float | None = None  # when the transaction under way began [s, monotonic]
 
     def open(self) -> None:
         """Start the writer."""
@@ -159,6 +161,7 @@ class Database:
         """
         outcomes: list[_Outcome] = []
         todo = deque(group)
+        self.busy_since = time.monotonic()
         try:
             if self._taken_away is not None:
                 raise self._taken_away
@@ -182,6 +185,8 @@ class Database:
         except Exception as error:  # noqa: BLE001 - for those who wait
             log_failure(logger, "a transaction failed", error)
             outcomes = [_Outcome(waiting.answer, error=error) for waiting in group]
+        finally:
+            self.busy_since = None
         for loop, several in groupby(outcomes, key=_loop_of):
             if loop is None:
                 _tell(several)

@@ -37,6 +37,11 @@ class Leases:
         self._deadline.pop(lease_id, None)
         self._begun.discard(lease_id)
 
+    def excuse(self, seconds: float) -> None:
+        """The server itself heard nobody for so long: every deadline moves by that."""
+        for lease_id in self._deadline:
+            self._deadline[lease_id] += seconds
+
     def oldest_silence_s(self) -> float:
         """How long the holder that is silent the longest was not heard of [s]."""
         now = self._clock()

@@ -10,6 +10,7 @@ from server.sweeps.optuna_search import StudyTrial, should_prune, suggest
 from server.wire.states import JobStatus
 from server.wire.sweeps import SCORES, SweepRequest, SweepStatus, TrialState
 
+BEGUN_AT_ONCE = 8  # jobs of a sweep; those of others come between
 FAILURES_IN_A_ROW = 5  # of the first trials; then the rest would fail, too
 
 
@@ -70,7 +71,8 @@ def _begin(request: SweepRequest, known: list[StudyTrial]) -> list[dict[str, Any
     """Params of as many trials as may run beside those that do; these are known, too, then."""
     begun: list[dict[str, Any]] = []
     going = sum(trial.state is TrialState.RUNNING for trial in known)
-    for _ in range(min(request.parallelism - going, request.n_trials - len(known))):
+    free = min(request.parallelism - going, request.n_trials - len(known))
+    for _ in range(min(free, BEGUN_AT_ONCE)):
         params = suggest(request, known)
         if params is None:
             break

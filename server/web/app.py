@@ -19,6 +19,7 @@ from server.errors import InvalidRequest, MalformedBody, NotFound, ServerError
 from server.service import Service
 from server.settings import ServerSettings
 from server.web.layers.access import AccessControl
+from server.web.layers.body_shapes import BodyShapes
 from server.web.layers.json_bodies import JsonBodies
 from server.web.layers.quick_polls import QuickPolls
 from server.web.layers.quick_reports import QuickReports
@@ -85,7 +86,7 @@ def create_app(settings: ServerSettings, lock: FolderLock | None = None) -> Acce
         app.add_exception_handler(trouble, _answer_trouble)
     app.add_exception_handler(Exception, _answer_unexpected)
     quick = QuickReports(JsonBodies(QuickPolls(app, service.database)), service)
-    return AccessControl(quick, settings, service.tokens, service.telemetry)
+    return AccessControl(BodyShapes(quick), settings, service.tokens, service.telemetry)
 
 
 def _problem_response(request: Request, error: ServerError) -> JSONResponse:

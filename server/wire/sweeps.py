@@ -15,6 +15,7 @@ SCORES = tuple(
     for name in ("calibrated_efficiency", "efficiency", "violation_rate", "overshoot_rate")
 )
 OBJECTIVES = (*SCORES, *(name for name in METRIC_NAMES if name != "epoch"))
+LARGEST = 2**16  # bytes of what the trials share: each of up to 1000 has a copy
 MOST_STEPS, MOST_CHOICES = 10_000, 200  # of a dimension of a grid; of all dimensions together
 Finite = Annotated[float, Field(allow_inf_nan=False, ge=-1e300, le=1e300)]
 Whole = Annotated[int, Field(strict=True, ge=-(2**53), le=2**53)]
@@ -139,6 +140,15 @@ class SweepRequest(Message):
     metadata: Annotated[dict[Identifier, Text], CLOSED] = Field(
         default_factory=dict, max_length=30, description="Labels of the jobs."
     )
+
+    @model_validator(mode="after")
+    def _is_small(self) -> Self:
+        if len(self.model_dump_json(include={"config", "space"})) > LARGEST:
+            raise ValueError(
+                f"config and space are larger than {LARGEST} bytes; use ic_path for initial "
+                "conditions of many particles"
+            )
+        return self
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -198,9 +198,13 @@ class Report(Message):
 
     first_epoch: EpochNumber | None = Field(default=None, description="Where the attempt began.")
     phase: Phase | None = None
-    epochs: list[EpochMetrics] = Field(default_factory=list, max_length=MAX_EPOCHS_IN_REPORT)
-    checkpoints: list[CheckpointReport] = Field(default_factory=list, max_length=100)
-    artifacts: list[ArtifactReport] = Field(default_factory=list, max_length=100)
+    epochs: list[EpochMetrics] = Field(
+        default_factory=list, fail_fast=True, max_length=MAX_EPOCHS_IN_REPORT
+    )
+    checkpoints: list[CheckpointReport] = Field(
+        default_factory=list, fail_fast=True, max_length=100
+    )
+    artifacts: list[ArtifactReport] = Field(default_factory=list, fail_fast=True, max_length=100)
     log: LogBytes | None = None
 
 

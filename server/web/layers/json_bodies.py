@@ -27,7 +27,8 @@ class JsonBodies:
             body = whole.get("body", b"")
             if body:
                 _check_type(scope)
-                _check(body)
+                if not scope["state"].get("is_json"):
+                    _check(body)
             receive = give_again(whole, then=receive)
         await self._app(scope, receive, send)
 

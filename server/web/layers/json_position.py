@@ -4,6 +4,7 @@ import re
 
 TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"?|[{}\[\],:]', re.DOTALL)
 PLACE = re.compile(r"at line (\d+) column (\d+)")
+LONGEST_SEARCHED = 2**15  # bytes; farther on the message's line and column must do
 MOST_PARTS = 3  # of the pointer: enough to name the field, however deep the nonsense in it is
 
 
@@ -14,9 +15,12 @@ def pointer_of(body: bytes, message: str) -> str:
         return ""
     lines = body.split(b"\n", int(place[1]))
     before = [*lines[: int(place[1]) - 1], lines[int(place[1]) - 1][: int(place[2])]]
+    text_before = b"\n".join(before)
+    if len(text_before) > LONGEST_SEARCHED:
+        return ""
     keys: list[str | int] = []
     text: str | None = None
-    for token in TOKEN.findall(b"\n".join(before).decode(errors="replace")):
+    for token in TOKEN.findall(text_before.decode(errors="replace")):
         if token in "{[":
             keys.append("" if token == "{" else 0)
         elif token in "}]":

@@ -66,6 +66,9 @@ async def metrics(service: TheService) -> Response:
         ("orrery_waiting_writes", "Writes that wait for the writer."): [
             ({}, service.database.waiting_writes)
         ],
+        ("orrery_loop_lag_seconds", "Longest hold of the event loop in the last minute."): [
+            ({}, service.loop_lag.longest_s)
+        ],
         ("orrery_database_bytes", "Size of the database and its write-ahead log."): [
             ({"file": name}, size) for name, size in sizes.items()
         ],

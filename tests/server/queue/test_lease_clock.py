@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from server.queue.leases import Leases
+from server.queue.own_silence import OwnSilence
 from tests.server.conftest import Clock, OrreryServer
 
 
@@ -86,3 +87,39 @@ def test_a_report_renews_the_lease(server: OrreryServer) -> None:
         assert server.report(assignment["lease_id"]).status_code == 200
         server.call(server.service.expire_leases())
     assert server.job(job["id"])["status"] == "running"
+
+
+# --- the server's own silence -------------------------------------------------------------------
+
+
+def test_what_the_server_did_not_hear_is_not_held_against_workers() -> None:
+    clock = Clock()
+    leases, silence = Leases(4.0, clock), OwnSilence(0.5, clock)
+    leases.renew("lease_a")
+    clock.advance(3.0)  # of these half a second was its own business
+    leases.excuse(silence.look(None))
+    clock.advance(0.5)
+    assert silence.look(None) == 0.0
+    clock.advance(60.0)  # stopped
+    leases.excuse(silence.look(None))
+    assert leases.expired() == []
+    for _ in range(4):
+        clock.advance(0.5)
+        leases.excuse(silence.look(None))
+    assert leases.expired() == []
+    clock.advance(0.5)
+    leases.excuse(silence.look(None))
+    assert leases.expired() == ["lease_a"]
+
+
+def test_a_disk_that_hangs_is_the_servers_own_silence() -> None:
+    clock = Clock()
+    silence = OwnSilence(0.5, clock)
+    clock.advance(0.5)
+    assert silence.look(busy_since=clock.now - 0.2) == 0.0  # it began since the last look
+    began = clock.now - 0.2
+    for _ in range(3):
+        clock.advance(0.5)
+        assert silence.look(busy_since=began) == 0.5
+    clock.advance(0.5)
+    assert silence.look(busy_since=None) == 0.0

@@ -1,0 +1,90 @@
+"""Refuses bodies of a shape that would take long to check, before anybody checks them.
+
+The event loop answers nobody while a body is parsed and validated, and what that takes depends on
+its shape more than on its size: each wrong value and each unknown key costs an error message. So
+the number of values, the keys of an object, their length and the nesting have bounds here, for
+every route alike, far beyond what any valid request needs.
+"""
+
+from typing import Any, cast
+
+from pydantic_core import from_json
+
+from server.errors import FieldProblem, InvalidRequest
+from server.web.asgi import BODY_METHODS, App, Receive, Scope, Send, give_again
+
+SMALL_BYTES = 2**13  # a body that no shape makes slow
+MOST_VALUES = 40_000  # particles of an inline system are the most that is sent: 4096 of 7 numbers
+MOST_SEPARATORS = 3 * MOST_VALUES  # beyond which it is not even parsed
+MOST_KEYS = 400  # of an object
+LONGEST_KEY = 200
+DEEPEST = 32
+
+
+class BodyShapes:
+    """Hands on what has a shape that is quick to check. The whole body has been received before."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request.
+
+        Raises:
+            InvalidRequest
+        """
+        if scope["type"] == "http" and scope["method"] in BODY_METHODS:
+            whole = await receive()
+            scope["state"]["is_json"] = check_shape(whole.get("body", b""))
+            receive = give_again(whole, then=receive)
+        await self._app(scope, receive, send)
+
+
+def check_shape(body: bytes) -> bool:
+    """Look at a JSON document as a whole; what is not JSON is for others to refuse.
+
+    Returns:
+        Whether it is known to be JSON; of small bodies nothing is.
+
+    Raises:
+        InvalidRequest
+    """
+    if len(body) <= SMALL_BYTES:
+        return False
+    if sum(map(body.count, (b",", b"[", b"{"))) > MOST_SEPARATORS:
+        raise _too_much(f"it has more than {MOST_VALUES} values")
+    try:
+        document = from_json(body)
+    except ValueError:
+        return False
+    left, level = MOST_VALUES, [document]
+    for _ in range(DEEPEST):
+        level = _below(level)
+        left -= len(level)
+        if left < 0:
+            raise _too_much(f"it has more than {MOST_VALUES} values")
+        if not level:
+            return True
+    raise _too_much(f"it is nested deeper than {DEEPEST} levels")
+
+
+def _below(level: list[Any]) -> list[Any]:
+    """What the objects and arrays of one level hold."""
+    found: list[Any] = []
+    for value in level:
+        if isinstance(value, dict):
+            known = cast(dict[str, Any], value)
+            if len(known) > MOST_KEYS:
+                raise _too_much(f"an object in it has more than {MOST_KEYS} keys")
+            if any(len(key) > LONGEST_KEY for key in known):
+                raise _too_much(f"a key in it is longer than {LONGEST_KEY} characters")
+            found.extend(known.values())
+        elif isinstance(value, list):
+            found.extend(cast(list[Any], value))
+        if len(found) > MOST_VALUES:
+            raise _too_much(f"it has more than {MOST_VALUES} values")
+    return found
+
+
+def _too_much(what: str) -> InvalidRequest:
+    return InvalidRequest(FieldProblem("", f"the body asks for too much work: {what}; send less"))
