@@ -1,25 +1,47 @@
-"""Files in the data folder, by the path in their row: never outside it."""
+"""Files in the data folder, by the path in their row: never outside their job's own folder."""
 
 import contextlib
 import re
 import shutil
+import stat
 from pathlib import Path
 
+from nbody.confined_path import PathEscapes, confined
+from nbody.durable_file import write_durably
+from server.database.ids import new_id
 from server.errors import NotFound, RangeImpossible, RangeMalformed
 
 RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 
-def locate(data_folder: Path, relative: str) -> Path:
-    """The file of a row's path.
+def folder_id(mark: Path) -> str:
+    """What the mark of a data folder holds; the file is made where it is not there.
 
     Raises:
-        NotFound: it is gone, or the path leads out of the data folder.
+        OSError: it cannot be read or written.
     """
-    root = data_folder.resolve()
-    path = (root / relative).resolve()
-    if not path.is_relative_to(root) or not path.is_file():
-        raise NotFound(f"file {Path(relative).name}")
+    if not mark.exists():
+        text = new_id("folder")
+        write_durably(mark, lambda path: path.write_text(f"{text}\n", encoding="ascii"))
+    return mark.read_text(encoding="ascii").strip()
+
+
+def locate(data_folder: Path, relative: str, size: int) -> Path:
+    """The file of a row's path.
+
+    Args:
+        size: that it had when it was recorded [bytes].
+
+    Raises:
+        NotFound: it is gone, another one, or the path leads out of the job's own folder.
+    """
+    try:
+        path = _in_job_folder(data_folder, relative)
+        status = path.stat(follow_symlinks=False)
+    except (PathEscapes, OSError):
+        raise NotFound(f"file {Path(relative).name}") from None
+    if not stat.S_ISREG(status.st_mode) or status.st_size != size:
+        raise NotFound(f"file {path.name} as it was recorded")
     return path
 
 
@@ -32,17 +54,14 @@ def file_size(path: Path) -> int:
 
 
 def remove_file(data_folder: Path, relative: str) -> bool:
-    """Delete a file of a row that is gone; nothing outside the data folder.
+    """Delete a file of a row that is gone; nothing outside the job's own folder.
 
     Returns:
         Whether nothing of it is left.
     """
-    root = data_folder.resolve()
-    path = (root / relative).resolve()
-    if path.is_relative_to(root) and path.is_file():
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
-    return not path.exists()
+    with contextlib.suppress(OSError, PathEscapes):
+        _in_job_folder(data_folder, relative).unlink(missing_ok=True)
+    return not (data_folder / relative).exists()
 
 
 def remove_folder(data_folder: Path, relative: str) -> bool:
@@ -51,11 +70,23 @@ def remove_folder(data_folder: Path, relative: str) -> bool:
     Returns:
         Whether nothing of it is left.
     """
-    root = data_folder.resolve()
-    path = (root / relative).resolve()
-    if path.is_relative_to(root) and path != root:
-        shutil.rmtree(path, ignore_errors=True)
-    return not (root / relative).exists()
+    with contextlib.suppress(PathEscapes):
+        shutil.rmtree(_in_job_folder(data_folder, relative), ignore_errors=True)
+    return not (data_folder / relative).exists()
+
+
+def _in_job_folder(data_folder: Path, relative: str) -> Path:
+    """The real path of `SAVE_NAME/JOB` or of something in it; no link leads there or out of it.
+
+    Raises:
+        PathEscapes
+    """
+    job = Path(*Path(relative).parts[:2])
+    folder = confined(data_folder, str(job))
+    path = confined(data_folder, relative)
+    if folder != data_folder.resolve() / job or not path.is_relative_to(folder):
+        raise PathEscapes(relative)
+    return path
 
 
 def check_range(header: str | None, size: int) -> None:

@@ -5,6 +5,7 @@ ServerError
 ├── Conflict              409
 │   ├── IllegalMove       409  the job's state does not allow that
 │   ├── LeaseLost         409  the worker no longer holds the job
+│   ├── FolderNotShared   409  a worker does not see the server's data folder
 │   ├── ReportConflict    409  a repeated report says something else
 │   └── KeyReused         422  an idempotency key came again with another body (idempotency.py)
 ├── Unauthenticated       401
@@ -111,6 +112,19 @@ class LeaseLost(Conflict):
 
     def __init__(self) -> None:
         super().__init__("This lease no longer holds its job: stop the process, publish nothing.")
+
+
+class FolderNotShared(Conflict):
+    """A worker does not see the server's data folder."""
+
+    code, title = "folder_not_shared", "The worker does not see the server's data folder"
+
+    def __init__(self, has_mark: bool, server_folder: str) -> None:
+        what = "is another one" if has_mark else "has no file .orrery-folder"
+        super().__init__(
+            f"The worker's data folder {what}: it must be the server's ({server_folder}), at "
+            "whatever path it is mounted. Start the worker with --data FOLDER (ORRERY_DATA)."
+        )
 
 
 class ReportConflict(Conflict):

@@ -11,12 +11,14 @@ from sqlalchemy import Connection
 
 from server.access import secret_files, tokens
 from server.access.roles import Principal
+from server.data_folder import folder_id, locate
 from server.database import identity
 from server.database.filesystems import check_local
 from server.database.folder_lock import FolderLock
 from server.database.migrate import migrate
 from server.database.trouble import failures_told
 from server.database.writer import Database
+from server.errors import NotFound, ReportConflict
 from server.loop_lag import LoopLag
 from server.queue import ending, reports
 from server.queue.changes import Changes
@@ -26,7 +28,7 @@ from server.settings import ServerSettings
 from server.sweeps.driver import SweepDriver
 from server.telemetry import Telemetry
 from server.upkeep.chores import Chores
-from server.wire.workers import GpuVitals, Report, ReportAnswer
+from server.wire.workers import CheckpointReport, GpuVitals, Report, ReportAnswer
 
 Result = TypeVar("Result")
 LOOK_INTERVAL_S = 0.5
@@ -76,6 +78,7 @@ class Service:
         self.changes = Changes()
         self.telemetry = Telemetry()
         self.loop_lag = LoopLag()
+        self.folder_id = ""  # that workers must see
         self.last_seen: dict[str, float] = {}
         self.vitals: dict[str, list[GpuVitals]] = {}
         self.sweeps = SweepDriver(self.database, self.changes, settings.max_queued_jobs)
@@ -89,6 +92,7 @@ class Service:
     async def start(self) -> None:
         """Migrate, check and open the database; load tokens and leases; start the tasks."""
         self._lock = self._lock or prepare(self.settings)
+        self.folder_id = folder_id(self.settings.folder_mark_path)
         migrate(self.settings.database_path)
         self.database.open()
         now = time.time()
@@ -144,6 +148,9 @@ class Service:
             LeaseLost, ReportConflict: nothing was written.
         """
 
+        if report.checkpoints or report.artifacts:
+            report = await asyncio.to_thread(self._with_files_seen, report)
+
         def work(connection: Connection) -> reports.Recorded:
             done = reports.record(connection, lease_id, caller.token_id, report, now=time.time())
             self.leases.renew(lease_id, has_begun=done.last_epoch is not None)
@@ -157,6 +164,25 @@ class Service:
         if report.model_fields_set:
             self.changes.notify(done.job_id)
         return ReportAnswer(accepted_through=done.last_epoch, command=done.command)
+
+    def _with_files_seen(self, report: Report) -> Report:
+        """The report, if its files are in the server's folder; rolling ones may be gone by now.
+
+        Raises:
+            ReportConflict
+        """
+        seen: list[CheckpointReport] = []
+        for file in (*report.checkpoints, *report.artifacts):
+            rolls = isinstance(file, CheckpointReport) and file.rolling
+            try:
+                locate(self.settings.data, file.path, file.bytes)
+            except NotFound as error:
+                if not rolls:
+                    what = f"The server does not see what was reported: {error}"
+                    raise ReportConflict(what) from None
+            else:
+                seen += [file] if isinstance(file, CheckpointReport) else []
+        return report.model_copy(update={"checkpoints": seen})
 
     async def expire_leases(self) -> list[str]:
         """Take jobs from workers that were not heard of. Returns those jobs' ids."""

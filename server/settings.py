@@ -7,6 +7,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from server.wire.workers import FOLDER_MARK
+
 
 class ServerSettings(BaseSettings):
     """Everything about the server that is not a job."""
@@ -110,6 +112,11 @@ class ServerSettings(BaseSettings):
     def database_path(self) -> Path:
         """The database file."""
         return self.state_folder / "orrery.db"
+
+    @property
+    def folder_mark_path(self) -> Path:
+        """The file by which workers show that they see this data folder."""
+        return self.data / FOLDER_MARK
 
     @property
     def admin_token_path(self) -> Path:

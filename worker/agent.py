@@ -13,10 +13,18 @@ import socket
 import threading
 import time
 from importlib.metadata import version
+from pathlib import Path
 from uuid import uuid4
 
 from server.wire.states import StopReason
-from server.wire.workers import Assignment, Outcome, Vitals, WorkerRegistration, WorkerTerms
+from server.wire.workers import (
+    FOLDER_MARK,
+    Assignment,
+    Outcome,
+    Vitals,
+    WorkerRegistration,
+    WorkerTerms,
+)
 from worker.attempt import Attempt
 from worker.client import LeaseEnded, NotRegistered, ServerRefused, Unreachable, WorkerClient
 from worker.gpus import find_gpus, look_at_gpus, visible_devices
@@ -53,6 +61,14 @@ class BackOff:
     def reset(self) -> None:
         """It worked."""
         self._delay = FIRST_BACK_OFF_S
+
+
+def _folder_id(data: Path) -> str | None:
+    """What the server wrote into the data folder, for workers that see it."""
+    try:
+        return (data / FOLDER_MARK).read_text(encoding="ascii").strip()[:64] or None
+    except (OSError, ValueError):
+        return None
 
 
 class Agent:
@@ -104,6 +120,7 @@ class Agent:
         registration = WorkerRegistration(
             name=self._settings.name,
             host=socket.gethostname()[:200],
+            folder=_folder_id(self._settings.data),
             slots=self._settings.slots,
             gpus=self._gpus,
             versions={name: version(name) for name in ("orrery", "torch")},

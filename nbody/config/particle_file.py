@@ -5,6 +5,7 @@ A numpy file's header can ask for far more memory than the file has bytes, and a
 a thousand times its size: both are refused from their headers alone.
 """
 
+import re
 import tokenize
 import zipfile
 from pathlib import Path
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from nbody.errors import InvalidInitialConditions
 
+PLACE = re.compile(r"at row (\d+), column (\d+)")
 MAX_PARTICLES = 16384
 MAX_BYTES = MAX_PARTICLES * 7 * 32  # room for 32 characters a number
 # What numpy raises over files that are cut short, have a broken header, or hold something else.
@@ -35,7 +37,10 @@ def read_particles(path: str | Path) -> list[list[float]]:
     except OSError as error:
         raise InvalidInitialConditions(f"cannot read {path.name}: {error.strerror}") from error
     except (*DAMAGED, zipfile.BadZipFile) as error:
-        raise InvalidInitialConditions(f"{path.name} is not a table of numbers: {error}") from error
+        place = PLACE.search(str(error))
+        where = f" (row {int(place[1]) + 1}, column {place[2]})" if place else ""
+        # Never what the reader says: it quotes the file, which may be somebody else's.
+        raise InvalidInitialConditions(f"{path.name} is not a table of numbers{where}") from None
     if rows.ndim != 2 or rows.shape[1] not in {5, 7} or not 2 <= rows.shape[0] <= MAX_PARTICLES:
         raise InvalidInitialConditions(
             f"{path.name} has shape {rows.shape}; use 2 to {MAX_PARTICLES} rows of m x y vx vy or "

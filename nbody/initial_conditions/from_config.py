@@ -12,6 +12,7 @@ import torch
 
 from nbody.config import Config
 from nbody.config.particle_file import read_particles
+from nbody.confined_path import PathEscapes, confined
 from nbody.device import resolve_device, resolve_dtype
 from nbody.errors import InvalidInitialConditions
 from nbody.gravity.external_field import field_from_config
@@ -112,10 +113,10 @@ def _fixed(config: Config, data_folder: Path | None) -> ParticleTorch:
 def _from_rows(config: Config, data_folder: Path | None) -> ParticleTorch:
     rows = config.particles
     if rows is None:
-        folder = (data_folder or Path("data")).resolve()
-        path = (folder / (config.ic_path or "")).resolve()
-        if not path.is_relative_to(folder):
-            raise InvalidInitialConditions("ic_path leads out of the data folder")
+        try:
+            path = confined(data_folder or Path("data"), config.ic_path or "")
+        except PathEscapes as error:
+            raise InvalidInitialConditions(f"ic_path: {error}") from None
         rows = read_particles(path)
     particle = make_particle(rows)
     places = len(torch.unique(particle.position, dim=0))

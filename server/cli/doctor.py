@@ -152,6 +152,10 @@ def _server(client: Client) -> Iterator[Finding]:
     else:
         detail = f"{client.url} runs version {running}, this is {__version__}; restart the server"
         yield Finding("warning", "server", detail)
+    for worker in workers:
+        if worker.get("refusal"):
+            detail = f"{worker['name']} on {worker['host']} was refused: {worker['refusal']}"
+            yield Finding("error", "worker", detail)
     alive = [worker["name"] for worker in workers if worker["last_seen_at"] is not None]
     if alive:
         yield Finding("ok", "workers", ", ".join(sorted(set(alive))))

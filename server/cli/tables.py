@@ -65,7 +65,7 @@ def workers_table(workers: list[Json]) -> Table:
         seen = worker["last_seen_at"]
         table.add_row(
             worker["id"],
-            f"{worker['name']}{' (draining)' if worker['draining'] else ''}",
+            f"{worker['name']}{_mark_of(worker)}",
             worker["host"],
             str(worker["slots"]),
             ", ".join(gpu["name"] for gpu in worker["gpus"]) or "–",
@@ -73,6 +73,12 @@ def workers_table(workers: list[Json]) -> Table:
             " ".join(worker["jobs"]) or "–",
         )
     return table
+
+
+def _mark_of(worker: Json) -> str:
+    if worker.get("refusal"):
+        return " (refused: `orrery doctor` says why)"
+    return " (draining)" if worker["draining"] else ""
 
 
 def audit_table(entries: list[Json]) -> Table:

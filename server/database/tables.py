@@ -189,6 +189,7 @@ class Worker(SQLModel, table=True):
     versions: dict[str, str] = Field(sa_column=Column(JSON, nullable=False))
     registered_at: float
     draining: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+    refusal: str | None = None  # why it gets no jobs at all
 
 
 class Delivery(SQLModel, table=True):

@@ -5,7 +5,7 @@ Every function takes a connection inside a transaction. Nothing here knows of HT
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from server.database.ids import new_id
 from server.database.tables import attempts, workers
@@ -14,16 +14,35 @@ from server.wire.workers import WorkerRegistration
 
 
 def register(
-    connection: Connection, registration: WorkerRegistration, *, token_id: str, now: float
+    connection: Connection,
+    registration: WorkerRegistration,
+    *,
+    token_id: str,
+    now: float,
+    refusal: str | None = None,
 ) -> str:
-    """Note a worker; returns its id."""
+    """Note a worker; returns its id.
+
+    Args:
+        refusal: why it gets no jobs; of those that come again and again only the last is kept.
+    """
+    if refusal is not None:
+        connection.execute(
+            delete(workers).where(
+                workers.c.token_id == token_id,
+                workers.c.name == registration.name,
+                workers.c.host == registration.host,
+                workers.c.refusal.is_not(None),
+            )
+        )
     worker_id = new_id("worker")
     connection.execute(
         insert(workers).values(
             id=worker_id,
             token_id=token_id,
             registered_at=now,
-            **registration.model_dump(exclude={"protocol"}),
+            refusal=refusal,
+            **registration.model_dump(exclude={"protocol", "folder"}),
         )
     )
     return worker_id
@@ -36,7 +55,7 @@ def find_own(connection: Connection, worker_id: str, token_id: str) -> Row[Any]:
         NotFound
     """
     known = connection.execute(select(workers).where(workers.c.id == worker_id)).first()
-    if known is None or known.token_id != token_id:
+    if known is None or known.token_id != token_id or known.refusal is not None:
         raise NotFound(f"worker {worker_id} of this token")
     return known
 

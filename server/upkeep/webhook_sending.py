@@ -7,7 +7,6 @@ between the look and the call; redirects are not followed.
 import base64
 import hashlib
 import hmac
-import ipaddress
 import logging
 import secrets
 import socket
@@ -18,6 +17,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from server.upkeep.public_address import is_public
 from server.upkeep.webhook_schedule import Delivery
 
 ANSWER_TIMEOUT_S = 15.0
@@ -76,7 +76,7 @@ def pin_address(url: str, *, private: bool, resolve: Resolve) -> tuple[str, str]
     if not addresses:
         raise AddressRefused(f"{host} has no address")
     for address in addresses:
-        if not private and not ipaddress.ip_address(address).is_global:
+        if not private and not is_public(address):
             raise AddressRefused(f"{host} is not public (ORRERY_WEBHOOK_PRIVATE allows it)")
     first = f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
     query = f"?{parts.query}" if parts.query else ""

@@ -31,6 +31,7 @@ def list_workers(
             last_seen_at=instant_or_none(last_seen.get(row.id)),
             jobs=held.get(row.id, []),
             draining=row.draining,
+            refusal=row.refusal,
         )
         for row in rows
     ]

@@ -1,5 +1,6 @@
 """What travels over HTTP about jobs, both ways."""
 
+import re
 from datetime import datetime
 from typing import Annotated, Literal
 
@@ -15,6 +16,8 @@ from server.wire.messages import CLOSED, EpochNumber, Identifier, Message, Text,
 from server.wire.states import JobStatus, StopReason
 from server.wire.urls import check_url
 
+OF_A_JOB = re.compile(r"(?:^|/)job_[0-9a-z]{26}/")
+
 
 def check_new(config: Config) -> Config:
     """A config that a new job may have.
@@ -25,6 +28,8 @@ def check_new(config: Config) -> Config:
     config.check_arithmetic()
     if config.save_name is not None and config.save_name.startswith("."):
         raise field_error("save_name", "must not begin with '.': such folders are the server's own")
+    if OF_A_JOB.search(config.ic_path or ""):
+        raise field_error("ic_path", "must not lead into the folder of a job: it may be another's")
     return config
 
 

@@ -22,6 +22,7 @@ from server.wire.messages import (
 )
 from server.wire.states import JobStatus, StopReason
 
+FOLDER_MARK = ".orrery-folder"  # file in the data folder by which workers show that they see it
 MAX_EPOCHS_IN_REPORT = 1000
 MAX_LOG_BYTES_IN_REPORT = 2**18
 
@@ -59,6 +60,11 @@ class WorkerRegistration(Message):
     protocol: Literal[1] = PROTOCOL
     name: Identifier
     host: Text
+    folder: Identifier | None = Field(
+        default=None,
+        description=f"What the file {FOLDER_MARK} in the worker's data folder holds: it must be "
+        "the server's data folder. None: it has no such file.",
+    )
     slots: Annotated[int, Whole(1, 64)] = 1
     gpus: list[Gpu] = Field(default_factory=list, max_length=64)
     versions: Annotated[dict[Identifier, Text], CLOSED] = Field(default_factory=dict, max_length=32)
@@ -78,6 +84,7 @@ class WorkerView(View):
     last_seen_at: datetime | None = Field(description="Since this server started.")
     jobs: list[str] = Field(description="Jobs that it holds.")
     draining: bool = Field(default=False, description="It gets no more jobs.")
+    refusal: str | None = Field(default=None, description="Why it was refused; it gets no jobs.")
     gpu_vitals: list[GpuVitals] = Field(
         default_factory=list[GpuVitals], description="As it said last; in the order of `gpus`."
     )

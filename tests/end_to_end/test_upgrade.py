@@ -38,6 +38,7 @@ def as_an_earlier_release_left_it(path: Path, revision: str) -> None:
         connection.execute("PRAGMA journal_mode = DELETE")
     for ending in ("-wal", "-shm"):
         path.with_name(path.name + ending).unlink(missing_ok=True)
+    path.with_name("database.json").unlink()  # earlier releases know nothing of it
     old.replace(path)
 
 

@@ -57,7 +57,8 @@ def test_results_are_read_in_pages_and_saved(
 ) -> None:
     job, assignment = server.start()
     content = b"weights" * 1000
-    saved = checkpoint(assignment, 1, sha256=hashlib.sha256(content).hexdigest())
+    digest = hashlib.sha256(content).hexdigest()
+    saved = checkpoint(assignment, 1, bytes=len(content), sha256=digest)
     file = server.settings.data / saved["path"]
     file.parent.mkdir(parents=True)
     file.write_bytes(content)

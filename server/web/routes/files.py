@@ -133,7 +133,7 @@ async def download_artifact(
 def _content(
     service: Service, file: CheckpointView | ArtifactView, requested_range: str | None
 ) -> Content:
-    path = locate(service.settings.data, file.path)
+    path = locate(service.settings.data, file.path, file.bytes)
     check_range(requested_range, file.bytes)
     return Content(
         path,

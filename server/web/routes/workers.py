@@ -1,10 +1,12 @@
 """Workers: register, list, drain, claim."""
 
+import socket
 import time
 
 from fastapi import APIRouter, Response
 from sqlalchemy import Connection
 
+from server.errors import FolderNotShared
 from server.queue import audit_log, claims, workers
 from server.queue.changes import Changes
 from server.views import workers as worker_views
@@ -31,13 +33,26 @@ DRAIN = DrainRequest()
 async def register_worker(
     registration: WorkerRegistration, service: TheService, caller: Caller
 ) -> WorkerTerms:
-    """Offer slots. The answer's intervals are the terms of the work."""
+    """Offer slots. The answer's intervals are the terms of the work.
+
+    A worker that does not see the server's data folder is refused, and listed with the reason.
+    """
     now = time.time()
+    refused: FolderNotShared | None = None
+    if registration.folder != service.folder_id:
+        place = f"{service.settings.data.resolve()} on {socket.gethostname()}"
+        refused = FolderNotShared(registration.folder is not None, place)
     worker_id = await service.write(
         lambda connection: workers.register(
-            connection, registration, token_id=caller.token_id, now=now
+            connection,
+            registration,
+            token_id=caller.token_id,
+            now=now,
+            refusal=None if refused is None else refused.detail,
         )
     )
+    if refused is not None:
+        raise refused
     service.heard_of(worker_id, now)
     settings = service.settings
     return WorkerTerms(

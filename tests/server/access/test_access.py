@@ -296,9 +296,6 @@ def test_users_see_only_their_own_jobs(server: OrreryServer) -> None:
         checkpoints=[checkpoint(assignment, 0)],
     )
     saved = server.job(job["id"])["latest_checkpoint"]["id"]
-    file = server.settings.data / checkpoint(assignment, 0)["path"]
-    file.parent.mkdir(parents=True)
-    file.write_bytes(b"weights")
     paths = [f"/v1/jobs/{job['id']}{end}" for end in ("", "/metrics", "/events", "/logs")]
     paths += [f"/v1/jobs/{job['id']}/checkpoints"]
     paths += [f"/v1/checkpoints/{saved}", f"/v1/checkpoints/{saved}/content"]

@@ -10,6 +10,7 @@ import pytest
 from server.database.backup import restore
 from server.database.engines import DatabaseDamaged
 from server.database.identity import WrongDatabase
+from server.database.migrate import migrate
 from server.service import prepare
 from server.settings import ServerSettings
 from tests.server.conftest import OrreryServer, assert_problem
@@ -85,18 +86,14 @@ def test_a_foreign_database_is_refused(used: ServerSettings, tmp_path: Path) -> 
         prepare(used)
 
 
-def test_a_database_of_before_gets_an_identity(used: ServerSettings) -> None:
-    with sqlite3.connect(used.database_path) as connection:
-        connection.executescript(
-            "DROP TABLE identity; UPDATE alembic_version SET version_num = '0005'"
-        )
-    connection.close()
-    used.database_path.with_name("database.json").unlink()
-    with OrreryServer(used.data) as server:
-        assert len(server.admin.get("/v1/jobs").json()["data"]) == 1
-    used.database_path.unlink()
+def test_a_database_of_before_gets_an_identity(tmp_path: Path) -> None:
+    settings = ServerSettings(data=tmp_path)
+    migrate(settings.database_path, "0005")
+    with OrreryServer(tmp_path) as server:
+        server.submit()
+    settings.database_path.unlink()
     with pytest.raises(WrongDatabase, match="is gone"):
-        prepare(used)
+        prepare(settings)
 
 
 def test_damage_is_told_as_damage(used: ServerSettings) -> None:

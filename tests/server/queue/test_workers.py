@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from tests.server.conftest import OrreryServer, assert_problem
+import pytest
+
+from tests.server.conftest import Orrery, OrreryServer, assert_problem, checkpoint
 
 Json = dict[str, Any]
 
@@ -15,7 +17,8 @@ def test_a_registered_worker_learns_its_terms_and_is_listed(server: OrreryServer
         "gpus": [{"name": "H200", "memory_bytes": 2**37}],
         "versions": {"torch": "2.13.0"},
     }
-    answer = server.worker.post("/v1/workers", json=body)
+    shown = body | {"folder": server.folder_id}
+    answer = server.worker.post("/v1/workers", json=shown)
     assert answer.status_code == 201
     terms = answer.json()
     assert terms["lease_ttl_s"] == server.settings.lease_ttl_s
@@ -44,3 +47,49 @@ def test_a_worker_is_listed_with_the_jobs_that_it_holds(server: OrreryServer) ->
 def test_a_worker_of_another_protocol_is_refused(server: OrreryServer) -> None:
     answer = server.worker.post("/v1/workers", json={"name": "w", "host": "h", "protocol": 2})
     assert assert_problem(answer, 422)["errors"][0]["pointer"] == "/protocol"
+
+
+@pytest.mark.parametrize(
+    ("folder", "told"),
+    [({}, "has no file .orrery-folder"), ({"folder": "folder_of-another"}, "is another one")],
+)
+def test_a_worker_that_does_not_see_the_servers_folder_is_refused(
+    server: OrreryServer, orrery: Orrery, folder: Json, told: str
+) -> None:
+    job = server.submit()
+    body = {"name": "stray", "host": "elsewhere", **folder}
+    for _ in range(3):  # as its supervisor starts it again
+        problem = assert_problem(server.worker.post("/v1/workers", json=body), 409)
+    assert problem["code"] == "folder_not_shared"
+    assert told in problem["detail"]
+    [seen] = server.admin.get("/v1/workers").json()["data"]
+    assert seen["refusal"] == problem["detail"]
+    answer = server.worker.post(f"/v1/workers/{seen['id']}/claim", json={"claim_id": "c"})
+    assert answer.status_code == 404
+    assert server.job(job["id"])["status"] == "queued"
+    assert "refused" in orrery("workers").out
+    done = orrery("doctor")
+    assert done.code == 1
+    assert told in " ".join(done.out.split())
+
+
+@pytest.mark.parametrize("change", [{"bytes": 5}, {"epoch": 1}])
+def test_a_file_is_listed_only_once_the_server_has_seen_it(
+    server: OrreryServer, change: Json
+) -> None:
+    job, assignment = server.start()
+    kept = checkpoint(assignment, 0)
+    assert server.report(assignment["lease_id"], checkpoints=[kept]).status_code == 200
+    path = f"{assignment['output_folder']}/model/other.pt"
+    missing = checkpoint(assignment, 1, path=path)
+    spoilt = missing | {"bytes": 5} if "bytes" in change else missing
+    if "bytes" in change:
+        (server.settings.data / path).write_bytes(b"12")
+    report = {"checkpoints": [spoilt]}
+    answer = server.worker.post(f"/v1/leases/{assignment['lease_id']}/report", json=report)
+    assert "does not see" in assert_problem(answer, 409, "report_conflict")["detail"]
+    report = {"checkpoints": [spoilt | {"rolling": True, "path": path}]}  # thinned meanwhile
+    answer = server.worker.post(f"/v1/leases/{assignment['lease_id']}/report", json=report)
+    assert answer.status_code == 200
+    listed = server.admin.get(f"/v1/jobs/{job['id']}/checkpoints").json()["data"]
+    assert [file["path"] for file in listed] == [kept["path"]]
