@@ -2,13 +2,13 @@
 
 import contextlib
 import re
+import secrets
 import shutil
 import stat
 from pathlib import Path
 
 from nbody.confined_path import PathEscapes, confined
 from nbody.durable_file import write_durably
-from server.database.ids import new_id
 from server.errors import NotFound, RangeImpossible, RangeMalformed
 
 RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
@@ -21,7 +21,7 @@ def folder_id(mark: Path) -> str:
         OSError: it cannot be read or written.
     """
     if not mark.exists():
-        text = new_id("folder")
+        text = f"folder_{secrets.token_hex(16)}"
         write_durably(mark, lambda path: path.write_text(f"{text}\n", encoding="ascii"))
     return mark.read_text(encoding="ascii").strip()
 

@@ -23,6 +23,7 @@ def main() -> int:
         agent = Agent(settings, client)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: threading.Thread(target=agent.stop).start())
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal, or logrotate's: go on
         try:
             warm_up()
             agent.run()

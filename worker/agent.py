@@ -129,8 +129,7 @@ class Agent:
         while not self._stopping.is_set():
             try:
                 terms = self._client.register(registration)
-            except Unreachable as error:
-                logger.warning("cannot register: %s; trying again", error)
+            except Unreachable:
                 back_off.wait()
             else:
                 logger.info("registered as %s", terms.id)
@@ -166,7 +165,10 @@ class Agent:
                 if again is not None:
                     terms = again
                 continue
-            except (Unreachable, ServerRefused) as error:
+            except Unreachable:
+                back_off.wait()
+                continue
+            except ServerRefused as error:
                 logger.warning("cannot claim: %s; trying again", error)
                 back_off.wait()
                 continue
@@ -192,7 +194,11 @@ class Agent:
         delivered = True
         try:
             attempt = Attempt(assignment, terms, self._settings, state, gpu, self._stopping)
-            delivered = self._settle(reporter, attempt.supervise(reporter))
+            outcome = attempt.supervise(reporter)
+            told = f"{outcome.status}, {outcome.stop_reason}"
+            detail = f": {outcome.detail}" if outcome.detail else ""
+            logger.info("job %s ended: %s%s", assignment.job, told, detail, extra=of_job)
+            delivered = self._settle(reporter, outcome)
         except LeaseEnded:
             what = "the lease of job %s is lost; its process is ended"
             logger.warning(what, assignment.job, extra=of_job)
@@ -236,8 +242,7 @@ class Agent:
         while True:
             try:
                 reporter.settle(outcome)
-            except Unreachable as error:
-                logger.warning("cannot deliver an outcome: %s; trying again", error)
+            except Unreachable:
                 if self._stopping.is_set():
                     farewell_until = farewell_until or time.monotonic() + FAREWELL_S
                     if time.monotonic() > farewell_until:

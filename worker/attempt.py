@@ -22,6 +22,7 @@ from worker.workplace import EXIT_DISK_FULL, Workplace, processes, run_child
 SHUTDOWN_GRACE_S = 8.0  # for the process to end its epoch, when the agent itself must end
 RUNTIME_GRACE_S = 8.0
 START_ALLOWANCE_S = 60.0  # for libraries to load, on a host with other work to do
+PULSE_INTERVAL_S = 0.25
 LOOK_INTERVAL_S = 0.1  # at the spool, for news
 NEWS_INTERVAL_S = 0.25  # between reports, while there is news
 
@@ -49,6 +50,11 @@ class Attempt:
         self._progress = ProgressFile(state / "progress")
         self._last_progress: tuple[int, str] | None = None
         self._progress_at = self._started_at
+        self._heard_at = self._started_at  # when a report was sent that the server took
+        self._is_suspended = False
+        self._over = threading.Event()
+        # Before the lease ends at the server, whose clock began with the report before.
+        self._patience_s = 0.9 * terms.lease_ttl_s - terms.heartbeat_interval_s
         state.mkdir(parents=True, exist_ok=True)
         (state / "spool.jsonl").touch()
         workplace = Workplace(
@@ -56,11 +62,17 @@ class Attempt:
             data=str(settings.data.resolve()),
             state=str(state.resolve()),
             parent=os.getpid(),
+            patience_s=self._patience_s,
             threads=settings.threads,
             visible_gpu=gpu,
         )
-        self._process = processes.Process(target=run_child, args=(workplace,))
+        for_child, self._pulse = processes.Pipe(duplex=False)
+        os.set_blocking(self._pulse.fileno(), False)
+        self._process = processes.Process(target=run_child, args=(workplace, for_child))
         self._process.start()
+        for_child.close()
+        self._keeper = threading.Thread(target=self._keep, name="keeper", daemon=True)
+        self._keeper.start()
         if assignment.config.wandb:
             try:
                 self._start_wandb()
@@ -82,9 +94,10 @@ class Attempt:
                 reported_at = time.monotonic()
                 try:
                     self._obey(reporter.deliver())
-                except Unreachable as error:
-                    of_job = {"job_id": self._assignment.job}
-                    logger.warning("cannot report: %s; the spool keeps it", error, extra=of_job)
+                except Unreachable:
+                    pass  # the spool keeps it
+                else:
+                    self._heard_at = reported_at
             self._check_time()
         self._process.join()
         self._kill_group()  # whatever the process may have left behind
@@ -101,6 +114,9 @@ class Attempt:
 
     def close(self) -> None:
         """Let go of the process; whoever follows the spool learns of the end."""
+        self._over.set()
+        self._keeper.join()
+        self._pulse.close()
         self._process.close()
         if recorded_outcome(self._state / "spool.jsonl") is None:
             self._record(Outcome(status="stopped", stop_reason=StopReason.WORKER_LOST))
@@ -117,10 +133,33 @@ class Attempt:
         if answer.command is not None:
             self._end(StopReason.USER, answer.command.grace_s)
 
+    def _keep(self) -> None:
+        """While the process runs: signs of life, also when the server keeps this side waiting."""
+        while not self._over.wait(PULSE_INTERVAL_S):
+            self._give_pulse()
+            self._hold_to_lease()
+
+    def _give_pulse(self) -> None:
+        with contextlib.suppress(BlockingIOError, BrokenPipeError):  # it is stopped, or gone
+            os.write(self._pulse.fileno(), b".")
+
+    def _hold_to_lease(self) -> None:
+        """Without the server's word somebody else may have the job: wait, and see whose it is."""
+        silent = time.monotonic() - self._heard_at > self._patience_s
+        process_id = self._process.pid or 0
+        if silent == self._is_suspended or not _leads_group(process_id):
+            return
+        self._is_suspended = silent
+        job = self._assignment.job
+        what = "waits: its lease may have ended" if silent else "goes on: it kept its lease"
+        logger.warning("the process of job %s %s", job, what, extra={"job_id": job})
+        self._give_pulse()
+        os.killpg(process_id, signal.SIGSTOP if silent else signal.SIGCONT)
+
     def _check_time(self) -> None:
         now = time.monotonic()
         progress = self._progress.read()
-        if progress != self._last_progress:
+        if progress != self._last_progress or self._is_suspended:
             self._last_progress, self._progress_at = progress, now
         left = self._assignment.runtime_left_s
         if self._stopping.is_set():
@@ -196,3 +235,11 @@ class Attempt:
         (folder / "assignment.json").write_bytes(payload)
         command = [sys.executable, "-P", "-m", "worker.child.wandb", str(folder.resolve())]
         subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL)
+
+
+def _leads_group(process_id: int) -> bool:
+    """Whether a process lives, and leads its own group by now."""
+    try:
+        return process_id > 0 and os.getpgid(process_id) == process_id
+    except ProcessLookupError:
+        return False

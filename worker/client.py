@@ -6,6 +6,9 @@ ServerRefused     the server said no in a way that repeating does not change
 Unreachable       no answer, or 5xx: try again later
 """
 
+import logging
+import threading
+import time
 from types import TracebackType
 from typing import Any, Self, get_args
 
@@ -23,6 +26,7 @@ from server.wire.workers import (
     WorkerTerms,
 )
 
+logger = logging.getLogger(__name__)
 KINDS: tuple[JobKind, ...] = get_args(JobKind)
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 20.0
@@ -58,6 +62,8 @@ class WorkerClient:
             transport=transport,
             trust_env=False,
         )
+        self._telling = threading.Lock()
+        self._away_since: float | None = None  # when it first did not answer [s, monotonic]
 
     def __enter__(self) -> Self:
         return self
@@ -106,9 +112,15 @@ class WorkerClient:
         try:
             answer = self._http.post(path, content=body, headers=headers, **options)
         except httpx.TransportError as error:
-            raise Unreachable(f"{type(error).__name__}: {error}") from error
+            raise self._away(f"{type(error).__name__}: {error}") from error
         if answer.status_code >= 500 or answer.status_code in {408, 429}:
-            raise Unreachable(f"the server answered {answer.status_code}")
+            detail = _problem(answer).get("detail", "")
+            raise self._away(f"it answered {answer.status_code} {detail}")
+        with self._telling:
+            if self._away_since is not None:
+                seconds = time.monotonic() - self._away_since
+                logger.info("the server answers again, after %.0f s", seconds)
+                self._away_since = None
         if answer.is_success:
             return answer
         problem = _problem(answer)
@@ -117,6 +129,14 @@ class WorkerClient:
         if answer.status_code == 404 and path.endswith("/claim"):
             raise NotRegistered(problem.get("detail", path))
         raise ServerRefused(f"{answer.status_code}: {problem.get('detail', answer.text[:200])}")
+
+    def _away(self, why: str) -> Unreachable:
+        """The server does not answer: told once, until it does again."""
+        with self._telling:
+            if self._away_since is None:
+                self._away_since = time.monotonic()
+                logger.warning("the server does not answer (%s); trying again and again", why)
+        return Unreachable(why)
 
 
 def _problem(answer: httpx.Response) -> dict[str, Any]:

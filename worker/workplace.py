@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 
 EXIT_DISK_FULL = 28  # exit code of a process that could not even write its outcome
 CHILD = "worker.child.process"
@@ -20,13 +21,14 @@ class Workplace:
     data: str
     state: str  # folder of spool, log and progress
     parent: int  # process id of the agent
+    patience_s: float  # with an agent that gives no sign of life
     threads: int
     visible_gpu: str | None  # for CUDA_VISIBLE_DEVICES
 
 
-def run_child(workplace: Workplace) -> None:
+def run_child(workplace: Workplace, pulse: Connection) -> None:
     """Entry point of a training process; torch is imported here, or already was."""
-    import_module(CHILD).run(workplace)
+    import_module(CHILD).run(workplace, pulse)
 
 
 def warm_up() -> None:

@@ -59,7 +59,13 @@ def up(
 
     What is not given comes from ORRERY_… variables.
     """
-    from server.cli.local_service import LocalService, check_port, free_port, on_termination
+    from server.cli.local_service import (
+        LocalService,
+        check_port,
+        free_port,
+        ignore_hangups,
+        on_termination,
+    )
     from server.service import prepare
 
     settings = _settings(host=host, port=port, data=data, auth=auth)
@@ -69,6 +75,7 @@ def up(
         prepare(settings).release()  # the server is to have it
     check_port(settings.host, settings.port)
     on_termination(_interrupt)
+    ignore_hangups()
     with LocalService(settings, max(workers, 1) if demo else workers) as service:
         service.start_server()
         service.wait_until_ready(START_TIMEOUT_S)
@@ -93,7 +100,7 @@ def serve(
     """Run the server alone. What is not given comes from ORRERY_… variables."""
     import uvicorn
 
-    from server.cli.local_service import check_port
+    from server.cli.local_service import check_port, ignore_hangups
     from server.log_format import configure
     from server.service import prepare
     from server.web.app import create_app
@@ -106,6 +113,7 @@ def serve(
     if settings.port:
         check_port(settings.host, settings.port)
     config = uvicorn_config(settings, create_app(settings, lock))
+    ignore_hangups()
     # What is loaded by now stays for ever: no need to look through it for garbage, or often.
     gc.collect()
     gc.freeze()

@@ -224,3 +224,9 @@ def on_termination(action: Callable[[], None]) -> None:
 def _die_with_parent() -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def ignore_hangups() -> None:
+    """A closed terminal, and logrotate's HUP and USR1, end nothing: the log goes to stderr."""
+    for number in (signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)

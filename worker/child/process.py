@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import traceback
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from nbody.errors import (
 )
 from server.wire.states import StopReason
 from server.wire.workers import Assignment
+from worker.child.lifeline import hold_on
 from worker.child.stepper_jobs import evaluate_job, simulate_job
 from worker.child.train import train_job
 from worker.child.watcher import ChildWatcher, StopRequested
@@ -45,9 +47,14 @@ PR_SET_PDEATHSIG = 1
 TASKS = {"train": train_job, "simulate": simulate_job, "evaluate": evaluate_job}
 
 
-def run(workplace: Workplace) -> None:
-    """Entry point of the process: do the job, and turn how it ended into an outcome record."""
+def run(workplace: Workplace, pulse: Connection) -> None:
+    """Entry point of the process: do the job, and turn how it ended into an outcome record.
+
+    Args:
+        pulse: the agent's signs of life.
+    """
     _become_own_session(workplace.parent)
+    hold_on(pulse, workplace.patience_s)
     state = Path(workplace.state)
     _redirect_output(state / "output.log")
     watcher = ChildWatcher(ProgressFile(state / "progress"))
