@@ -63,6 +63,9 @@ class ServerSettings(BaseSettings):
     max_queued_jobs: Annotated[int, Field(ge=0, le=10**6)] = Field(
         default=1000, description="Waiting jobs of one token; 0: no limit."
     )
+    user_priority: Annotated[int, Field(ge=-100, le=100)] = Field(
+        default=10, description="Highest priority that users may give; admins may give up to 100."
+    )
     max_running_jobs: Annotated[int, Field(ge=0, le=10**6)] = Field(
         default=0, description="Jobs of one token that run at a time; more wait. 0: no limit."
     )

@@ -15,6 +15,7 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     false,
+    text,
 )
 from sqlmodel import Field, SQLModel
 
@@ -49,7 +50,8 @@ class Job(SQLModel, table=True):
 
     __tablename__: ClassVar[Any] = "jobs"
     __table_args__ = (
-        Index("jobs_queue", "status", "queue_rank", "id"),
+        Index("jobs_queue", "status", "queue_rank", "queue_turn", "id"),
+        Index("jobs_turns", "owner_id", "status", "queue_rank", "queue_turn"),
         Index("jobs_by_owner", "owner_id", "id"),
         Index("jobs_by_name", "name", "id"),
         Index("jobs_by_checkpoint", "from_checkpoint"),
@@ -66,6 +68,7 @@ class Job(SQLModel, table=True):
     failure: str | None = None
     owner_id: str
     queue_rank: int = 0  # minus the priority, so that one index gives the order of the queue
+    queue_turn: int = Field(default=0, sa_column_kwargs={"server_default": text("0")})
     retry_of: str | None = None  # the job that this one was made from
     from_checkpoint: str | None = None  # where this one begins, or what it simulates or scores
     simulate: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))  # once trained

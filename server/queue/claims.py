@@ -15,6 +15,7 @@ from server.database.ids import new_id
 from server.database.tables import attempts, checkpoints, jobs
 from server.queue import job_rows
 from server.queue.ending import finish
+from server.queue.fair_turns import QUEUE_ORDER
 from server.queue.job_rows import JobRow, job_folder, record_event
 from server.queue.transitions import Trigger, next_status
 from server.wire.states import LEASED, JobStatus, StopReason
@@ -56,7 +57,7 @@ def claim(
             .having(func.count() >= most_running)
         )
         waiting = waiting.where(jobs.c.owner_id.not_in(busy))
-    queued = waiting.order_by(jobs.c.queue_rank, jobs.c.id).limit(1).scalar_subquery()
+    queued = waiting.order_by(*QUEUE_ORDER).limit(1).scalar_subquery()
     lease_id = new_id("lease")
     job = connection.execute(
         update(jobs)

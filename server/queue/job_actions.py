@@ -10,6 +10,7 @@ from sqlalchemy import Connection, delete, select
 
 from server.database.tables import checkpoints, jobs
 from server.errors import Conflict, IllegalMove
+from server.queue.fair_turns import next_turn
 from server.queue.job_rows import JobRow, change, record_event
 from server.queue.limits import check_queue
 from server.queue.transitions import Trigger, move, status_after
@@ -77,6 +78,8 @@ def amend(connection: Connection, job: JobRow, changes: JobChange, *, now: float
     if "priority" in given:
         values["queue_rank"] = -given["priority"]
     values = {key: value for key, value in values.items() if value != getattr(job, key)}
+    if "queue_rank" in values:
+        values["queue_turn"] = next_turn(connection, job.owner_id, values["queue_rank"])
     if values:
         change(connection, job.id, **values)
         record_event(connection, job.id, now, "changed", given)

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, insert
 
 from server.database.ids import new_id
 from server.database.tables import jobs
+from server.queue.fair_turns import next_turn
 from server.queue.job_rows import record_event
 from server.queue.limits import check_queue
 from server.wire.jobs import JobSubmission
@@ -49,6 +50,7 @@ def submit(
             status=JobStatus.QUEUED,
             owner_id=owner_id,
             queue_rank=-submission.priority,
+            queue_turn=next_turn(connection, owner_id, -submission.priority),
             retry_of=retry_of,
             from_checkpoint=from_checkpoint,
             simulate=submission.simulate,

@@ -32,19 +32,26 @@ class SweepDriver:
 
     def __init__(self, database: Database, changes: Changes, most_queued: int) -> None:
         self._database, self._changes, self._most_queued = database, changes, most_queued
+        self._moving: dict[str, asyncio.Task[None]] = {}  # by owner: none waits for another's
 
     async def run(self) -> None:
         """Until cancelled."""
         with self._changes.subscribe(Changes.QUEUE) as subscription:
             while True:
-                await self._move_all()
+                await self._begin_moves()
                 await subscription.wait(LOOK_INTERVAL_S)
 
-    async def _move_all(self) -> None:
-        going: Sequence[str] = ()
+    async def _begin_moves(self) -> None:
+        going: dict[str, list[str]] = {}
         with failures_told(logger, "sweeps could not be read; trying again"):
             going = await self._database.read(sweep_rows.running)
-        for sweep_id in going:
+        for owner_id in going.keys() - self._moving.keys():
+            task = asyncio.create_task(self._move_each(going[owner_id]), name=f"sweeps {owner_id}")
+            self._moving[owner_id] = task
+            task.add_done_callback(lambda _, done=owner_id: self._moving.pop(done, None))
+
+    async def _move_each(self, sweep_ids: Sequence[str]) -> None:
+        for sweep_id in sweep_ids:
             with failures_told(logger, f"sweep {sweep_id} could not be moved on; trying again"):
                 await self.move(sweep_id)
 

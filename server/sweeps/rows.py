@@ -68,10 +68,13 @@ def find(connection: Connection, sweep_id: str, owner_id: str | None) -> Row[Any
     return visible(row, owner_id, f"sweep {sweep_id}")
 
 
-def running(connection: Connection) -> list[str]:
-    """The sweeps that go on."""
-    query = select(sweeps.c.id).where(sweeps.c.status == SweepStatus.RUNNING)
-    return list(connection.execute(query).scalars())
+def running(connection: Connection) -> dict[str, list[str]]:
+    """The sweeps that go on, by owner."""
+    query = select(sweeps.c.owner_id, sweeps.c.id).where(sweeps.c.status == SweepStatus.RUNNING)
+    found: dict[str, list[str]] = {}
+    for owner_id, sweep_id in connection.execute(query):
+        found.setdefault(owner_id, []).append(sweep_id)
+    return found
 
 
 def apply(

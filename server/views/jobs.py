@@ -4,13 +4,14 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, Row, and_, func, select
+from sqlalchemy import Connection, Row, func, select, tuple_
 
 from nbody.config import Config
 from nbody.metrics import EpochMetrics
 from server.database.tables import ALIASES, METRIC_COLUMNS, epochs, jobs
 from server.errors import NotFound
 from server.queue import users_checkpoints
+from server.queue.fair_turns import QUEUE_ORDER
 from server.queue.ownership import is_visible
 from server.views.files import checkpoint_view
 from server.views.pages import instant, instant_or_none, page
@@ -103,18 +104,15 @@ def queue_page(
     query = (
         select(*SUMMARY_COLUMNS)
         .where(jobs.c.status == JobStatus.QUEUED)
-        .order_by(jobs.c.queue_rank, jobs.c.id)
+        .order_by(*QUEUE_ORDER)
         .limit(limit + 1)
     )
     query = query.where(is_visible(owner_id, jobs.c.owner_id))
     if after is not None:
-        rank = connection.execute(
-            select(jobs.c.queue_rank).where(jobs.c.id == after)
-        ).scalar_one_or_none()
-        if rank is None:
+        place = connection.execute(select(*QUEUE_ORDER).where(jobs.c.id == after)).first()
+        if place is None:
             raise NotFound(f"job {after} to begin after")
-        later = and_(jobs.c.queue_rank == rank, jobs.c.id > after)
-        query = query.where((jobs.c.queue_rank > rank) | later)
+        query = query.where(tuple_(*QUEUE_ORDER) > tuple_(*place))
     rows = connection.execute(query).all()
     return page([job_summary(row) for row in rows], limit)
 
@@ -178,9 +176,7 @@ def _metrics(row: Row[Any]) -> dict[str, Any]:
 def _queue_position(connection: Connection, row: Row[Any]) -> int | None:
     if row.status != JobStatus.QUEUED:
         return None
-    ahead = (jobs.c.queue_rank < row.queue_rank) | (
-        (jobs.c.queue_rank == row.queue_rank) & (jobs.c.id < row.id)
-    )
+    ahead = tuple_(*QUEUE_ORDER) < tuple_(row.queue_rank, row.queue_turn, row.id)
     return connection.execute(
         select(func.count()).where(jobs.c.status == JobStatus.QUEUED, ahead)
     ).scalar_one()

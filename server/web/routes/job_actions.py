@@ -14,6 +14,7 @@ from server.data_folder import remove_folder
 from server.queue import audit_log, idempotency, job_actions, ownership, retries
 from server.queue.changes import Changes
 from server.queue.job_rows import JobRow, job_folder
+from server.queue.limits import check_priority
 from server.service import Service
 from server.views import jobs as job_views
 from server.web.routes.making import make_job
@@ -43,6 +44,7 @@ async def change_job(
     job_id: JobId, changes: JobChange, service: TheService, caller: Caller
 ) -> JobView:
     """Change a job's name, priority or labels; what is not given stays."""
+    check_priority(changes.priority, caller, service.settings.user_priority)
     action = partial(job_actions.amend, changes=changes, now=time.time())
     return await _act(service, caller, job_id, "change", action)
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from nbody.config.size import estimate
 from server.queue import audit_log, idempotency, ownership, stepper_jobs
+from server.queue.limits import check_priority
 from server.queue.submission import submit
 from server.views import jobs as job_views
 from server.web import polling
@@ -75,6 +76,7 @@ async def submit_job(
         audit_log.note(connection, caller, "job.submit", job_id)
         return job_id
 
+    check_priority(submission.priority, caller, service.settings.user_priority)
     key = idempotency.key_of(caller.token_id, idempotency_key, submission.model_dump_json())
     return await make_job(service, response, key, make)
 

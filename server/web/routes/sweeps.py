@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Row
 
 from server.queue import audit_log, idempotency
 from server.queue.changes import Changes
+from server.queue.limits import check_priority
 from server.sweeps import rows as sweep_rows
 from server.sweeps import views as sweep_views
 from server.web import polling
@@ -48,6 +49,7 @@ async def create_sweep(
     idempotency_key: IdempotencyKeyHeader = None,
 ) -> SweepView:
     """Begin a sweep. Its trials are jobs of kind train, with the sweep as `parent`."""
+    check_priority(request.priority, caller, service.settings.user_priority)
     key = idempotency.key_of(caller.token_id, idempotency_key, request.model_dump_json())
     await asyncio.to_thread(sweep_rows.check_space, request)
 

@@ -5,9 +5,10 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import httpx
 import pytest
 
-from tests.server.conftest import OrreryServer, assert_problem
+from tests.server.conftest import TINY, OrreryServer, assert_problem
 
 
 def test_an_empty_queue_has_nothing_to_claim(server: OrreryServer) -> None:
@@ -157,3 +158,69 @@ def test_kinds_that_the_server_does_not_know_are_ignored(server: OrreryServer) -
     assert server.worker.post(path, json={"claim_id": "a", "kinds": ["dream"]}).status_code == 204
     body = {"claim_id": "b", "kinds": ["dream", "train"]}
     assert server.worker.post(path, json=body).json()["job"] == job["id"]
+
+
+# --- whose turn it is ---------------------------------------------------------------------------
+
+
+def _owners_in_turn(server: OrreryServer, number: int) -> list[str]:
+    """Whose jobs are claimed, one after the other."""
+    worker_id = server.register()
+    claimed = (server.claim(worker_id) for _ in range(number))
+    return [server.job(found["job"])["name"] for found in claimed if found is not None]
+
+
+def test_owners_take_turns_inside_a_priority(server: OrreryServer) -> None:
+    ann, bob, eve = (server.new_client("user") for _ in range(3))
+    for _ in range(5):
+        server.submit(ann, name="ann")
+    assert _owners_in_turn(server, 2) == ["ann", "ann"]
+    for _ in range(3):
+        server.submit(bob, name="bob")
+    server.submit(eve, name="eve")
+    listed = server.admin.get("/v1/queue").json()["data"]
+    order = ["ann", "bob", "eve", "ann", "bob", "ann", "bob"]
+    assert [job["name"] for job in listed] == order
+    place = {job["id"]: server.job(job["id"])["queue_position"] for job in listed}
+    assert list(place.values()) == list(range(7))
+    page = server.admin.get("/v1/queue", params={"after": listed[2]["id"]}).json()["data"]
+    assert [job["id"] for job in page] == [job["id"] for job in listed[3:]]
+    assert _owners_in_turn(server, 7) == order
+
+
+def test_whoever_comes_with_one_job_waits_for_one_other_job_at_most(server: OrreryServer) -> None:
+    crowd, late = server.new_client("user"), server.new_client("user")
+    for _ in range(20):
+        server.submit(crowd, name="crowd")
+    for _ in range(3):
+        server.submit(late, name="late")
+        assert "late" in _owners_in_turn(server, 2)
+
+
+def test_priority_comes_before_turns_and_its_change_is_a_new_turn(server: OrreryServer) -> None:
+    ann, bob = server.new_client("user"), server.new_client("user")
+    for name in ("a0", "a1", "a2"):
+        server.submit(ann, name=name)
+    moved = server.submit(ann, name="a3")["id"]
+    server.submit(bob, name="b0", priority=5)
+    assert ann.patch(f"/v1/jobs/{moved}", json={"priority": 5}).status_code == 200
+    assert _owners_in_turn(server, 5) == ["a3", "b0", "a0", "a1", "a2"]
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/sweeps", "PATCH"])
+def test_high_priorities_are_the_admins(server: OrreryServer, path: str) -> None:
+    user = server.new_client("user")
+    job = server.submit(user)
+    space = {"lr": {"type": "float", "low": 1e-4, "high": 1e-2}}
+
+    def ask(client: httpx.Client, priority: int) -> httpx.Response:
+        if path == "PATCH":
+            return client.patch(f"/v1/jobs/{job['id']}", json={"priority": priority})
+        body = {"config": TINY, "priority": priority}
+        return client.post(path, json=body | ({"space": space} if "sweeps" in path else {}))
+
+    problem = assert_problem(ask(user, 11), 422)
+    assert problem["errors"][0]["pointer"] == "/priority"
+    assert "ask an admin" in problem["detail"]
+    assert ask(user, 10).is_success
+    assert ask(server.admin, 100).is_success

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
-from server.database.tables import deliveries
-from server.upkeep.webhook_schedule import RETRY_AFTER_S, Delivery, settle
+from server.database.tables import deliveries, jobs
+from server.upkeep.webhook_schedule import MOST_OF_OWNER, RETRY_AFTER_S, Delivery, due, settle
 from server.upkeep.webhook_sending import AddressRefused, pin_address, signing_key
 from tests.server.conftest import OrreryServer, assert_problem
 
@@ -212,3 +213,21 @@ def test_a_key_is_kept(tmp_path: Path) -> None:
     path.write_text("")
     with pytest.raises(ValueError, match="no key"):
         signing_key(path)
+
+
+def test_calls_of_one_owner_do_not_delay_anothers(open_server: OrreryServer) -> None:
+    crowd, other = open_server.new_client("user"), open_server.new_client("user")
+    for client, number in ((crowd, 30), (other, 1)):
+        for _ in range(number):
+            job = open_server.submit(client, webhook="http://203.0.113.1/silent")
+            client.post(f"/v1/jobs/{job['id']}/cancel")
+    calls = open_server.read(lambda connection: due(connection, 1e12))
+    owners = open_server.read(
+        lambda connection: dict(connection.execute(select(jobs.c.id, jobs.c.owner_id)).all())
+    )
+    mine = [call for call in calls if owners[call.job_id] == owners[job["id"]]]
+    assert len(mine) == 1
+    theirs = [call for call in calls if owners[call.job_id] != owners[job["id"]]]
+    assert len(theirs) == MOST_OF_OWNER
+    under_way = [call.id for call in theirs]
+    assert [c.id for c in open_server.read(lambda c: due(c, 1e12, under_way))] == [mine[0].id]
