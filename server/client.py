@@ -12,7 +12,8 @@ ClientError
 import json
 import ssl
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -20,12 +21,15 @@ from urllib.parse import quote
 
 import httpx
 
+from server.patience import Patience
 from server.wire.states import TERMINAL
 
 Json = dict[str, Any]
 TIMEOUT_S = 30.0
 LONG_POLL_S = 20.0
 TRIES, LONGEST_PAUSE_S = 4, 10  # of a call that comes too often
+AWAY = frozenset({502, 503, 504})  # answers of a server that comes back, or of its proxy
+AWAY_S = 600.0  # of one absence, over which those who wait go on
 REST = TERMINAL | {"paused"}  # a job does not leave these by itself
 
 
@@ -65,6 +69,7 @@ class Client:
     ) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self.url = url.rstrip("/")
+        self._patience = Patience(0.0, _say_nothing)
         self._http = httpx.Client(
             base_url=self.url,
             headers=headers,
@@ -88,6 +93,22 @@ class Client:
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
+
+    @contextmanager
+    def over_restarts(
+        self, tell: Callable[[str], object] | None = None, seconds: float = AWAY_S
+    ) -> Generator[None]:
+        """Inside, calls that only read go on while the server is away, up to some time.
+
+        Args:
+            tell: called once for each absence, with why.
+            seconds: of one absence, after which a call fails as it does outside.
+        """
+        before, self._patience = self._patience, Patience(seconds, tell or _say_nothing)
+        try:
+            yield
+        finally:
+            self._patience = before
 
     def health(self) -> Json:
         """Whether the service answers."""
@@ -124,17 +145,22 @@ class Client:
         return answer.json(), answer.headers["ETag"].strip('W/"')
 
     def wait(self, job_id: str, until: Collection[str] = TERMINAL) -> Json:
-        """The job, once its status is one of `until`: by default, once it is over."""
+        """The job, once its status is one of `until`: by default, once it is over.
+
+        Goes on over a restart of the server.
+        """
         job, version = self.job_with_version(job_id)
-        while job["status"] not in until:
-            job, version = self.job_with_version(job_id, wait=LONG_POLL_S, version=version)
+        with self.over_restarts():
+            while job["status"] not in until:
+                job, version = self.job_with_version(job_id, wait=LONG_POLL_S, version=version)
         return job
 
     def wait_for_epochs(self, job_id: str, epochs: int) -> Json:
         """The job, once so many epochs are done, or it is over or paused."""
         job, version = self.job_with_version(job_id)
-        while job["progress"]["epochs_done"] < epochs and job["status"] not in REST:
-            job, version = self.job_with_version(job_id, wait=LONG_POLL_S, version=version)
+        with self.over_restarts():
+            while job["progress"]["epochs_done"] < epochs and job["status"] not in REST:
+                job, version = self.job_with_version(job_id, wait=LONG_POLL_S, version=version)
         return job
 
     def cancel(self, job_id: str, **options: Any) -> Json:
@@ -204,24 +230,32 @@ class Client:
     def stream(self, job_id: str, last_event_id: int | None = None) -> Iterator[tuple[str, Json]]:
         """What happens to a job as it happens, to its end: (kind, data), the last kind is `end`.
 
-        Goes on by itself after the server closed the stream.
+        Goes on by itself after the server closed the stream, and once it has begun, over a restart
+        of the server.
         """
         path = f"/v1/jobs/{_quote(job_id)}/stream"
         seen = last_event_id
+        patience = self._patience
         while True:
             headers = {} if seen is None else {"Last-Event-ID": str(seen)}
             try:
                 with self._http.stream("GET", path, headers=headers) as answer:
+                    if answer.status_code in AWAY and not patience.is_at_end("it restarts"):
+                        continue
                     if not answer.is_success:
                         answer.read()
                         raise _problem(answer)
+                    patience = Patience(AWAY_S, _say_nothing)
                     for kind, data in _messages(answer.iter_lines()):
                         seen = data.get("id", seen)
+                        if kind == "restart":
+                            break
                         yield kind, data
                         if kind == "end":
                             return
             except httpx.TransportError as error:
-                raise ServerUnreachable(self.url, type(error).__name__) from error
+                if patience.is_at_end(type(error).__name__):
+                    raise ServerUnreachable(self.url, type(error).__name__) from error
 
     def logs(self, job_id: str, offset: int = 0) -> bytes:
         """Log bytes from an offset."""
@@ -278,7 +312,8 @@ class Client:
         path, version = f"/v1/sweeps/{_quote(sweep_id)}", None
         while True:
             parameters = {} if version is None else {"wait": LONG_POLL_S, "version": version}
-            answer = self._call("GET", path, params=parameters)
+            with nullcontext() if version is None else self.over_restarts():
+                answer = self._call("GET", path, params=parameters)
             sweep, seen = answer.json(), answer.headers["ETag"].strip('W/"')
             if seen != version:
                 yield sweep
@@ -351,14 +386,25 @@ class Client:
             try:
                 answer = self._http.request(method, path, **options)
             except httpx.TransportError as error:
-                raise ServerUnreachable(self.url, type(error).__name__) from error
+                if method != "GET" or self._patience.is_at_end(type(error).__name__):
+                    raise ServerUnreachable(self.url, type(error).__name__) from error
+                continue
             if answer.is_success:
+                self._patience.renew()
                 return answer
+            if method == "GET" and answer.status_code in AWAY:
+                if not self._patience.is_at_end(f"it answers {answer.status_code}"):
+                    continue
+                raise _problem(answer)
             tries -= 1
             pause = _pause(answer)
             if not tries or pause is None:
                 raise _problem(answer)
             time.sleep(pause)
+
+
+def _say_nothing(why: str) -> None:
+    del why
 
 
 def _trust(url: str) -> bool | ssl.SSLContext:

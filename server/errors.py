@@ -15,6 +15,7 @@ ServerError
 ├── MalformedBody         400  the body is not JSON
 ├── BodyTooLarge          413
 ├── BodyTimeout           408
+├── Stopping              503  the server is about to end
 ├── StorageFull           507  no space for what was to be written
 ├── StorageUnavailable    503  the database cannot be written or read just now
 ├── RangeMalformed        400
@@ -29,6 +30,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 MAX_FIELD_PROBLEMS = 50
+RESTART_RETRY_S = 2  # when to come again to a server that stops
 STORAGE_RETRY_S = 10  # when to try again what the storage did not take
 
 
@@ -200,6 +202,16 @@ class BodyTooLarge(ServerError):
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"The body is larger than {limit} bytes; send less.")
+
+
+class Stopping(ServerError):
+    """The server is about to end, and whoever waits is to come again."""
+
+    status, code, title = 503, "stopping", "The server stops"
+    headers = MappingProxyType({"Retry-After": str(RESTART_RETRY_S)})
+
+    def __init__(self) -> None:
+        super().__init__("The server stops, or is restarted; ask again.")
 
 
 class StorageFull(ServerError):

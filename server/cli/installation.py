@@ -98,13 +98,11 @@ def serve(
     auth: Annotated[bool | None, typer.Option(help="Ask for tokens.")] = None,
 ) -> None:
     """Run the server alone. What is not given comes from ORRERY_… variables."""
-    import uvicorn
-
     from server.cli.local_service import check_port, ignore_hangups
     from server.log_format import configure
-    from server.service import prepare
+    from server.service import Service, prepare
     from server.web.app import create_app
-    from server.web.listening.protocol import uvicorn_config
+    from server.web.listening.protocol import Listener, uvicorn_config
 
     settings = _settings(host=host, port=port, data=data, auth=auth)
     configure(settings.log_format)
@@ -112,13 +110,14 @@ def serve(
         lock = prepare(settings)
     if settings.port:
         check_port(settings.host, settings.port)
-    config = uvicorn_config(settings, create_app(settings, lock))
+    service = Service(settings, lock)
+    config = uvicorn_config(settings, create_app(settings, service))
     ignore_hangups()
     # What is loaded by now stays for ever: no need to look through it for garbage, or often.
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)
-    uvicorn.Server(config).run()
+    Listener(config, service.changes.end).run()
 
 
 @app.command(

@@ -15,6 +15,7 @@ from rich.progress import (
 )
 
 from nbody.epoch_line import epoch_line
+from server.cli.connection import errors
 from server.cli.tables import Json
 from server.wire.states import TERMINAL
 
@@ -26,6 +27,7 @@ POLL_S = 1.0
 
 def watch(client: "Client", job_id: str, console: Console) -> Json:
     """Follow a job to its end: a live bar on a terminal, a line per epoch elsewhere."""
+    client.job(job_id)  # where nobody answers at all, there is nothing to wait for
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -36,7 +38,8 @@ def watch(client: "Client", job_id: str, console: Console) -> Json:
         TimeRemainingColumn(),
     )
     last_epoch, last_status = -1, ""
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    bar = Progress(*columns, console=console, disable=not console.is_terminal)
+    with client.over_restarts(_tell_absence), bar as progress:
         task = progress.add_task(job_id, total=None, metrics="")
         version: str | None = None
         while True:
@@ -54,6 +57,10 @@ def watch(client: "Client", job_id: str, console: Console) -> Json:
             _show(progress, task, job)
             if last_status in TERMINAL and not page["has_more"]:
                 return job
+
+
+def _tell_absence(why: str) -> None:
+    errors.print(f"the server is away ({why}); waiting for it", highlight=False)
 
 
 def _show(progress: Progress, task: TaskID, job: Json) -> None:

@@ -3,6 +3,8 @@
 import asyncio
 from collections import defaultdict
 
+from server.errors import Stopping
+
 
 class Changes:
     """Topics, and the waiters of each. Belongs to one event loop."""
@@ -11,6 +13,14 @@ class Changes:
 
     def __init__(self) -> None:
         self._waiters: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self.is_over = False
+
+    def end(self) -> None:
+        """Wake everybody for the last time: whoever waits, or begins to, is told `Stopping`."""
+        self.is_over = True
+        for waiters in self._waiters.values():
+            for waiter in waiters:
+                waiter.set()
 
     def notify(self, topic: str) -> None:
         """Wake everyone who waits for a topic."""
@@ -19,13 +29,16 @@ class Changes:
 
     def subscribe(self, topic: str) -> "Subscription":
         """Changes from now on; look at the state after subscribing, so that none is missed."""
-        return Subscription(self._waiters, topic)
+        return Subscription(self, self._waiters, topic)
 
 
 class Subscription:
     """One waiter of one topic; a context manager."""
 
-    def __init__(self, waiters: "defaultdict[str, set[asyncio.Event]]", topic: str) -> None:
+    def __init__(
+        self, changes: Changes, waiters: "defaultdict[str, set[asyncio.Event]]", topic: str
+    ) -> None:
+        self._changes = changes
         self._waiters, self._topic, self._event = waiters, topic, asyncio.Event()
 
     def __enter__(self) -> "Subscription":
@@ -38,11 +51,18 @@ class Subscription:
             del self._waiters[self._topic]
 
     async def wait(self, seconds: float) -> bool:
-        """Whether something changed within the time."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._event.wait()
-        except TimeoutError:
-            return False
+        """Whether something changed within the time.
+
+        Raises:
+            Stopping: nothing will any more, here.
+        """
+        if not self._changes.is_over:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._event.wait()
+            except TimeoutError:
+                return False
+        if self._changes.is_over:
+            raise Stopping
         self._event.clear()
         return True

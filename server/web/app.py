@@ -13,7 +13,6 @@ from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
 from server import __version__
-from server.database.folder_lock import FolderLock
 from server.database.trouble import STORAGE_ERRORS, log_failure, trouble_of
 from server.errors import InvalidRequest, MalformedBody, NotFound, ServerError
 from server.service import Service
@@ -51,13 +50,9 @@ fields.
 logger = logging.getLogger(__name__)
 
 
-def create_app(settings: ServerSettings, lock: FolderLock | None = None) -> AccessControl:
-    """The whole service as one ASGI application.
-
-    Args:
-        lock: of the data folder, where `prepare` was called before.
-    """
-    service = Service(settings, lock)
+def create_app(settings: ServerSettings, service: Service | None = None) -> AccessControl:
+    """The whole service as one ASGI application."""
+    service = service or Service(settings)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncGenerator[None]:

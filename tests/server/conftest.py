@@ -26,7 +26,7 @@ from server.queue.leases import Leases
 from server.service import Service
 from server.settings import ServerSettings
 from server.web.app import create_app
-from server.web.listening.protocol import uvicorn_config
+from server.web.listening.protocol import Listener, uvicorn_config
 
 Json = dict[str, Any]
 TINY: Json = {"epochs": 4, "hidden_dims": [4], "num_orbits": 2, "steps_per_epoch": 4}
@@ -48,11 +48,11 @@ class Clock:
         self.now += seconds
 
 
-class _Listener(uvicorn.Server):
+class _Listener(Listener):
     """Says when it is ready, or that it will never be."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
+    def __init__(self, config: uvicorn.Config, end_waits: Callable[[], None]) -> None:
+        super().__init__(config, end_waits)
         self.ready = threading.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -70,18 +70,19 @@ def layer(app: Any, kind: type[Any] = FastAPI) -> Any:
 class OrreryServer:
     """The whole service in a thread of this process; a context manager."""
 
-    def __init__(self, data: Path, **settings: Any) -> None:
+    def __init__(self, data: Path, listen_on: int = 0, **settings: Any) -> None:
         self.settings = ServerSettings(data=data, port=0, **{"writes_per_minute": 0, **settings})
         self.clock = Clock()
         self.app = create_app(self.settings)
         # With the protocol named asyncio turns Nagle's delay off, as on a socket of its own.
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        self._socket.bind(("127.0.0.1", 0))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind(("127.0.0.1", listen_on))
         self.port = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         config = uvicorn_config(self.settings, self.app)
         config.timeout_graceful_shutdown = 1
-        self._listener = _Listener(config)
+        self._listener = _Listener(config, self.service.changes.end)
         self._thread = threading.Thread(target=self._run, name="orrery-under-test")
         self._clients: dict[str | None, httpx.Client] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -120,6 +121,11 @@ class OrreryServer:
 
         assert self._loop is not None
         return asyncio.run_coroutine_threadsafe(awaited(), self._loop).result(ANSWER_TIMEOUT_S)
+
+    def call_soon(self, function: Callable[[], object]) -> None:
+        """Call a function where the server runs."""
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(function)
 
     def write(self, work: Callable[[Connection], Any]) -> Any:
         """Run a write in the server's database."""

@@ -6,6 +6,8 @@ parser and the application could understand differently is refused.
 """
 
 import asyncio
+import socket
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NoReturn, cast
 
@@ -17,7 +19,7 @@ from server.web.app import create_app
 from server.web.asgi import App
 from server.web.listening.gathered_writes import Gathered
 
-GRACEFUL_SHUTDOWN_S = 3
+GRACEFUL_SHUTDOWN_S = 1
 MOST_HEAD_BYTES = 2**16
 MOST_PIPELINED = 32  # requests of one connection that wait for the answer to another
 NEVER_TWICE = b"host", b"authorization", b"origin", b"content-type"
@@ -154,6 +156,23 @@ class ImpatientProtocol(HttpToolsProtocol):
         self._deadline = None
         if not self._is_working():
             self.transport.close()
+
+
+class Listener(uvicorn.Server):
+    """Uvicorn's server; whoever waits for news is answered before it stops.
+
+    Args:
+        end_waits: called once, when it begins to stop.
+    """
+
+    def __init__(self, config: uvicorn.Config, end_waits: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._end_waits = end_waits
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop: no new connections, the waiting ones are answered, the working ones end."""
+        self._end_waits()
+        await super().shutdown(sockets)
 
 
 def uvicorn_config(settings: ServerSettings, app: App | None = None) -> uvicorn.Config:

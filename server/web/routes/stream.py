@@ -10,7 +10,7 @@ from fastapi.responses import StreamingResponse
 from sqlalchemy import Connection
 
 from server.access.roles import Principal
-from server.errors import NotFound
+from server.errors import NotFound, Stopping
 from server.queue import ownership
 from server.service import Service
 from server.views import history
@@ -43,8 +43,9 @@ async def stream_job(
 ) -> StreamingResponse:
     """A job's event log as server-sent events, and `progress` whenever the job changes.
 
-    Ends with `end` once the job is over and all was said, and without it where the token is
-    revoked. Events carry ids: a client that comes again with `Last-Event-ID` misses none.
+    Ends with `end` once the job is over and all was said, with `restart` where the server stops,
+    and without either where the token is revoked. Events carry ids: a client that comes again with
+    `Last-Event-ID` misses none.
     """
     await service.read(
         lambda connection: ownership.job_version(connection, job_id, caller.owner_filter)
@@ -86,7 +87,12 @@ async def _events(
             if job.status in TERMINAL:
                 yield _message("end", {"status": job.status})
                 return
-            if not await subscription.wait(KEEP_ALIVE_S):
+            try:
+                changed = await subscription.wait(KEEP_ALIVE_S)
+            except Stopping as error:
+                yield _message("restart", {"detail": error.detail})
+                return
+            if not changed:
                 yield ": still here\n\n"
 
 
