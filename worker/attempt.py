@@ -14,14 +14,17 @@ from pathlib import Path
 from server.wire.states import StopReason
 from server.wire.workers import Assignment, Outcome, ReportAnswer, WorkerTerms
 from worker.client import Unreachable
+from worker.memory_kills import memory_kills
 from worker.reporter import Reporter
 from worker.settings import WorkerSettings
 from worker.spool import ProgressFile, SpoolWriter, recorded_outcome
-from worker.workplace import EXIT_DISK_FULL, Workplace, processes, run_child
+from worker.workplace import EXIT_DISK_FULL, SMALLER, Workplace, processes, run_child
 
 SHUTDOWN_GRACE_S = 8.0  # for the process to end its epoch, when the agent itself must end
 RUNTIME_GRACE_S = 8.0
 START_ALLOWANCE_S = 60.0  # for libraries to load, on a host with other work to do
+ALLOCATION_FAILED = b"std::bad_alloc"  # what C++ says last, and then it aborts
+LAST_WORDS_BYTES = 4096
 PULSE_INTERVAL_S = 0.25
 LOOK_INTERVAL_S = 0.1  # at the spool, for news
 NEWS_INTERVAL_S = 0.25  # between reports, while there is news
@@ -52,6 +55,7 @@ class Attempt:
         self._progress_at = self._started_at
         self._heard_at = self._started_at  # when a report was sent that the server took
         self._is_suspended = False
+        self._memory_kills = memory_kills()
         self._over = threading.Event()
         # Before the lease ends at the server, whose clock began with the report before.
         self._patience_s = 0.9 * terms.lease_ttl_s - terms.heartbeat_interval_s
@@ -204,9 +208,24 @@ class Attempt:
         if code == EXIT_DISK_FULL:
             detail = "the disk of the data folder is full; free some space and retry"
             return Outcome(status="failed", stop_reason=StopReason.DISK_FULL, detail=detail)
+        if code == -signal.SIGKILL and memory_kills() > self._memory_kills:
+            detail = f"the kernel killed the training process: memory was short; {SMALLER}"
+            return Outcome(status="failed", stop_reason=StopReason.OOM, detail=detail)
+        if code == -signal.SIGABRT and ALLOCATION_FAILED in self._last_words():
+            detail = f"the training process could not get more memory; {SMALLER}"
+            return Outcome(status="failed", stop_reason=StopReason.OOM, detail=detail)
         how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
         detail = f"the training process died ({how}) without saying why"
         return Outcome(status="failed", stop_reason=StopReason.WORKER_LOST, detail=detail)
+
+    def _last_words(self) -> bytes:
+        """The end of what the process printed."""
+        try:
+            with (self._state / "output.log").open("rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - LAST_WORDS_BYTES))
+                return log.read()
+        except OSError:
+            return b""
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process.pid is not None and self._process.is_alive():

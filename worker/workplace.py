@@ -7,6 +7,7 @@ from multiprocessing import get_context
 from multiprocessing.connection import Connection
 
 EXIT_DISK_FULL = 28  # exit code of a process that could not even write its outcome
+SMALLER = "use a smaller network, batch or number of orbits (`orrery validate` tells the size)"
 CHILD = "worker.child.process"
 BRIEFLY = "1000"  # measured: half as slow again on an idle host, half as slow on a busy one
 

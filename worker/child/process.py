@@ -29,11 +29,12 @@ from nbody.errors import (
 from server.wire.states import StopReason
 from server.wire.workers import Assignment
 from worker.child.lifeline import hold_on
+from worker.child.out_of_memory import is_out_of_memory
 from worker.child.stepper_jobs import evaluate_job, simulate_job
 from worker.child.train import train_job
 from worker.child.watcher import ChildWatcher, StopRequested
 from worker.spool import ProgressFile, SpoolWriter
-from worker.workplace import EXIT_DISK_FULL, Workplace
+from worker.workplace import EXIT_DISK_FULL, SMALLER, Workplace
 
 INVALID = (
     InvalidInitialConditions,
@@ -86,14 +87,12 @@ def outcome_of(error: Exception) -> dict[str, Any]:
         reason, detail = StopReason.DIVERGED, str(error)
     elif isinstance(error, INVALID):
         reason, detail = StopReason.INVALID_CONFIG, str(error)
-    elif isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
+    elif is_out_of_memory(error):
         reason = StopReason.OOM
-        detail = f"out of memory: {error}; use a smaller network, batch or number of orbits"
+        detail = f"out of memory: {error}; {SMALLER}"
     elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
         reason = StopReason.DISK_FULL
         detail = "the disk of the data folder is full; free some space and retry"
-    elif isinstance(error, RuntimeError) and "not enough memory" in str(error):
-        reason = StopReason.OOM
     return {"status": "failed", "stop_reason": reason, "detail": detail[:4000]}
 
 

@@ -67,6 +67,11 @@ def train(data: Path, given: Assignment, *, stop: bool = False) -> tuple[dict[st
         (StepImpossible([0], 1e-4), StopReason.INVALID_CONFIG),
         (torch.cuda.OutOfMemoryError("full"), StopReason.OOM),
         (MemoryError(), StopReason.OOM),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), StopReason.OOM),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"), StopReason.OOM),
+        (RuntimeError("CUDA error: out of memory"), StopReason.OOM),  # torch.AcceleratorError
+        (RuntimeError("std::bad_alloc"), StopReason.OOM),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), StopReason.OOM),
         (OSError(errno.ENOSPC, "No space left"), StopReason.DISK_FULL),
         (OSError(errno.EACCES, "Permission denied"), StopReason.ERROR),
         (ZeroDivisionError("division by zero"), StopReason.ERROR),
@@ -76,6 +81,16 @@ def test_each_way_to_fail_has_its_reason(error: Exception, reason: StopReason) -
     outcome = outcome_of(error)
     assert (outcome["status"], outcome["stop_reason"]) == ("failed", reason)
     assert outcome["detail"]
+
+
+def test_an_error_that_came_from_a_lack_of_memory_is_one() -> None:
+    try:
+        try:
+            raise MemoryError
+        except MemoryError as short:
+            raise ValueError("the batch could not be made") from short
+    except ValueError as error:
+        assert outcome_of(error)["stop_reason"] == StopReason.OOM
 
 
 def test_a_requested_stop_is_no_failure() -> None:
