@@ -16,6 +16,7 @@ from server.database import identity
 from server.database.filesystems import check_local
 from server.database.folder_lock import FolderLock
 from server.database.migrate import migrate
+from server.database.space import can_shrink
 from server.database.trouble import failures_told
 from server.database.writer import Database
 from server.errors import NotFound, ReportConflict
@@ -23,6 +24,7 @@ from server.loop_lag import LoopLag
 from server.queue import ending, reports
 from server.queue.changes import Changes
 from server.queue.leases import Leases
+from server.queue.limits import Limits
 from server.queue.own_silence import OwnSilence
 from server.settings import ServerSettings
 from server.sweeps.driver import SweepDriver
@@ -81,7 +83,10 @@ class Service:
         self.folder_id = ""  # that workers must see
         self.last_seen: dict[str, float] = {}
         self.vitals: dict[str, list[GpuVitals]] = {}
-        self.sweeps = SweepDriver(self.database, self.changes, settings.max_queued_jobs)
+        self.limits = Limits(
+            settings.max_queued_jobs, settings.max_row_bytes, settings.max_file_bytes
+        )
+        self.sweeps = SweepDriver(self.database, self.changes, self.limits)
         self.chores = Chores(settings, self.database, self.changes)
         self._tasks: list[asyncio.Task[None]] = []
         self._loading_tokens = asyncio.Lock()
@@ -94,6 +99,7 @@ class Service:
         self._lock = self._lock or prepare(self.settings)
         self.folder_id = folder_id(self.settings.folder_mark_path)
         migrate(self.settings.database_path)
+        can_shrink(self.settings.database_path)
         self.database.open()
         now = time.time()
 

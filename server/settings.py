@@ -63,6 +63,15 @@ class ServerSettings(BaseSettings):
     max_queued_jobs: Annotated[int, Field(ge=0, le=10**6)] = Field(
         default=1000, description="Waiting jobs of one token; 0: no limit."
     )
+    max_row_bytes: Annotated[int, Field(ge=0, le=2**60)] = Field(
+        default=4 * 2**30,
+        description="Of configs, metrics and logs in the database, of one token's jobs, beyond "
+        "which it submits no more; 0: no limit.",
+    )
+    max_file_bytes: Annotated[int, Field(ge=0, le=2**60)] = Field(
+        default=0,
+        description="The same of checkpoints and artifacts; 0: no limit.",
+    )
     user_priority: Annotated[int, Field(ge=-100, le=100)] = Field(
         default=10, description="Highest priority that users may give; admins may give up to 100."
     )

@@ -11,9 +11,7 @@ MEMBERSHIP = Path("/proc/self/cgroup")
 HOST = Path("/proc/vmstat")
 
 
-def memory_kills(
-    membership: Path = MEMBERSHIP, cgroups: Path = CGROUPS, host: Path = HOST
-) -> int:
+def memory_kills(membership: Path = MEMBERSHIP, cgroups: Path = CGROUPS, host: Path = HOST) -> int:
     """How many processes the kernel has killed so far because memory was short."""
     for path in _counters(membership, cgroups):
         found = _read(path)

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, get_args
 from pydantic.fields import FieldInfo
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Column,
     Float,
     ForeignKey,
@@ -20,6 +21,11 @@ from sqlalchemy import (
 from sqlmodel import Field, SQLModel
 
 from nbody.metrics import EpochMetrics
+
+
+def _zero_bytes() -> Any:
+    column = Column(BigInteger(), nullable=False, server_default=text("0"))
+    return Field(default=0, sa_column=column)
 
 
 class Identity(SQLModel, table=True):
@@ -89,9 +95,21 @@ class Job(SQLModel, table=True):
     epochs_total: int
     epochs_done: int = 0
     log_bytes: int = 0
+    base_bytes: int = _zero_bytes()  # of the row itself; with the next, kept for `usage`
+    file_bytes: int = _zero_bytes()  # of its checkpoints and artifacts; triggers keep it
     created_at: float
     started_at: float | None = None
     finished_at: float | None = None
+
+
+class Usage(SQLModel, table=True):
+    """What an owner's jobs store. Triggers on jobs, checkpoints and artifacts keep it."""
+
+    __tablename__: ClassVar[Any] = "usage"
+
+    owner_id: str = Field(primary_key=True)
+    row_bytes: int = Field(sa_column=Column(BigInteger(), nullable=False))
+    file_bytes: int = Field(sa_column=Column(BigInteger(), nullable=False))
 
 
 class Attempt(SQLModel, table=True):
@@ -300,6 +318,7 @@ ALIASES = {name: field.alias or name for name, field in EpochMetrics.model_field
 COLUMN_OF = {alias: name for name, alias in ALIASES.items()}  # by the name that users see
 
 identity = SQLModel.metadata.tables["identity"]
+usage = SQLModel.metadata.tables["usage"]
 jobs = SQLModel.metadata.tables["jobs"]
 attempts = SQLModel.metadata.tables["attempts"]
 checkpoints = SQLModel.metadata.tables["checkpoints"]

@@ -4,6 +4,7 @@ Every function takes a connection inside a transaction of the writer and changes
 together. Nothing here knows of HTTP.
 """
 
+import json
 from typing import Any
 
 from sqlalchemy import Connection, delete, select, update
@@ -90,6 +91,7 @@ def _end_attempt(
         values["failure"] = outcome.detail or "no detail was reported"
     if after is JobStatus.SUCCEEDED:
         values["result"] = outcome.result
+        values["base_bytes"] = job.base_bytes + len(json.dumps(outcome.result))
         stepper_jobs.simulate_next(connection, job, now=now)
         connection.execute(
             delete(checkpoints).where(checkpoints.c.job_id == job.id, checkpoints.c.rolling)

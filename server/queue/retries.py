@@ -9,6 +9,7 @@ from server.database.tables import checkpoints
 from server.errors import FieldProblem, IllegalMove, InvalidRequest
 from server.queue import users_checkpoints
 from server.queue.job_rows import JobRow, record_event
+from server.queue.limits import Limits
 from server.queue.submission import submit
 from server.wire.jobs import JobSubmission, RetryRequest
 from server.wire.kinds import KINDS
@@ -24,7 +25,7 @@ def retry(
     request: RetryRequest,
     *,
     owner_id: str,
-    most_queued: int,
+    limits: Limits,
     now: float,
 ) -> str:
     """Queue a new job made from one that is over; returns its id.
@@ -69,7 +70,7 @@ def retry(
         submission,
         owner_id=owner_id,
         now=now,
-        most_queued=most_queued,
+        limits=limits,
         retry_of=job.id,
         from_checkpoint=start,
         parent=None if of_sweep else job.parent,

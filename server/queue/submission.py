@@ -4,16 +4,20 @@ Every function takes a connection inside a transaction of the writer and changes
 together. Nothing here knows of HTTP.
 """
 
+import json
+
 from sqlalchemy import Connection, insert
 
 from server.database.ids import new_id
 from server.database.tables import jobs
 from server.queue.fair_turns import next_turn
 from server.queue.job_rows import record_event
-from server.queue.limits import check_queue
+from server.queue.limits import NO_LIMITS, Limits, check_limits
 from server.wire.jobs import JobSubmission
 from server.wire.kinds import KINDS
 from server.wire.states import JobStatus
+
+ROW_BYTES = 1000  # of a job's row, without what its user wrote
 
 
 def submit(
@@ -22,7 +26,7 @@ def submit(
     *,
     owner_id: str,
     now: float,
-    most_queued: int = 0,
+    limits: Limits = NO_LIMITS,
     retry_of: str | None = None,
     from_checkpoint: str | None = None,
     parent: str | None = None,
@@ -30,17 +34,19 @@ def submit(
     """Queue a job. Returns its id.
 
     Args:
-        most_queued: jobs of an owner that may wait; 0 means no limit.
+        limits: of the owner.
         parent: the job or the sweep that makes this one.
 
     Raises:
         LimitReached
     """
-    check_queue(connection, owner_id, most_queued)
+    check_limits(connection, owner_id, limits)
     config = submission.config
     trains = KINDS[submission.kind].trains
     noted = config.warnings() if trains else []
     job_id = new_id("job")
+    whole = config.model_dump(mode="json")
+    told = (whole, submission.metadata, submission.simulate, noted)
     connection.execute(
         insert(jobs).values(
             id=job_id,
@@ -60,7 +66,8 @@ def submit(
             max_attempts=submission.max_attempts,
             failures=0,
             attempt=0,
-            config=config.model_dump(mode="json"),
+            config=whole,
+            base_bytes=ROW_BYTES + sum(len(json.dumps(part)) for part in told),
             labels=submission.metadata,
             warnings=noted,
             epochs_total=config.epochs if trains else 0,

@@ -16,6 +16,7 @@ from server.database.tables import COLUMN_OF, epochs, jobs, trials
 from server.database.trouble import failures_told
 from server.database.writer import Database
 from server.queue.changes import Changes
+from server.queue.limits import Limits
 from server.sweeps import rows as sweep_rows
 from server.sweeps.moves import Move, is_over
 from server.wire.sweeps import SCORES, SweepRequest, TrialState
@@ -30,8 +31,8 @@ logger = logging.getLogger(__name__)
 class SweepDriver:
     """Moves every running sweep, whenever a job ended and every other second."""
 
-    def __init__(self, database: Database, changes: Changes, most_queued: int) -> None:
-        self._database, self._changes, self._most_queued = database, changes, most_queued
+    def __init__(self, database: Database, changes: Changes, limits: Limits) -> None:
+        self._database, self._changes, self._limits = database, changes, limits
         self._moving: dict[str, asyncio.Task[None]] = {}  # by owner: none waits for another's
 
     async def run(self) -> None:
@@ -68,7 +69,7 @@ class SweepDriver:
                 version,
                 move,
                 now=time.time(),
-                most_queued=self._most_queued,
+                limits=self._limits,
             )
         )
         for topic in (sweep_id, *touched, *([Changes.QUEUE] if touched else [])):

@@ -14,7 +14,7 @@ from server.database.ids import new_id
 from server.database.tables import jobs, sweeps, trials
 from server.errors import Conflict, FieldProblem, InvalidRequest, LimitReached
 from server.queue import job_actions
-from server.queue.limits import check_queue
+from server.queue.limits import NO_LIMITS, Limits, check_limits
 from server.queue.ownership import visible
 from server.queue.submission import submit
 from server.sweeps.moves import Move
@@ -31,14 +31,14 @@ def create(
     *,
     owner_id: str,
     now: float,
-    most_queued: int = 0,
+    limits: Limits = NO_LIMITS,
 ) -> str:
     """Begin a sweep, whose space was checked; returns its id.
 
     Raises:
         LimitReached
     """
-    check_queue(connection, owner_id, most_queued)
+    check_limits(connection, owner_id, limits)
     mine = sweeps.c.owner_id == owner_id, sweeps.c.status == SweepStatus.RUNNING
     going = connection.execute(select(func.count()).select_from(sweeps).where(*mine)).scalar_one()
     if going >= MOST_RUNNING:
@@ -84,11 +84,11 @@ def apply(
     move: Move,
     *,
     now: float,
-    most_queued: int = 0,
+    limits: Limits = NO_LIMITS,
 ) -> list[str]:
     """Write one step of a sweep, if it is still as it was seen; returns the jobs that changed.
 
-    Trials beyond `most_queued` waiting jobs of its owner begin later.
+    Trials beyond the limits of its owner begin later.
     """
     unchanged = sweeps.c.version == version, sweeps.c.status == SweepStatus.RUNNING
     row = connection.execute(select(sweeps).where(sweeps.c.id == sweep_id, *unchanged)).first()
@@ -113,7 +113,7 @@ def apply(
     ).scalar_one()
     for params in move.begun:
         try:
-            check_queue(connection, row.owner_id, most_queued)
+            check_limits(connection, row.owner_id, limits)
         except LimitReached:
             break
         touched += _begin(connection, row, request, number, params, now=now)

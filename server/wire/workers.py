@@ -1,10 +1,11 @@
 """What travels over HTTP between workers and the server, both ways. Torch-free."""
 
 import base64
+import json
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, JsonValue, PlainSerializer
+from pydantic import BeforeValidator, Field, JsonValue, PlainSerializer, field_validator
 
 from nbody.config import Config
 from nbody.metrics import EpochMetrics, Whole
@@ -24,6 +25,7 @@ from server.wire.states import JobStatus, StopReason
 
 FOLDER_MARK = ".orrery-folder"  # file in the data folder by which workers show that they see it
 MAX_EPOCHS_IN_REPORT = 1000
+MAX_RESULT_BYTES = 2**18
 MAX_LOG_BYTES_IN_REPORT = 2**18
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -236,6 +238,13 @@ class Outcome(Message):
     stop_reason: StopReason
     detail: Annotated[str, Field(max_length=4000)] | None = None
     result: dict[str, JsonValue] | None = Field(default=None, max_length=64)
+
+    @field_validator("result")
+    @classmethod
+    def _is_small(cls, result: dict[str, JsonValue] | None) -> dict[str, JsonValue] | None:
+        if len(json.dumps(result)) > MAX_RESULT_BYTES:
+            raise ValueError(f"use at most {MAX_RESULT_BYTES} bytes; more goes into an artifact")
+        return result
 
 
 class FinishAnswer(View):

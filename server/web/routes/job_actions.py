@@ -59,7 +59,7 @@ async def pause_job(job_id: JobId, service: TheService, caller: Caller) -> JobVi
 @router.post("/{job_id}/resume", status_code=202)
 async def resume_job(job_id: JobId, service: TheService, caller: Caller) -> JobView:
     """Queue a paused job again; it goes on from where it was. Can be repeated."""
-    most = service.settings.max_queued_jobs
+    most = service.limits.queued
     action = partial(job_actions.resume, now=time.time(), most_queued=most)
     return await _act(service, caller, job_id, "resume", action)
 
@@ -82,7 +82,7 @@ async def retry_job(
             row,
             request,
             owner_id=caller.token_id,
-            most_queued=service.settings.max_queued_jobs,
+            limits=service.limits,
             now=now,
         )
         audit_log.note(connection, caller, "job.retry", new_job)

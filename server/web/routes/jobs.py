@@ -69,7 +69,7 @@ async def submit_job(
             connection,
             whole,
             owner_id=caller.token_id,
-            most_queued=service.settings.max_queued_jobs,
+            limits=service.limits,
             now=now,
             from_checkpoint=checkpoint,
         )

@@ -62,7 +62,7 @@ async def create_sweep(
                 request,
                 owner_id=caller.token_id,
                 now=now,
-                most_queued=service.settings.max_queued_jobs,
+                limits=service.limits,
             )
             idempotency.remember(connection, key, sweep_id=sweep_id, now=now)
             audit_log.note(connection, caller, "sweep.create", sweep_id)

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from nbody.config import Config
+from server.queue.limits import Limits
 from server.sweeps.optuna_search import StudyTrial, importance, should_prune, suggest
 from server.wire.sweeps import SCORES, SweepRequest, TrialState
 from tests.server.conftest import TINY, Orrery, OrreryServer, assert_problem, epoch_metrics
@@ -230,7 +231,7 @@ class TestThroughTheService:
     def test_trials_wait_where_the_owner_has_enough_waiting_jobs(
         self, server: OrreryServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(server.service.sweeps, "_most_queued", 2)
+        monkeypatch.setattr(server.service.sweeps, "_limits", Limits(queued=2))
         sweep = create(server, parallelism=5)
         move(server, sweep)
         assert len(trials(server, sweep)) == 2

@@ -84,13 +84,9 @@ def test_each_way_to_fail_has_its_reason(error: Exception, reason: StopReason) -
 
 
 def test_an_error_that_came_from_a_lack_of_memory_is_one() -> None:
-    try:
-        try:
-            raise MemoryError
-        except MemoryError as short:
-            raise ValueError("the batch could not be made") from short
-    except ValueError as error:
-        assert outcome_of(error)["stop_reason"] == StopReason.OOM
+    error = ValueError("the batch could not be made")
+    error.__cause__ = MemoryError()
+    assert outcome_of(error)["stop_reason"] == StopReason.OOM
 
 
 def test_a_requested_stop_is_no_failure() -> None:
