@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
@@ -26,6 +26,7 @@ from server.queue.changes import Changes
 from server.queue.leases import Leases
 from server.queue.limits import Limits
 from server.queue.own_silence import OwnSilence
+from server.queue.shared_looks import SharedLooks
 from server.settings import ServerSettings
 from server.sweeps.driver import SweepDriver
 from server.telemetry import Telemetry
@@ -78,6 +79,7 @@ class Service:
         self.tokens = tokens.Tokens()
         self.leases = Leases(settings.lease_ttl_s)
         self.changes = Changes()
+        self.streams: SharedLooks[Any] = SharedLooks()
         self.telemetry = Telemetry()
         self.loop_lag = LoopLag()
         self.folder_id = ""  # that workers must see

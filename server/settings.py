@@ -41,6 +41,11 @@ class ServerSettings(BaseSettings):
     max_report_bytes: Annotated[int, Field(ge=1024, le=2**30)] = Field(
         default=4 * 2**20, description="Largest request body of workers."
     )
+    max_connections: Annotated[int, Field(ge=8, le=10**6)] = Field(
+        default=4096,
+        description="Connections in all, as far as file descriptors allow; half of them for "
+        "clients that have shown no token yet.",
+    )
     body_timeout_s: Annotated[float, Field(gt=0, le=3600)] = Field(
         default=20.0, description="Time for a request body to arrive [s]."
     )

@@ -5,6 +5,8 @@ from collections import defaultdict
 
 from server.errors import Stopping
 
+WOKEN_AT_ONCE, WAKE_INTERVAL_S = 16, 0.001
+
 
 class Changes:
     """Topics, and the waiters of each. Belongs to one event loop."""
@@ -14,6 +16,7 @@ class Changes:
     def __init__(self) -> None:
         self._waiters: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self.is_over = False
+        self._count = 0
 
     def end(self) -> None:
         """Wake everybody for the last time: whoever waits, or begins to, is told `Stopping`."""
@@ -23,9 +26,25 @@ class Changes:
                 waiter.set()
 
     def notify(self, topic: str) -> None:
-        """Wake everyone who waits for a topic."""
-        for waiter in self._waiters.get(topic, ()):
+        """Wake everyone who waits for a topic; of many some at a time, and others' work between."""
+        self._count += 1
+        waiters = self._waiters.get(topic, ())
+        if len(waiters) <= WOKEN_AT_ONCE:
+            for waiter in waiters:
+                waiter.set()
+        else:
+            self._wake(list(waiters))
+
+    def _wake(self, waiters: list[asyncio.Event]) -> None:
+        for waiter in waiters[:WOKEN_AT_ONCE]:
             waiter.set()
+        if rest := waiters[WOKEN_AT_ONCE:]:
+            asyncio.get_running_loop().call_later(WAKE_INTERVAL_S, self._wake, rest)
+
+    @property
+    def count(self) -> int:
+        """Changes so far, of all topics: what is read from now on shows all of them."""
+        return self._count
 
     def subscribe(self, topic: str) -> "Subscription":
         """Changes from now on; look at the state after subscribing, so that none is missed."""

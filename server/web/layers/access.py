@@ -73,13 +73,9 @@ class AccessControl:
             if scope["method"] in BODY_METHODS:
                 receive = await self._receive_whole(scope, headers, receive)
             await self._app(_as_get(scope), receive, send_with_id)
-        except ServerError as error:
-            await send_problem(send_with_id, error, request_id)
         except Exception as error:  # noqa: BLE001 - the last that can answer
-            if not status:  # else the framework has answered, logged it, and raised it again
-                log_failure(logger, f"unexpected error in request {request_id}", error)
-                problem = trouble_of(error) or ServerError.unexpected()
-                await send_problem(send_with_id, problem, request_id)
+            if not status:  # else it is under way: cut off, or logged where it was raised
+                await send_problem(send_with_id, _problem_of(error, request_id), request_id)
         finally:
             duration = time.perf_counter() - started
             method, path = scope["method"], scope["path"]
@@ -104,6 +100,8 @@ class AccessControl:
         if self._settings.auth:
             authorization = headers.get(b"authorization", b"").decode("latin-1")
             principal = self._tokens.authenticate(authorization, time.time())
+            if (connection := scope["state"].get("connection")) is not None:
+                connection.recognise()
             roles.authorize(principal, scope["method"], path)
         else:
             principal = roles.LOCAL_ADMIN
@@ -141,6 +139,13 @@ class AccessControl:
             raise BodyTimeout(settings.body_timeout_s) from None
         whole = {"type": "http.request", "body": b"".join(parts), "more_body": False}
         return give_again(whole, then=receive)
+
+
+def _problem_of(error: Exception, request_id: str) -> ServerError:
+    if isinstance(error, ServerError):
+        return error
+    log_failure(logger, f"unexpected error in request {request_id}", error)
+    return trouble_of(error) or ServerError.unexpected()
 
 
 def _as_get(scope: Scope) -> Scope:

@@ -17,9 +17,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from server.settings import ServerSettings
 from server.web.app import create_app
 from server.web.asgi import App
+from server.web.listening.connections import Connections, most_connections
 from server.web.listening.gathered_writes import Gathered
 
 GRACEFUL_SHUTDOWN_S = 1
+READ_TIMEOUT_S = 20.0  # in which a client reads at least something of what it was sent
 MOST_HEAD_BYTES = 2**16
 MOST_PIPELINED = 32  # requests of one connection that wait for the answer to another
 NEVER_TWICE = b"host", b"authorization", b"origin", b"content-type"
@@ -33,9 +35,13 @@ class RequestRefused(Exception):
 class ImpatientProtocol(HttpToolsProtocol):
     """Closes connections whose next request head takes too long, is too large, or is ambiguous."""
 
-    def __init__(self, *arguments: Any, head_timeout_s: float, **options: Any) -> None:
+    def __init__(
+        self, *arguments: Any, all_connections: Connections, head_timeout_s: float, **options: Any
+    ) -> None:
         super().__init__(*arguments, **options)
+        self._all_connections = all_connections
         self._head_timeout_s = head_timeout_s
+        self._unread: asyncio.TimerHandle | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._refused_for = ""  # what to do about it
         self._head_bytes = 0  # of the request that is being read: path, fields and trailers
@@ -45,6 +51,42 @@ class ImpatientProtocol(HttpToolsProtocol):
         """The first head is awaited from here on."""
         super().connection_made(cast(asyncio.Transport, Gathered(transport, self.loop)))
         self._await_head()
+        self._all_connections.begin(self, self.client[0] if self.client else "")
+
+    def abort(self) -> None:
+        """Close at once."""
+        self.transport.abort()
+
+    def recognise(self) -> None:
+        """Whoever is there has shown a valid token."""
+        self._all_connections.recognise(self)
+
+    def pause_writing(self) -> None:
+        """The client does not read: for how long, is watched."""
+        super().pause_writing()
+        self._watch_reader()
+
+    def resume_writing(self) -> None:
+        """It reads again."""
+        super().resume_writing()
+        self._stop_watching()
+
+    def _watch_reader(self) -> None:
+        self._stop_watching()
+        size = self.transport.get_write_buffer_size()
+        self._unread = self.loop.call_later(READ_TIMEOUT_S, self._close_if_unread, size)
+
+    def _stop_watching(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    def _close_if_unread(self, size: int) -> None:
+        """Where nothing was read in the time; whoever reads slowly goes on."""
+        if self.transport.get_write_buffer_size() >= size:
+            self.transport.abort()
+        else:
+            self._watch_reader()
 
     def data_received(self, data: bytes) -> None:
         """A head is awaited whenever no request is being worked on."""
@@ -99,6 +141,7 @@ class ImpatientProtocol(HttpToolsProtocol):
         offers_upgrade = parser.should_upgrade()
         if offers_upgrade and any(name in BODY_FIELDS and v != b"0" for name, v in self.headers):
             self._refuse("Send a request with a body as HTTP/1.1, without Upgrade.")
+        self.scope.setdefault("state", {})["connection"] = self
         super().on_headers_complete()
         self.headers = []  # whatever comes now is no field of this head
         if offers_upgrade:
@@ -127,6 +170,8 @@ class ImpatientProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Nothing is awaited any more."""
         self._head_is_here()
+        self._stop_watching()
+        self._all_connections.end(self)
         super().connection_lost(exc)
 
     def _count(self, size: int) -> None:
@@ -182,7 +227,11 @@ def uvicorn_config(settings: ServerSettings, app: App | None = None) -> uvicorn.
         app: what `create_app` made of the settings.
     """
     app = app or create_app(settings)
-    protocol: Any = partial(ImpatientProtocol, head_timeout_s=settings.head_timeout_s)
+    protocol: Any = partial(
+        ImpatientProtocol,
+        all_connections=Connections(most_connections(settings.max_connections)),
+        head_timeout_s=settings.head_timeout_s,
+    )
     return uvicorn.Config(
         _trace(app) if settings.tracing else app,
         host=settings.host,

@@ -1,16 +1,20 @@
 """Files of jobs: checkpoints, and what simulations and evaluations made. List, show, download."""
 
+import asyncio
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header
 from fastapi.responses import FileResponse
 from sqlalchemy import Connection
 
+from server.access.roles import Principal
 from server.data_folder import check_range, locate
+from server.errors import Forbidden
 from server.queue import ownership
 from server.service import Service
 from server.views import files as file_views
-from server.web.asgi import Receive, Scope, Send
+from server.web.asgi import Message, Receive, Scope, Send
 from server.web.routes.parameters import (
     AfterId,
     ArtifactId,
@@ -41,11 +45,29 @@ BYTES: dict[int | str, dict[str, Any]] = {
 
 
 class Content(FileResponse):
-    """A file; nothing of it is read where only its head was asked for."""
+    """A file; nothing of it is read where only its head was asked for.
+
+    Args:
+        service: asked before each piece whether the caller may still be here.
+    """
+
+    def __init__(self, service: Service, path: Path, **options: Any) -> None:
+        super().__init__(path, **options)
+        self._service = service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
-        await super().__call__({**scope, "method": scope["state"]["method"]}, receive, send)
+        caller: Principal = scope["state"]["principal"]
+
+        async def send_if_welcome(message: Message) -> None:
+            if not self._service.is_welcome(caller):
+                scope["state"]["connection"].abort()
+                await asyncio.sleep(0)  # until that is known everywhere
+                raise Forbidden("The token was revoked.")
+            await send(message)
+
+        whole = {**scope, "method": scope["state"]["method"]}
+        await super().__call__(whole, receive, send_if_welcome)
 
 
 @router.get("/jobs/{job_id}/checkpoints")
@@ -136,6 +158,7 @@ def _content(
     path = locate(service.settings.data, file.path, file.bytes)
     check_range(requested_range, file.bytes)
     return Content(
+        service,
         path,
         media_type="application/octet-stream",
         filename=path.name,

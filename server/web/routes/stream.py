@@ -3,7 +3,8 @@
 import json
 import time
 from collections.abc import AsyncGenerator
-from typing import Annotated, Any
+from functools import partial
+from typing import Annotated, Any, NamedTuple
 
 from fastapi import APIRouter, Header
 from fastapi.responses import StreamingResponse
@@ -16,8 +17,6 @@ from server.service import Service
 from server.views import history
 from server.views import jobs as job_views
 from server.web.routes.parameters import Caller, JobId, TheService
-from server.wire.history import EventView
-from server.wire.jobs import JobSummary
 from server.wire.states import TERMINAL
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -29,6 +28,16 @@ PART = 100  # events of one read
 STREAM: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/event-stream": {}}, "description": "Server-sent events."}
 }
+
+
+class Look(NamedTuple):
+    """What is new of a job, as messages."""
+
+    last_id: int | None
+    events: str
+    has_more: bool
+    progress: str
+    end: str  # empty where it is not over
 
 
 @router.get("/{job_id}/stream", response_class=StreamingResponse, responses=STREAM)
@@ -60,32 +69,29 @@ async def _events(
     service: Service, job_id: str, caller: Principal, after: int | None
 ) -> AsyncGenerator[str]:
     yield f"retry: {RECONNECT_MS}\n\n"
-    said: dict[str, Any] | None = None
+    said: str | None = None
     until = time.monotonic() + LONGEST_S
-
-    def look(connection: Connection) -> tuple[JobSummary, list[EventView], bool]:
-        row = ownership.find_job(connection, job_id, caller.owner_filter)
-        page = history.events_page(connection, job_id, after=after, limit=PART)
-        return job_views.job_summary(row), page.data, page.has_more
 
     with service.changes.subscribe(job_id) as subscription:
         while time.monotonic() < until and service.is_welcome(caller):
             try:
-                job, events, more = await service.read(look)
+                seen = await service.streams.look(
+                    (job_id, after, service.changes.count),
+                    partial(service.read, partial(_look, job_id, after)),
+                )
             except NotFound:
                 yield _message("end", {"status": "deleted"})
                 return
-            for event in events:
-                after = event.id
-                yield _message(event.type, event.model_dump(mode="json"), event.id)
-            if more:
+            after = seen.last_id
+            if seen.events:
+                yield seen.events
+            if seen.has_more:
                 continue
-            state = job.model_dump(mode="json", include={"status", "phase", "progress"})
-            if state != said:
-                said = state
-                yield _message("progress", state)
-            if job.status in TERMINAL:
-                yield _message("end", {"status": job.status})
+            if seen.progress != said:
+                said = seen.progress
+                yield seen.progress
+            if seen.end:
+                yield seen.end
                 return
             try:
                 changed = await subscription.wait(KEEP_ALIVE_S)
@@ -94,6 +100,23 @@ async def _events(
                 return
             if not changed:
                 yield ": still here\n\n"
+
+
+def _look(job_id: str, after: int | None, connection: Connection) -> Look:
+    """Whoever streams has been found to be welcome to the job."""
+    row = ownership.find_job(connection, job_id, None)
+    page = history.events_page(connection, job_id, after=after, limit=PART)
+    job = job_views.job_summary(row)
+    state = job.model_dump(mode="json", include={"status", "phase", "progress"})
+    return Look(
+        last_id=page.data[-1].id if page.data else after,
+        events="".join(
+            _message(event.type, event.model_dump(mode="json"), event.id) for event in page.data
+        ),
+        has_more=page.has_more,
+        progress=_message("progress", state),
+        end=_message("end", {"status": job.status}) if job.status in TERMINAL else "",
+    )
 
 
 def _message(kind: str, data: dict[str, Any], number: int | None = None) -> str:

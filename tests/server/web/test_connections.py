@@ -1,0 +1,134 @@
+"""Strangers do not lock out those with tokens; unread answers and revoked tokens end."""
+
+import contextlib
+import hashlib
+import socket
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from server.web.listening import protocol
+from server.web.listening.connections import Connections
+from tests.server.conftest import OrreryServer, checkpoint
+
+Json = dict[str, Any]
+
+
+class Line:
+    """A connection that remembers whether it was closed."""
+
+    def __init__(self) -> None:
+        self.is_open = True
+
+    def abort(self) -> None:
+        self.is_open = False
+
+
+def _begun(connections: Connections, number: int, address: str) -> list[Line]:
+    lines = [Line() for _ in range(number)]
+    for line in lines:
+        connections.begin(line, address)
+    return lines
+
+
+def test_strangers_share_a_part_of_all_and_the_oldest_make_room() -> None:
+    connections = Connections(16)
+    crowd = [line for n in range(6) for line in _begun(connections, 3, f"10.0.0.{n}")]
+    assert [line.is_open for line in crowd] == [False] * 10 + [True] * 8
+    [guest] = _begun(connections, 1, "10.1.1.1")
+    assert guest.is_open
+    connections.recognise(guest)
+    _begun(connections, 3, "10.0.1.1")
+    assert guest.is_open
+    assert len(connections) == 9
+
+
+def test_one_address_has_a_quarter_of_all() -> None:
+    connections = Connections(16)
+    crowd = _begun(connections, 10, "10.0.0.1")
+    assert [line.is_open for line in crowd] == [False] * 6 + [True] * 4
+
+
+def test_those_with_tokens_have_all_that_is_left() -> None:
+    connections = Connections(16)
+    known: list[Line] = []
+    for _ in range(16):
+        known += _begun(connections, 1, "10.0.0.1")
+        connections.recognise(known[-1])
+    assert all(line.is_open for line in known)
+    [late] = _begun(connections, 1, "10.0.0.2")
+    assert not late.is_open
+    for line in known:
+        connections.end(line)
+    assert len(connections) == 0
+
+
+@pytest.mark.slow
+def test_a_crowd_without_tokens_keeps_nobody_out(tmp_path: Path) -> None:
+    with OrreryServer(tmp_path, max_connections=64) as server, contextlib.ExitStack() as stack:
+        address = ("127.0.0.1", server.port)
+        crowd = [stack.enter_context(socket.create_connection(address, 10)) for _ in range(200)]
+        for _ in range(20):
+            headers = {"Authorization": f"Bearer {server.admin_token}"}
+            assert httpx.get(f"{server.url}/v1/jobs", headers=headers).status_code == 200
+        assert len(crowd) == 200
+
+
+def _large(server: OrreryServer, token: str) -> str:
+    """The path of a file of 50 MB, of a job of whoever has the token."""
+    job, assignment = server.start(client=server.http(token))
+    content = b"w" * 50_000_000
+    saved = checkpoint(
+        assignment, 0, bytes=len(content), sha256=hashlib.sha256(content).hexdigest()
+    )
+    path = server.settings.data / saved["path"]
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    server.report(assignment["lease_id"], checkpoints=[saved])
+    [listed] = server.admin.get(f"/v1/jobs/{job['id']}/checkpoints").json()["data"]
+    return f"/v1/checkpoints/{listed['id']}/content"
+
+
+def _all_of(connection: socket.socket) -> int:
+    """Bytes until it is closed."""
+    received = 0
+    with contextlib.suppress(ConnectionResetError):
+        while piece := connection.recv(2**20):
+            received += len(piece)
+    return received
+
+
+def _begin_download(server: OrreryServer, token: str) -> socket.socket:
+    """A download of which nothing but the head is read yet."""
+    request = f"GET {_large(server, token)} HTTP/1.1\r\nHost: localhost\r\n"
+    connection = socket.create_connection(("127.0.0.1", server.port), 10)
+    connection.sendall(f"{request}Authorization: Bearer {token}\r\n\r\n".encode())
+    assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+    return connection
+
+
+def _is_writing(server: OrreryServer) -> bool:
+    found: Any = server._listener.server_state.connections
+    return any(connection.transport.get_write_buffer_size() for connection in found)
+
+
+@pytest.mark.slow
+def test_an_answer_that_nobody_reads_is_given_up(
+    server: OrreryServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "READ_TIMEOUT_S", 0.2)
+    with _begin_download(server, server.new_token("user")) as connection:
+        server.until(lambda: _is_writing(server))
+        server.until(lambda: not _is_writing(server))
+        assert _all_of(connection) < 49_000_000
+
+
+def test_a_download_ends_with_its_token(server: OrreryServer) -> None:
+    known = {token["id"] for token in server.admin.get("/v1/tokens").json()["data"]}
+    with _begin_download(server, server.new_token("user")) as connection:
+        for token in server.admin.get("/v1/tokens").json()["data"]:
+            if token["id"] not in known:
+                server.admin.delete(f"/v1/tokens/{token['id']}")
+        assert _all_of(connection) < 49_000_000
