@@ -3,6 +3,7 @@
 Each check looks at one thing and answers one finding. Nothing is changed.
 """
 
+import hashlib
 import os
 import shutil
 import sqlite3
@@ -13,6 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Literal
 
 from rich.table import Column, Table
@@ -20,9 +22,11 @@ from rich.text import Text
 
 from server import __version__
 from server.client import Client, ClientError
+from server.data_folder import locate
 from server.database.engines import DatabaseDamaged, check_integrity
 from server.database.filesystems import NETWORK_FILESYSTEMS, NetworkFilesystem, filesystem_of
 from server.database.migrate import scripts
+from server.errors import NotFound
 from server.settings import ServerSettings
 
 FREE_BYTES = 2 * 2**30  # of disk, below which a warning is due
@@ -44,7 +48,7 @@ def examine(settings: ServerSettings, client: Client) -> Iterator[Finding]:
     Args:
         client: of the server that should be running.
     """
-    for check in (_versions, _torch, _data_folder, _disk, _database, _tokens):
+    for check in (_versions, _torch, _data_folder, _disk, _database, _files, _tokens):
         yield from check(settings)
     yield from _server(client)
 
@@ -125,6 +129,38 @@ def _database(settings: ServerSettings) -> Iterator[Finding]:
         yield Finding("ok", "database", f"whole; the server's start upgrades it to {known[0]}")
     else:
         yield Finding("ok", "database", f"whole, schema {present}")
+
+
+def _files(settings: ServerSettings) -> Iterator[Finding]:
+    """Every file that the database lists: there, with the size and the sha256 that it had."""
+    path = settings.database_path
+    if not path.exists():
+        return
+    query = " UNION ALL ".join(
+        f"SELECT path, bytes, sha256 FROM {table}" for table in ("checkpoints", "artifacts")
+    )
+    try:
+        with closing(
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        ) as connection:
+            listed = connection.execute(query).fetchall()
+    except sqlite3.Error:
+        return  # said before
+    wrong = [row[0] for row in listed if not _is_whole(settings.data, *row)]
+    if wrong:
+        some = ", ".join(wrong[:5]) + (", …" if len(wrong) > 5 else "")
+        detail = f"{len(wrong)} of {len(listed)} are gone or damaged: {some}; restore them"
+        yield Finding("error", "files", detail)
+    else:
+        yield Finding("ok", "files", f"all {len(listed)} that are listed are there, and whole")
+
+
+def _is_whole(data: Path, relative: str, size: int, sha256: str) -> bool:
+    try:
+        with locate(data, relative, size).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+    except (NotFound, OSError):
+        return False
 
 
 def _tokens(settings: ServerSettings) -> Iterator[Finding]:

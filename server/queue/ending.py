@@ -7,13 +7,14 @@ together. Nothing here knows of HTTP.
 import json
 from typing import Any
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, func, select, update
 
-from server.database.tables import attempts, checkpoints, jobs
+from server.database.tables import attempts, checkpoints, epochs, jobs
 from server.errors import LeaseLost, ReportConflict
 from server.queue import job_rows, stepper_jobs
 from server.queue.job_rows import JobRow
 from server.queue.transitions import Trigger, move, status_after
+from server.wire.kinds import KINDS
 from server.wire.states import JobStatus, StopReason
 from server.wire.workers import Outcome
 
@@ -40,6 +41,10 @@ def finish(connection: Connection, lease_id: str, outcome: Outcome, *, now: floa
             raise ReportConflict("The attempt was ended before with another outcome.")
         return JobStatus(attempt.status_after)
     if outcome.status == "succeeded":
+        missing = _missing_epochs(connection, job)
+        if missing > 0:
+            lacking = _unfinished(missing)
+            return _end_attempt(connection, job, _loss(job), lacking, now=now, told=outcome)
         trigger = Trigger.SUCCEED
     elif outcome.status == "stopped":
         trigger = Trigger.STOPPED
@@ -48,6 +53,25 @@ def finish(connection: Connection, lease_id: str, outcome: Outcome, *, now: floa
     else:
         trigger = Trigger.FAIL
     return _end_attempt(connection, job, trigger, outcome, now=now)
+
+
+def _missing_epochs(connection: Connection, job: JobRow) -> int:
+    """How many epochs of a training are not on record, though its attempt says that it is done."""
+    if not KINDS[job.kind].trains:
+        return 0
+    begun = select(func.min(attempts.c.first_epoch)).where(attempts.c.job_id == job.id)
+    first = connection.execute(begun).scalar_one() or 0
+    recorded = select(func.count()).select_from(epochs).where(epochs.c.job_id == job.id)
+    return job.epochs_total - first - connection.execute(recorded).scalar_one()
+
+
+def _unfinished(missing: int) -> Outcome:
+    return Outcome(
+        status="failed",
+        stop_reason=StopReason.WORKER_LOST,
+        detail=f"{missing} epochs are not on record (a restored database has not all of them); "
+        "they are computed again from the last checkpoint that is",
+    )
 
 
 def lose(connection: Connection, lease_id: str, *, now: float) -> str | None:
@@ -83,7 +107,9 @@ def _end_attempt(
     *,
     now: float,
     by_expiry: bool = False,
+    told: Outcome | None = None,
 ) -> JobStatus:
+    """End an attempt with what became of it; `told` is what its worker said, where that differs."""
     after = status_after(job, trigger, trigger)
     lost = trigger in {Trigger.LOST, Trigger.GIVE_UP}
     values: dict[str, Any] = {"lease_id": None, "phase": None, "failures": job.failures + int(lost)}
@@ -101,7 +127,7 @@ def _end_attempt(
         .where(attempts.c.lease_id == job.lease_id)
         .values(
             ended_at=now,
-            outcome=outcome.model_dump(mode="json"),
+            outcome=(told or outcome).model_dump(mode="json"),
             status_after=after,
             lost=by_expiry,
         )

@@ -146,6 +146,8 @@ def _begin_at(connection: Connection, job: Held, first_epoch: int, now: float) -
         if job.first_epoch != first_epoch:
             raise ReportConflict(f"The attempt began at epoch {job.first_epoch}.")
         return
+    if first_epoch > job.epochs_total:
+        raise ReportConflict(f"The job has {job.epochs_total} epochs; {first_epoch} is beyond.")
     connection.execute(
         update(attempts).where(attempts.c.lease_id == job.lease_id).values(first_epoch=first_epoch)
     )

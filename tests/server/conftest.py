@@ -267,6 +267,19 @@ class OrreryServer:
             self._make_file(file)
         return self.worker.post(f"/v1/leases/{lease_id}/report", json=fields)
 
+    def _record_missing_epochs(self, lease_id: str) -> None:
+        query = (
+            "SELECT id, epochs_total FROM jobs WHERE kind = 'train' AND lease_id = :lease"
+            " AND status IN ('running', 'pausing', 'cancelling')"
+        )
+        known = "SELECT epoch FROM epochs WHERE job_id = :job"
+        job = self.read(lambda c: c.execute(text(query), {"lease": lease_id}).first())
+        if job is not None:
+            done = set(self.read(lambda c: c.execute(text(known), {"job": job.id}).scalars().all()))
+            missing = [n for n in range(job.epochs_total) if n not in done][:1000]
+            if missing:
+                self.report(lease_id, epochs=[epoch_metrics(number) for number in missing])
+
     def _make_file(self, file: Json) -> None:
         path = self.settings.data / file["path"]
         with contextlib.suppress(OSError, ValueError, OverflowError):
@@ -278,7 +291,9 @@ class OrreryServer:
     def finish(
         self, lease_id: str, status: str = "succeeded", stop_reason: str = "completed", **more: Any
     ) -> httpx.Response:
-        """The answer to a finish."""
+        """The answer to a finish; a training that succeeded has all its epochs."""
+        if status == "succeeded":
+            self._record_missing_epochs(lease_id)
         body = {"status": status, "stop_reason": stop_reason, **more}
         return self.worker.post(f"/v1/leases/{lease_id}/finish", json=body)
 

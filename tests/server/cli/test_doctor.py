@@ -1,5 +1,6 @@
 """What `orrery doctor` finds."""
 
+import hashlib
 import sqlite3
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from server.database.filesystems import NetworkFilesystem, check_local, filesyst
 from server.database.migrate import migrate
 from server.service import prepare
 from server.settings import ServerSettings
-from tests.server.conftest import Orrery, OrreryServer
+from tests.server.conftest import Orrery, OrreryServer, checkpoint
 
 
 def found(data: Path, url: str = "http://127.0.0.1:1", token: str = "x") -> dict[str, Finding]:
@@ -87,3 +88,19 @@ def test_the_command_fails_where_something_is_broken(
     done = orrery("doctor", "--data", str(tmp_path), "--json")
     assert done.code == 1
     assert '"level": "error"' in done.out
+
+
+def test_every_listed_file_is_looked_at(server: OrreryServer) -> None:
+    _, assignment = server.start()
+    content = b"weights"
+    digest = hashlib.sha256(content).hexdigest()
+    saved = checkpoint(assignment, 0, bytes=len(content), sha256=digest)
+    path = server.settings.data / saved["path"]
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    server.report(assignment["lease_id"], checkpoints=[saved])
+    assert found(server.settings.data)["files"].level == "ok"
+    path.write_bytes(b"weighty")
+    finding = found(server.settings.data)["files"]
+    assert finding.level == "error"
+    assert saved["path"] in finding.detail

@@ -10,7 +10,7 @@ from server.errors import LeaseLost
 from server.queue import ending
 from server.wire.states import StopReason
 from server.wire.workers import Outcome
-from tests.server.conftest import OrreryServer, everything_of
+from tests.server.conftest import OrreryServer, assert_problem, epoch_metrics, everything_of
 
 Json = dict[str, Any]
 
@@ -91,3 +91,24 @@ def test_an_attempt_whose_outcome_is_not_on_record_cannot_be_ended_again(
     server.write(lambda connection: connection.execute(update(attempts).values(outcome=None)))
     with pytest.raises(LeaseLost):
         server.write(lambda connection: ending.finish(connection, lease_id, OUTCOME, now=1.0))
+
+
+def test_a_training_that_lacks_epochs_is_not_done(server: OrreryServer) -> None:
+    """As after a restore of a backup that was made while the job ran."""
+    job, assignment = server.start(max_attempts=2)
+    lease = assignment["lease_id"]
+    server.report(lease, epochs=[epoch_metrics(n) for n in (0, 1, 3)])
+    done = {"status": "succeeded", "stop_reason": "completed"}
+    answers = [server.worker.post(f"/v1/leases/{lease}/finish", json=done) for _ in range(2)]
+    assert [answer.json()["status"] for answer in answers] == ["queued", "queued"]
+    again = server.claim()
+    assert again is not None
+    server.report(again["lease_id"], first_epoch=0, epochs=[epoch_metrics(n) for n in range(4)])
+    assert server.finish(again["lease_id"]).json()["status"] == "succeeded"
+    assert server.job(job["id"])["progress"]["epochs_done"] == 4
+
+
+def test_an_attempt_begins_inside_its_job(server: OrreryServer) -> None:
+    _, assignment = server.start()
+    answer = server.report(assignment["lease_id"], first_epoch=10**9)
+    assert_problem(answer, 409, "report_conflict")

@@ -235,7 +235,7 @@ def test_series_of_several_jobs_side_by_side(server: OrreryServer) -> None:
     with Client(server.url, server.admin_token) as client:
         found = client.compare([first["id"], second["id"]], ["epoch_time"], limit=1)
     assert list(found["data"]) == [first["id"], second["id"]]
-    assert found["data"][first["id"]] == [{"epoch": 1, "epoch_time": 1.5}]
+    assert found["data"][first["id"]] == [{"epoch": 3, "epoch_time": 3.5}]
     ids = {"ids": first["id"]}
     wrong = server.admin.get("/v1/compare", params={**ids, "keys": "epoch_tmie"})
     assert "did you mean 'epoch_time'?" in assert_problem(wrong, 422, "invalid_request")["detail"]

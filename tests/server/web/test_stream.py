@@ -18,7 +18,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_stream_tells_what_happens_until_the_job_is_over(server: OrreryServer) -> None:
-    job, assignment = server.start()
+    job, assignment = server.start(config={"epochs": 1})
     lease = assignment["lease_id"]
     with Client(server.url, server.admin_token) as client:
         told: list[tuple[str, Json]] = []
