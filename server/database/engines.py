@@ -9,6 +9,7 @@ from sqlalchemy.pool import QueuePool, StaticPool
 
 READERS = 4
 BUSY_TIMEOUT_MS = 5000
+SYNCHRONOUS = "FULL"  # a commit is on the disk before it is answered
 
 
 class DatabaseDamaged(Exception):
@@ -59,7 +60,7 @@ def write_engine(path: Path) -> Engine:
         with contextlib.closing(connection.cursor()) as cursor:
             for pragma in (
                 "journal_mode=WAL",
-                "synchronous=FULL",
+                f"synchronous={SYNCHRONOUS}",
                 f"busy_timeout={BUSY_TIMEOUT_MS}",
                 "foreign_keys=ON",
                 "trusted_schema=OFF",

@@ -15,10 +15,11 @@ from pathlib import Path
 from random import Random
 
 from server.cli.tables import duration
-from tests.chaos import checkpoint_kills, claim_races, stale_writes
+from tests.chaos import checkpoint_kills, claim_races, power_cuts, stale_writes
 from tests.chaos.proof import Proof
 
 PROOFS = {
+    "power_cuts": Proof("acknowledged, lost", power_cuts.run, 20_000, 150, 20),
     "checkpoint_kills": Proof("unreadable files", checkpoint_kills.run, 5000, 150, 150),
     "claim_races": Proof("jobs taken twice", claim_races.run, 1_000_000, 2000, 2000),
     "stale_writes": Proof("accepted", stale_writes.run, 100_000, 1000, 1000),
