@@ -48,7 +48,7 @@ def prepare(settings: ServerSettings) -> FolderLock:
 
     Raises:
         OSError: the data folder cannot be written. NetworkFilesystem, FolderInUse, WrongDatabase,
-            DatabaseDamaged
+            DatabaseDamaged. ValueError: a token file holds no token.
     """
     try:
         settings.data.mkdir(parents=True, exist_ok=True)
@@ -59,6 +59,8 @@ def prepare(settings: ServerSettings) -> FolderLock:
     lock = FolderLock(settings.state_folder, f"a server for {settings.host}:{settings.port}")
     try:
         identity.expect(settings.database_path)
+        for path in (settings.admin_token_path, settings.worker_token_path):
+            secret_files.check(path)
     except BaseException:
         lock.release()
         raise

@@ -26,6 +26,19 @@ def read_or_make_secret(path: Path) -> str:
     return secret
 
 
+def check(path: Path) -> None:
+    """Look whether the secret in a token file can be read, or made.
+
+    Raises:
+        OSError: it cannot. ValueError: it is too short.
+    """
+    try:
+        read_or_make_secret(path)
+    except OSError as error:
+        what = f"cannot read or make the token file {path}: {error.strerror}"
+        raise OSError(f"{what}; it must be a file that the server's user can read") from error
+
+
 def ensure_file_token(connection: Connection, path: Path, role: Role, *, now: float) -> None:
     """The token in a file is valid with this role; a file that was replaced replaces its token."""
     secret = read_or_make_secret(path)

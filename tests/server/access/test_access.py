@@ -10,6 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from server.access import secret_files, tokens
+from server.service import prepare
 from server.settings import ServerSettings
 from tests.server.conftest import (
     TINY,
@@ -453,3 +454,15 @@ def test_a_body_that_says_it_is_not_json_is_told_what_to_send(
 ) -> None:
     answer = server.admin.post("/v1/jobs", content=b"{}", headers={"Content-Type": kind})
     assert "application/json" in assert_problem(answer, 400, "malformed_body")["detail"]
+
+
+def test_a_token_file_that_cannot_be_read_is_told_before_the_start(tmp_path: Path) -> None:
+    (tmp_path / "token").mkdir()
+    settings = ServerSettings(data=tmp_path / "data", admin_token_file=tmp_path / "token")
+    with pytest.raises(OSError, match=r"token file .*token: .*the server's user can read"):
+        prepare(settings)
+    (tmp_path / "short").write_text("abc")
+    short = ServerSettings(data=tmp_path / "data", worker_token_file=tmp_path / "short")
+    with pytest.raises(ValueError, match="16 characters"):
+        prepare(short)
+    prepare(ServerSettings(data=tmp_path / "data")).release()  # the folder is free
