@@ -257,6 +257,7 @@ class Server:
     pid: int
     admin: str
     worker: str
+    folder: str  # that workers show
 
     @property
     def url(self) -> str:
@@ -283,7 +284,7 @@ def serving(folder: Path, trainers: int = 0) -> Iterator[Server]:
             service.start_workers()
         process = service.processes[0].process
         assert process is not None
-        files = settings.admin_token_path, settings.worker_token_path
+        files = settings.admin_token_path, settings.worker_token_path, settings.folder_mark_path
         yield Server(settings.port, process.pid, *(file.read_text().strip() for file in files))
 
 
@@ -312,7 +313,7 @@ REPORTED = '{"epoch":%d,' + json.dumps(METRICS)[1:]
 def filling(folder: Path) -> Iterator[sqlalchemy.Connection]:
     """A transaction in the database of a server that does not run yet."""
     settings = ServerSettings(data=folder)
-    prepare(settings)
+    prepare(settings).release()
     migrate(settings.database_path)
     engine = write_engine(settings.database_path)
     with engine.begin() as connection:
@@ -539,11 +540,11 @@ def claim(_: Options) -> Row:
 async def claim_times(*servers: Server) -> list[list[float]]:
     """Times of the claims of each server, in turns [s]."""
     times: list[list[float]] = [[] for _ in servers]
-    worker = json.dumps({"name": "claimer", "host": HOST})
     job = json.dumps({"config": DEMO})
     asked = [await connect(server.port) for server in servers]
     worker_ids: list[str] = []
     for server, connection in zip(servers, asked, strict=True):
+        worker = json.dumps({"name": "claimer", "host": HOST, "folder": server.folder})
         answer = await connection.must(request("POST", "/v1/workers", server.worker, worker), 201)
         worker_ids.append(json.loads(answer.body)["id"])
     for _ in range(CLAIMS):
