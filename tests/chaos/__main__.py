@@ -31,6 +31,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="as many rounds as CI has time for")
+    parser.add_argument("--rounds", type=int, help="of each proof; default: what its promise needs")
     parser.add_argument("proofs", nargs="*", choices=[*PROOFS, []], help="default: all")
     options = parser.parse_args()
     print(f"seed {options.seed}, commit {_commit()}, {platform.platform()}, {os.cpu_count()} cores")
@@ -39,7 +40,7 @@ def main() -> int:
     for name in options.proofs or PROOFS:
         proof = PROOFS[name]
         began = time.monotonic()
-        rounds = proof.quick_rounds if options.quick else proof.rounds
+        rounds = options.rounds or (proof.quick_rounds if options.quick else proof.rounds)
         found, control = count(proof, options.seed, rounds), control_of(proof, options.seed)
         failed |= found > 0 or control == 0
         seconds = duration(time.monotonic() - began)
