@@ -7,6 +7,7 @@ sector, in any combination, for the disk may take them in any order. A file that
 once its folder was synced.
 """
 
+import os
 import re
 import sqlite3
 import subprocess
@@ -28,6 +29,7 @@ from tests.chaos.proof import Counted
 CALLS = "openat,pwrite64,write,writev,sendto,sendmsg,fsync,fdatasync,ftruncate,unlink,unlinkat"
 JOBS = 60  # submitted while it is recorded
 SECTOR = 512
+TRACE_TIMEOUT_S = 60.0
 SERVER = """
 import sys
 from server.database import engines
@@ -128,9 +130,18 @@ def _record(folder: Path, synchronous: str) -> Path:
         finally:
             server.terminate()
             server.wait()
-    while f"{server.pid} +++ " not in trace.read_text(encoding="ascii", errors="replace"):
-        time.sleep(0.05)  # strace is a process of its own
+    deadline = time.monotonic() + TRACE_TIMEOUT_S
+    while not _is_written(trace, server.pid):  # strace is a process of its own
+        assert time.monotonic() < deadline, "the trace does not end"
+        time.sleep(0.05)
     return trace
+
+
+def _is_written(trace: Path, process: int) -> bool:
+    """Whether a trace ends with the end of a process."""
+    with trace.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
+        return re.search(rb"^%d +\+\+\+ " % process, file.read(), re.MULTILINE) is not None
 
 
 def _read(trace: Path, folder: Path) -> Iterator[Call]:
