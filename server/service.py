@@ -26,11 +26,11 @@ from server.queue.changes import Changes
 from server.queue.leases import Leases
 from server.queue.limits import Limits
 from server.queue.own_silence import OwnSilence
-from server.queue.shared_looks import SharedLooks
 from server.settings import ServerSettings
 from server.sweeps.driver import SweepDriver
 from server.telemetry import Telemetry
 from server.upkeep.chores import Chores
+from server.views.shared_looks import SharedLooks
 from server.wire.workers import CheckpointReport, GpuVitals, Report, ReportAnswer
 
 Result = TypeVar("Result")
