@@ -13,6 +13,7 @@ from nbody.training.run import TrainingRun
 ORBIT = ["--set", "initial_conditions=kepler", "--set", "Nperiod=1", "--set", "dt=0.05"]
 
 
+@pytest.mark.slow
 def test_rules_run_side_by_side_and_are_drawn(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from sqlalchemy import Connection, func, select, text
 
 from server.database.migrate import migrate
@@ -83,6 +84,7 @@ def test_whoever_stores_too_much_submits_no_more_until_some_is_deleted(tmp_path:
         assert "ORRERY_MAX_FILE_BYTES" in assert_problem(ask(user, {}), 429)["detail"]
 
 
+@pytest.mark.slow
 def test_deleted_space_comes_back(tmp_path: Path) -> None:
     path = tmp_path / ".orrery" / "orrery.db"
     migrate(path, "0005")  # of a release whose files never shrank

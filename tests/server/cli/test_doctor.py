@@ -33,6 +33,7 @@ def test_a_server_that_does_not_run_and_a_folder_that_is_not_there(tmp_path: Pat
     assert findings["data folder"].level == "warning"
 
 
+@pytest.mark.slow
 def test_a_damaged_database_and_one_of_a_later_release(tmp_path: Path) -> None:
     settings = ServerSettings(data=tmp_path)
     migrate(settings.database_path)

@@ -97,6 +97,7 @@ def _nothing(database: Path) -> None:
     del database
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_log", [True, False], ids=["wal", "no-wal"])
 @pytest.mark.parametrize(
     "damage",
@@ -136,6 +137,7 @@ def test_a_backup_is_put_back_over_every_damage(
     check.close()
 
 
+@pytest.mark.slow
 def test_the_old_database_is_not_taken_for_the_restored_one(tmp_path: Path) -> None:
     with OrreryServer(tmp_path) as server:
         server.submit()
@@ -150,6 +152,7 @@ def test_the_old_database_is_not_taken_for_the_restored_one(tmp_path: Path) -> N
     expect(database)
 
 
+@pytest.mark.slow
 def test_a_folder_begins_anew_where_that_is_asked_for(tmp_path: Path) -> None:
     with OrreryServer(tmp_path) as server:
         job = server.submit()

@@ -59,6 +59,7 @@ def test_a_log_without_its_database_is_refused_in_folders_of_before_too(tmp_path
         prepare(settings)
 
 
+@pytest.mark.slow
 def test_an_older_copy_is_refused(tmp_path: Path) -> None:
     copy = tmp_path / "copy.db"
     with OrreryServer(tmp_path / "data") as server:
@@ -78,6 +79,7 @@ def test_an_older_copy_is_refused(tmp_path: Path) -> None:
     assert _jobs(database) == 1
 
 
+@pytest.mark.slow
 def test_a_foreign_database_is_refused(used: ServerSettings, tmp_path: Path) -> None:
     with OrreryServer(tmp_path / "other") as other:
         pass
@@ -102,6 +104,7 @@ def test_damage_is_told_as_damage(used: ServerSettings) -> None:
         prepare(used)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["", "-wal", "-shm"])
 def test_nothing_is_acknowledged_once_a_file_is_taken_away(tmp_path: Path, end: str) -> None:
     with OrreryServer(tmp_path / "data") as server:

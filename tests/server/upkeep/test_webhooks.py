@@ -215,6 +215,7 @@ def test_a_key_is_kept(tmp_path: Path) -> None:
         signing_key(path)
 
 
+@pytest.mark.slow
 def test_calls_of_one_owner_do_not_delay_anothers(open_server: OrreryServer) -> None:
     crowd, other = open_server.new_client("user"), open_server.new_client("user")
     for client, number in ((crowd, 30), (other, 1)):

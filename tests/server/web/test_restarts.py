@@ -41,6 +41,7 @@ def test_a_stream_goes_on_after_a_restart_and_misses_nothing(tmp_path: Path) -> 
     assert [kind for kind, _ in found if kind != "progress"] == ["submitted", "cancelled", "end"]
 
 
+@pytest.mark.slow
 def test_long_polls_and_streams_end_before_the_server_does(tmp_path: Path) -> None:
     with OrreryServer(tmp_path) as server, ThreadPoolExecutor(2) as pool:
         path = f"/v1/jobs/{server.submit()['id']}"

@@ -85,6 +85,7 @@ def test_a_classical_rule_runs_without_a_stepper(tmp_path: Path) -> None:
     assert outcome["result"]["steps"] > 100
 
 
+@pytest.mark.slow
 def test_an_evaluation_scores_the_stepper_beside_every_criterion(tmp_path: Path) -> None:
     given = assignment("evaluate", {"evaluation_orbits": 4}, stepper_in(tmp_path))
     outcome, records = run(tmp_path, given)
