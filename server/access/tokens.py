@@ -79,7 +79,7 @@ def create_token(
             created_at=now,
             expires_at=expires_at,
         )
-        .returning(*tokens.c)
+        .returning(tokens)
     ).one()
     return row, secret
 
@@ -91,7 +91,7 @@ def revoke_token(connection: Connection, token_id: str, *, now: float) -> Any:
         NotFound
     """
     row = connection.execute(
-        update(tokens).where(tokens.c.id == token_id).values(revoked_at=now).returning(*tokens.c)
+        update(tokens).where(tokens.c.id == token_id).values(revoked_at=now).returning(tokens)
     ).first()
     if row is None:
         raise NotFound(f"token {token_id}")

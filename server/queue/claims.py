@@ -70,7 +70,7 @@ def claim(
             started_at=func.coalesce(jobs.c.started_at, now),
             version=jobs.c.version + 1,
         )
-        .returning(*jobs.c)
+        .returning(jobs)
     ).first()
     if job is None:
         return None

@@ -7,6 +7,7 @@ machine's affair.
 import argparse
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,14 +16,16 @@ from pathlib import Path
 from random import Random
 
 from server.cli.tables import duration
-from tests.chaos import checkpoint_kills, claim_races, power_cuts, stale_writes
-from tests.chaos.proof import Proof
+from tests.chaos import checkpoint_kills, claim_races, power_cuts, service_faults, stale_writes
+from tests.chaos.proof import Counted, Proof
 
 PROOFS = {
-    "power_cuts": Proof("acknowledged, lost", power_cuts.run, 20_000, 150, 20),
+    "power_cuts": Proof("acknowledged, lost", power_cuts.run, 20_000, 150, 20, "strace"),
     "checkpoint_kills": Proof("unreadable files", checkpoint_kills.run, 5000, 150, 150),
     "claim_races": Proof("jobs taken twice", claim_races.run, 1_000_000, 2000, 2000),
     "stale_writes": Proof("accepted", stale_writes.run, 100_000, 1000, 1000),
+    "service_kills": Proof("jobs not whole", service_faults.run_kills, 2000, 12, 300),
+    "service_faults": Proof("jobs not whole", service_faults.run_others, 2000, 20, 300),
 }
 
 
@@ -39,25 +42,30 @@ def main() -> int:
     failed = False
     for name in options.proofs or PROOFS:
         proof = PROOFS[name]
+        if proof.needs is not None and shutil.which(proof.needs) is None:
+            print(f"{name:18} not tried: {proof.needs} is not installed", flush=True)
+            continue
         began = time.monotonic()
         rounds = options.rounds or (proof.quick_rounds if options.quick else proof.rounds)
-        found, control = count(proof, options.seed, rounds), control_of(proof, options.seed)
-        failed |= found > 0 or control == 0
+        counted, control = count(proof, options.seed, rounds), control_of(proof, options.seed)
+        failed |= counted.broken > 0 or control == 0
         seconds = duration(time.monotonic() - began)
-        line = f"{name:18} {rounds:9} {proof.promise:20} {found:7} {control:8} {seconds:>8}"
-        print(line, flush=True)
+        line = f"{name:18} {counted.rounds:9} {proof.promise:20} {counted.broken:7} {control:8}"
+        print(f"{line} {seconds:>8}  {counted.note}", flush=True)
+        for what in counted.found:
+            print(f"  {what}", flush=True)
     return int(failed)
 
 
-def count(proof: Proof, seed: int, rounds: int, *, protected: bool = True) -> int:
-    """How often a promise was broken."""
+def count(proof: Proof, seed: int, rounds: int, *, protected: bool = True) -> Counted:
+    """Try a promise so often."""
     with tempfile.TemporaryDirectory() as folder:
-        return proof.run(Random(seed), rounds, Path(folder), protected).broken
+        return proof.run(Random(seed), rounds, Path(folder), protected)
 
 
 def control_of(proof: Proof, seed: int) -> int:
     """The same without the protection: what the proof would find."""
-    return count(proof, seed, proof.control_rounds, protected=False)
+    return count(proof, seed, proof.control_rounds, protected=False).broken
 
 
 def _commit() -> str:

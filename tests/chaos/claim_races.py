@@ -1,10 +1,9 @@
 """Many workers ask for the same job at once: one gets it."""
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from pathlib import Path
 from random import Random
-from typing import Any
 
 from sqlalchemy import Connection, delete, select, update
 
@@ -21,11 +20,15 @@ from server.wire.workers import WorkerRegistration
 from tests.chaos.proof import Counted
 
 RACERS = 16
-Taker = Callable[[Database, str], str | None]
+Answer = Future[str | None]
+Taker = Callable[[Database, str, str], Answer]
 
 
 def run(random: Random, rounds: int, folder: Path, protected: bool) -> Counted:
-    """Each round is one worker's try at a job that fifteen others want, too."""
+    """Each round is one worker's try at a job that fifteen others want, too; some ask twice.
+
+    They ask as the server's event loop asks for them: all at once, and then they wait.
+    """
     path = folder / "orrery.db"
     migrate(path)
     database = Database(path)
@@ -34,19 +37,20 @@ def run(random: Random, rounds: int, folder: Path, protected: bool) -> Counted:
     token, racers = database.submit(_register).result()
     take: Taker = _take if protected else _take_unguarded
     broken = tried = 0
-    with ThreadPoolExecutor(RACERS) as pool:
-        while tried < rounds:
-            number = random.randrange(1, 4)
-            made = [
-                database.submit(lambda c: submit(c, submission, owner_id=token, now=0.0))
-                for _ in range(number)
-            ]
-            asked = [job.result() for job in made]
-            answers = pool.map(lambda racer: take(database, racer), racers * 2)
-            won = [answer for answer in answers if answer is not None]
-            tried += 2 * RACERS
-            broken += len(won) != len(set(won)) or not set(won) <= set(asked)
-            database.submit(lambda c: c.execute(delete(jobs))).result()
+    while tried < rounds:
+        made = [
+            database.submit(lambda c: submit(c, submission, owner_id=token, now=0.0))
+            for _ in range(random.randrange(1, 4))
+        ]
+        asked = {job.result() for job in made}
+        claims_made = [(racer, new_id("claim")) for racer in racers]
+        claims_made += random.sample(claims_made, RACERS // 4)  # their answer was lost
+        random.shuffle(claims_made)
+        answers = [(who, take(database, *who)) for who in claims_made]
+        won = {(who, job) for who, answer in answers if (job := answer.result()) is not None}
+        tried += len(answers)
+        broken += len(won) != len({job for _, job in won}) or {job for _, job in won} != asked
+        database.submit(lambda c: c.execute(delete(jobs))).result()
     database.close()
     return Counted(tried, broken)
 
@@ -58,20 +62,23 @@ def _register(connection: Connection) -> tuple[str, list[str]]:
     return token, [workers.register(connection, name, token_id=token, now=0.0) for name in names]
 
 
-def _take(database: Database, worker_id: str) -> str | None:
-    answer: Future[Any] = database.submit(
-        lambda connection: claims.claim(connection, worker_id, new_id("claim"), now=0.0)
-    )
-    claimed = answer.result()
-    return None if claimed is None else claimed[0].id
+def _take(database: Database, worker_id: str, claim_id: str) -> Answer:
+    def take(connection: Connection) -> str | None:
+        claimed = claims.claim(connection, worker_id, claim_id, now=0.0)
+        return None if claimed is None else claimed[0].id
+
+    return database.submit(take)
 
 
-def _take_unguarded(database: Database, worker_id: str) -> str | None:
+def _take_unguarded(database: Database, worker_id: str, claim_id: str) -> Answer:
     """The control: look first, and take what was seen, whatever has become of it."""
-    del worker_id
+    del worker_id, claim_id
     waiting = select(jobs.c.id).where(jobs.c.status == JobStatus.QUEUED).limit(1)
     found = database.read_now(lambda connection: connection.execute(waiting).scalar())
-    if found is not None:
-        taken = update(jobs).where(jobs.c.id == found).values(status=JobStatus.RUNNING)
-        database.submit(lambda connection: connection.execute(taken)).result()
-    return found
+    taken = update(jobs).where(jobs.c.id == found).values(status=JobStatus.RUNNING)
+
+    def take(connection: Connection) -> str | None:
+        connection.execute(taken)
+        return found
+
+    return database.submit(take)

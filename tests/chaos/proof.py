@@ -1,7 +1,7 @@
 """What a proof is: many rounds under a fault, and how often a promise was broken."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
@@ -13,10 +13,14 @@ class Counted:
     Attributes:
         rounds: faults that were tried.
         broken: how often the promise did not hold.
+        note: what else was counted.
+        found: what was broken, in words.
     """
 
     rounds: int
     broken: int
+    note: str = ""
+    found: list[str] = field(default_factory=list[str])
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,8 @@ class Proof:
         promise: what must never happen, in a few words.
         run: (random numbers, rounds, an empty folder, whether the protection is on) → the count.
         rounds: of the long run, and of the quick one.
-        control_rounds: without the protection; at least one must break the promise.
+        control_rounds: at most, without the protection; at least one must break the promise.
+        needs: a program that must be installed.
     """
 
     promise: str
@@ -35,3 +40,4 @@ class Proof:
     rounds: int
     quick_rounds: int
     control_rounds: int
+    needs: str | None = None

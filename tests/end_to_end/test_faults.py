@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.end_to_end.conftest import CONFIG, EPOCHS, Running, running, runs
+from tests.end_to_end.conftest import CONFIG, EPOCHS, Running, running
+from tests.process_tree import runs
 
 Series = list[dict[str, Any]]
 pytestmark = pytest.mark.slow

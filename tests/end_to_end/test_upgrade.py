@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from server.database.migrate import migrate
-from tests.end_to_end.conftest import CONFIG, EPOCHS, running, runs
+from tests.end_to_end.conftest import CONFIG, EPOCHS, running
+from tests.process_tree import runs
 
 pytestmark = pytest.mark.slow
 
