@@ -8,7 +8,7 @@ from pathlib import Path
 
 def write_durably(path: Path, write: Callable[[Path], object]) -> Path:
     """Let `write` fill a file under a temporary name; sync, rename, and sync the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder_durably(path.parent)
     descriptor, name = tempfile.mkstemp(
         dir=path.parent, prefix=f".{path.stem}.", suffix=f".tmp{path.suffix}"
     )
@@ -23,9 +23,27 @@ def write_durably(path: Path, write: Callable[[Path], object]) -> Path:
         raise
     finally:
         os.close(descriptor)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)
     return path
+
+
+def make_folder_durably(folder: Path, mode: int = 0o777) -> None:
+    """Make a folder with all above it; each one that is new is in its parent after a power cut.
+
+    Args:
+        mode: of the folder itself, as `Path.mkdir` takes it.
+    """
+    if folder.is_dir():
+        return
+    make_folder_durably(folder.parent)
+    folder.mkdir(mode, exist_ok=True)
+    sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
+from nbody.durable_file import make_folder_durably
 from server.access import secret_files, tokens
 from server.access.roles import Principal
 from server.data_folder import folder_id, locate
@@ -31,6 +32,7 @@ from server.sweeps.driver import SweepDriver
 from server.telemetry import Telemetry
 from server.upkeep.chores import Chores
 from server.views.shared_looks import SharedLooks
+from server.views.waiting import Waiting
 from server.wire.workers import CheckpointReport, GpuVitals, Report, ReportAnswer
 
 Result = TypeVar("Result")
@@ -51,8 +53,7 @@ def prepare(settings: ServerSettings) -> FolderLock:
             DatabaseDamaged. ValueError: a token file holds no token.
     """
     try:
-        settings.data.mkdir(parents=True, exist_ok=True)
-        settings.state_folder.mkdir(exist_ok=True, mode=0o700)
+        make_folder_durably(settings.state_folder, 0o700)
     except OSError as error:
         raise OSError(f"cannot use the data folder {settings.data}: {error.strerror}") from error
     check_local(settings.state_folder)
@@ -91,7 +92,7 @@ class Service:
             settings.max_queued_jobs, settings.max_row_bytes, settings.max_file_bytes
         )
         self.sweeps = SweepDriver(self.database, self.changes, self.limits)
-        self.chores = Chores(settings, self.database, self.changes)
+        self.chores = Chores(settings, self.database, self.changes, self.last_seen)
         self._tasks: list[asyncio.Task[None]] = []
         self._loading_tokens = asyncio.Lock()
         self._checking = asyncio.Lock()
@@ -150,6 +151,10 @@ class Service:
     async def read(self, work: Callable[[Connection], Result]) -> Result:
         """Run a read."""
         return await self.database.read(work)
+
+    def waiting(self, connection: Connection) -> Waiting:
+        """What holds jobs up."""
+        return Waiting(connection, self.settings.max_running_jobs)
 
     async def take_report(self, lease_id: str, caller: Principal, report: Report) -> ReportAnswer:
         """Write what an attempt reports, renew its lease, and say what the server made of it.

@@ -28,6 +28,7 @@ from server.wire.workers import (
 from worker.attempt import Attempt
 from worker.client import LeaseEnded, NotRegistered, ServerRefused, Unreachable, WorkerClient
 from worker.gpus import find_gpus, look_at_gpus, visible_devices
+from worker.memory import memory_bytes
 from worker.reporter import Reporter
 from worker.settings import WorkerSettings
 
@@ -123,6 +124,7 @@ class Agent:
             folder=_folder_id(self._settings.data),
             slots=self._settings.slots,
             gpus=self._gpus,
+            memory_bytes=memory_bytes(),
             versions={name: version(name) for name in ("orrery", "torch")},
         )
         back_off = BackOff(self._stopping)

@@ -14,7 +14,7 @@ from pathlib import Path
 from server.wire.states import StopReason
 from server.wire.workers import Assignment, Outcome, ReportAnswer, WorkerTerms
 from worker.client import Unreachable
-from worker.memory_kills import memory_kills
+from worker.memory import memory_kills
 from worker.reporter import Reporter
 from worker.settings import WorkerSettings
 from worker.spool import ProgressFile, SpoolWriter, recorded_outcome

@@ -247,7 +247,9 @@ def _stepper(job_id: str | None, epoch: int | None) -> dict[str, Any]:
 
 
 def _show_new(client: "Client", job: dict[str, Any], *, watch: bool, as_json: bool) -> None:
-    """Say a new job's id, and follow it where that is asked for."""
+    """Say a new job's id, and what it waits for; follow it where that is asked for."""
+    if job["waits_for"]:
+        errors.print(f"it waits for {escape(job['waits_for'])}", highlight=False)
     if watch:
         if not as_json:
             errors.print(job["id"], highlight=False)

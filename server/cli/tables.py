@@ -36,9 +36,13 @@ def status_text(status: str) -> str:
 
 
 def jobs_table(jobs: list[Json]) -> Table:
-    """Jobs, one a line."""
+    """Jobs, one a line; of waiting ones also what holds them up."""
+    held_up = any(job.get("waits_for") for job in jobs)
     table = Table("id", "name", "status", "epochs", "attempt", "created", box=None)
+    if held_up:
+        table.add_column("waits for", overflow="fold")
     for job in jobs:
+        why = [job["waits_for"] or "its turn"] if held_up else []
         table.add_row(
             job["id"],
             job["name"] or "-",
@@ -46,6 +50,7 @@ def jobs_table(jobs: list[Json]) -> Table:
             _epochs(job),
             str(job["attempt"]),
             _local_time(job["created_at"]),
+            *why,
         )
     return table
 
@@ -60,7 +65,7 @@ def _epochs(job: Json) -> str:
 
 def workers_table(workers: list[Json]) -> Table:
     """Workers, one a line."""
-    table = Table("id", "name", "host", "slots", "gpus", "last seen", "jobs", box=None)
+    table = Table("id", "name", "host", "slots", "memory", "gpus", "last seen", "jobs", box=None)
     for worker in workers:
         seen = worker["last_seen_at"]
         table.add_row(
@@ -68,11 +73,16 @@ def workers_table(workers: list[Json]) -> Table:
             f"{worker['name']}{_mark_of(worker)}",
             worker["host"],
             str(worker["slots"]),
+            _gib(worker["memory_bytes"]),
             ", ".join(gpu["name"] for gpu in worker["gpus"]) or "–",
             "–" if seen is None else _local_time(seen),
             " ".join(worker["jobs"]) or "–",
         )
     return table
+
+
+def _gib(size: int | None) -> str:
+    return "–" if size is None else f"{size / 2**30:.0f} GiB"
 
 
 def _mark_of(worker: Json) -> str:
@@ -139,6 +149,7 @@ def job_table(job: Json) -> Table:
         **{f"label {key}": text for key, text in job["metadata"].items()},
         "phase": job["phase"],
         "queue position": job["queue_position"],
+        "waits for": job["waits_for"],
         "epochs": _epochs(job),
         "attempt": job["attempt"],
         "time left": job["eta_s"] and duration(job["eta_s"]),

@@ -1,7 +1,6 @@
 """Copies of the database, made while it runs, and put back while it does not."""
 
 import contextlib
-import os
 import shutil
 import sqlite3
 import tempfile
@@ -9,6 +8,7 @@ import time
 from contextlib import closing
 from pathlib import Path
 
+from nbody.durable_file import make_folder_durably, sync_folder
 from server.database import identity
 from server.database.engines import check_integrity
 from server.database.folder_lock import FolderLock
@@ -67,14 +67,14 @@ def restore(source: Path, database: Path) -> Path | None:
     """
     if not source.is_file():
         raise FileNotFoundError(f"there is no file {source}")
-    database.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder_durably(database.parent, 0o700)
     with FolderLock(database.parent, "`orrery restore`"):
         part = database.with_name(f".{database.name}.part")
         try:
             known = _whole_copy(source, part)
             kept = _move_aside(database)
             part.replace(database)
-            _sync(database.parent)
+            sync_folder(database.parent)
         finally:
             _remove(part)
         if known is None:
@@ -90,11 +90,11 @@ def empty(database: Path) -> Path | None:
     Raises:
         FolderInUse
     """
-    database.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder_durably(database.parent, 0o700)
     with FolderLock(database.parent, "`orrery restore`"):
         kept = _move_aside(database)
         database.with_name(identity.NAME).unlink(missing_ok=True)
-        _sync(database.parent)
+        sync_folder(database.parent)
         return kept
 
 
@@ -141,11 +141,3 @@ def _move_aside(database: Path) -> Path | None:
 def _remove(database: Path) -> None:
     for end in FILES:
         database.with_name(database.name + end).unlink(missing_ok=True)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

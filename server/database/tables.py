@@ -95,6 +95,8 @@ class Job(SQLModel, table=True):
     epochs_total: int
     epochs_done: int = 0
     log_bytes: int = 0
+    device: str = Field(default="auto", sa_column_kwargs={"server_default": text("'auto'")})
+    memory_bytes: int = _zero_bytes()  # as estimated, where it runs; 0: not known
     base_bytes: int = _zero_bytes()  # of the row itself; with the next, kept for `usage`
     file_bytes: int = _zero_bytes()  # of its checkpoints and artifacts; triggers keep it
     created_at: float
@@ -207,8 +209,10 @@ class Worker(SQLModel, table=True):
     host: str
     slots: int
     gpus: list[dict[str, Any]] = Field(sa_column=Column(JSON, nullable=False))
+    memory_bytes: int | None = Field(default=None, sa_column=Column(BigInteger()))
     versions: dict[str, str] = Field(sa_column=Column(JSON, nullable=False))
     registered_at: float
+    last_seen_at: float | None = None  # noted once a minute
     draining: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
     refusal: str | None = None  # why it gets no jobs at all
 

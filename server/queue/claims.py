@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, func, insert, select, update
 
 from nbody.config import Config
 from nbody.watcher import Phase
@@ -31,12 +31,14 @@ def claim(
     *,
     now: float,
     kinds: Sequence[str] = ("train",),
+    can_hold: ColumnElement[bool] | None = None,
     most_running: int = 0,
 ) -> tuple[JobRow, Row[Any]] | None:
     """Take the next queued job under a new lease; the same claim_id gets the same job again.
 
     Args:
         kinds: of jobs that the worker can do.
+        can_hold: whether a job fits it; default: every job does.
         most_running: jobs of an owner that may run at a time; 0 means no limit.
 
     Returns:
@@ -49,6 +51,8 @@ def claim(
         job = job_rows.get(connection, attempt.job_id)
         return (job, attempt) if job.lease_id == attempt.lease_id else None
     waiting = select(jobs.c.id).where(jobs.c.status == JobStatus.QUEUED, jobs.c.kind.in_(kinds))
+    if can_hold is not None:
+        waiting = waiting.where(can_hold)
     if most_running:
         busy = (
             select(jobs.c.owner_id)

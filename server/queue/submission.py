@@ -8,6 +8,7 @@ import json
 
 from sqlalchemy import Connection, insert
 
+from nbody.config.size import estimate
 from server.database.ids import new_id
 from server.database.tables import jobs
 from server.queue.fair_turns import next_turn
@@ -45,6 +46,7 @@ def submit(
     trains = KINDS[submission.kind].trains
     noted = config.warnings() if trains else []
     job_id = new_id("job")
+    size = estimate(config).memory_bytes if trains else 0
     whole = config.model_dump(mode="json")
     told = (whole, submission.metadata, submission.simulate, noted)
     connection.execute(
@@ -67,6 +69,8 @@ def submit(
             failures=0,
             attempt=0,
             config=whole,
+            device=config.device.partition(":")[0],
+            memory_bytes=size,
             base_bytes=ROW_BYTES + sum(len(json.dumps(part)) for part in told),
             labels=submission.metadata,
             warnings=noted,

@@ -1,16 +1,33 @@
-"""Workers: registered, drained, and recognised by the token that they registered with.
+"""Workers: registered, drained, recognised by the token that they registered with, and given what
+they can hold.
 
 Every function takes a connection inside a transaction. Nothing here knows of HTTP.
 """
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Row,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from server.database.ids import new_id
-from server.database.tables import attempts, workers
+from server.database.tables import attempts, jobs, workers
 from server.errors import LeaseLost, NotFound
 from server.wire.workers import WorkerRegistration
+
+ROOM = 1.25  # estimates of a job's memory are that near, measured
+NO_BOUND = 2**62
+REMEMBERED_S = 86400.0  # a worker that is not heard of, and that no attempt names
 
 
 def register(
@@ -41,6 +58,7 @@ def register(
             id=worker_id,
             token_id=token_id,
             registered_at=now,
+            last_seen_at=now,
             refusal=refusal,
             **registration.model_dump(exclude={"protocol", "folder"}),
         )
@@ -85,3 +103,34 @@ def job_held_by(connection: Connection, lease_id: str, token_id: str) -> str:
     if row is None or row.token_id != token_id:
         raise LeaseLost
     return row.job_id
+
+
+def memory_of(worker: Row[Any]) -> dict[str, int]:
+    """Bytes that jobs of each device may use there: those of the host, or of its smallest GPU."""
+    gpus = [gpu["memory_bytes"] or NO_BOUND for gpu in worker.gpus]
+    on_gpu, on_host = min(gpus, default=0), worker.memory_bytes or NO_BOUND
+    return {"cpu": on_host, "cuda": on_gpu, "auto": on_gpu or on_host}
+
+
+def can_hold(worker: Row[Any]) -> ColumnElement[bool]:
+    """Whether a job fits a worker, as far as both are known."""
+    return or_(
+        *(
+            and_(jobs.c.device == device, jobs.c.memory_bytes < ROOM * memory)
+            for device, memory in memory_of(worker).items()
+        )
+    )
+
+
+def note_seen(connection: Connection, last_seen: dict[str, float], *, now: float) -> None:
+    """Write down when workers were heard of; forget those that are long gone."""
+    if last_seen:
+        connection.execute(
+            update(workers)
+            .where(workers.c.id == bindparam("of"))
+            .values(last_seen_at=bindparam("at")),
+            [{"of": worker_id, "at": at} for worker_id, at in last_seen.items()],
+        )
+    seen_at = func.coalesce(workers.c.last_seen_at, workers.c.registered_at)
+    named = select(attempts.c.id).where(attempts.c.worker_id == workers.c.id).exists()
+    connection.execute(delete(workers).where(seen_at < now - REMEMBERED_S, ~named))

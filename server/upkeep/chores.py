@@ -9,6 +9,7 @@ from functools import partial
 from server.database.space import give_back
 from server.database.trouble import failures_told
 from server.database.writer import Database
+from server.queue import workers
 from server.queue.changes import Changes
 from server.settings import ServerSettings
 from server.upkeep import retention
@@ -25,21 +26,35 @@ logger = logging.getLogger(__name__)
 class Chores:
     """Two endless tasks; what fails is tried again the next time."""
 
-    def __init__(self, settings: ServerSettings, database: Database, changes: Changes) -> None:
+    def __init__(
+        self,
+        settings: ServerSettings,
+        database: Database,
+        changes: Changes,
+        last_seen: dict[str, float],
+    ) -> None:
         self._settings, self._database, self._changes = settings, database, changes
+        self._last_seen = last_seen
         self._calls: dict[str, asyncio.Task[None]] = {}  # under way, by id
         self._undeleted = retention.Collected()  # no row names it any more
         self._callers = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="webhook")
 
     async def keep_tidy(self) -> None:
-        """Delete what the policy does not keep, every minute."""
+        """Delete what the policy does not keep, every minute, and note which workers are there."""
         while True:
             with failures_told(logger, "retention failed; trying again"):
+                await self.note_workers()
                 await self.collect()
                 for _ in range(MOST_GIVEN_BACK):  # others' writes come between
                     if not await self._database.write(give_back):
                         break
             await asyncio.sleep(RETENTION_INTERVAL_S)
+
+    async def note_workers(self) -> None:
+        """Write down when workers were heard of, and forget those that are long gone."""
+        seen = dict(self._last_seen)
+        note = partial(workers.note_seen, last_seen=seen, now=time.time())
+        await self._database.write(note)
 
     async def collect(self) -> None:
         """Delete what the policy does not keep, once."""

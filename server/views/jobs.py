@@ -15,7 +15,8 @@ from server.queue.fair_turns import QUEUE_ORDER
 from server.queue.ownership import is_visible
 from server.views.files import checkpoint_view
 from server.views.pages import instant, instant_or_none, page
-from server.wire.jobs import Failure, JobSummary, JobView, Progress, ResultView
+from server.views.waiting import Waiting
+from server.wire.jobs import Failure, JobSummary, JobView, Progress, QueueEntry, ResultView
 from server.wire.kinds import JobKind
 from server.wire.messages import Page
 from server.wire.states import JobStatus
@@ -31,7 +32,7 @@ def job_counts(connection: Connection) -> tuple[dict[str, int], float | None]:
     return {row[0]: row[1] for row in counts}, connection.execute(oldest).scalar_one()
 
 
-def job_view(connection: Connection, row: Row[Any]) -> JobView:
+def job_view(connection: Connection, row: Row[Any], waiting: Waiting) -> JobView:
     """A job, whole."""
     latest = connection.execute(
         select(epochs).where(epochs.c.job_id == row.id).order_by(epochs.c.epoch.desc()).limit(1)
@@ -50,6 +51,7 @@ def job_view(connection: Connection, row: Row[Any]) -> JobView:
         from_checkpoint=row.from_checkpoint,
         simulate=row.simulate,
         queue_position=_queue_position(connection, row),
+        waits_for=waiting.reason(row),
         eta_s=_eta(connection, row),
         latest_metrics=None if latest is None else EpochMetrics.model_validate(_metrics(latest)),
         latest_checkpoint=None if checkpoint is None else checkpoint_view(checkpoint),
@@ -94,8 +96,13 @@ def list_jobs(
 
 
 def queue_page(
-    connection: Connection, *, owner_id: str | None, after: str | None, limit: int
-) -> Page[JobSummary]:
+    connection: Connection,
+    waiting: Waiting,
+    *,
+    owner_id: str | None,
+    after: str | None,
+    limit: int,
+) -> Page[QueueEntry]:
     """Waiting jobs in the order in which they will be taken.
 
     Raises:
@@ -113,8 +120,11 @@ def queue_page(
         if place is None:
             raise NotFound(f"job {after} to begin after")
         query = query.where(tuple_(*QUEUE_ORDER) > tuple_(*place))
-    rows = connection.execute(query).all()
-    return page([job_summary(row) for row in rows], limit)
+    entries = [
+        QueueEntry(**_summary_fields(row), waits_for=waiting.reason(row))
+        for row in connection.execute(query).all()
+    ]
+    return page(entries, limit)
 
 
 def job_result(connection: Connection, job_id: str) -> ResultView:

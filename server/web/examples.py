@@ -68,6 +68,10 @@ SUMMARY = jobs.JobSummary(
     started_at=AT,
     finished_at=None,
 )
+ENTRY = jobs.QueueEntry(
+    **SUMMARY.model_dump(),
+    waits_for="a worker with a GPU: none of 2 has one; or set device to auto or cpu",
+)
 VIEW = jobs.JobView(
     **SUMMARY.model_dump(),
     config=CONFIG,
@@ -76,6 +80,7 @@ VIEW = jobs.JobView(
     max_runtime_s=None,
     max_attempts=5,
     queue_position=None,
+    waits_for=None,
     eta_s=35.3,
     latest_metrics=METRICS,
     latest_checkpoint=CHECKPOINT,
@@ -207,6 +212,7 @@ MODELS: dict[str, BaseModel] = {
     "Page_CheckpointView_": _page(CHECKPOINT),
     "Page_EventView_": _page(EVENT),
     "Page_JobSummary_": _page(SUMMARY),
+    "Page_QueueEntry_": _page(ENTRY),
     "Page_TokenView_": _page(TOKEN),
     "Page_WorkerView_": _page(WORKER),
     "Report": workers.Report(first_epoch=0, phase=Phase.COLLECT, epochs=[METRICS]),

@@ -16,6 +16,10 @@ from server.wire.messages import CLOSED, EpochNumber, Identifier, Message, Text,
 from server.wire.states import JobStatus, StopReason
 from server.wire.urls import check_url
 
+WAITS_FOR = (
+    "What holds it up besides the jobs before it: no worker is there, none can hold it, or as many "
+    "of its owner's jobs run as may."
+)
 OF_A_JOB = re.compile(r"(?:^|/)job_[0-9a-z]{26}/")
 
 
@@ -119,6 +123,12 @@ class JobSummary(View):
     finished_at: datetime | None
 
 
+class QueueEntry(JobSummary):
+    """A waiting job as the queue shows it."""
+
+    waits_for: str | None = Field(default=None, description=WAITS_FOR)
+
+
 class JobView(JobSummary):
     """A job, whole."""
 
@@ -138,6 +148,7 @@ class JobView(JobSummary):
         default=None, description="How to simulate with the stepper, once it is trained."
     )
     queue_position: int | None = Field(description="0 is next; only while queued.")
+    waits_for: str | None = Field(default=None, description=WAITS_FOR)
     eta_s: float | None = Field(description="Estimate from measured epoch times [s].")
     latest_metrics: EpochMetrics | None
     latest_checkpoint: CheckpointView | None

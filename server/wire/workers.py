@@ -69,6 +69,9 @@ class WorkerRegistration(Message):
     )
     slots: Annotated[int, Whole(1, 64)] = 1
     gpus: list[Gpu] = Field(default_factory=list, max_length=64)
+    memory_bytes: FileSize | None = Field(
+        default=None, description="Of the host, or as much as its container may use."
+    )
     versions: Annotated[dict[Identifier, Text], CLOSED] = Field(default_factory=dict, max_length=32)
 
 
@@ -81,9 +84,10 @@ class WorkerView(View):
     host: str
     slots: int
     gpus: list[Gpu]
+    memory_bytes: int | None = Field(default=None, description="Of its host or container.")
     versions: dict[str, str]
     registered_at: datetime
-    last_seen_at: datetime | None = Field(description="Since this server started.")
+    last_seen_at: datetime | None = Field(description="None: an earlier release noted nothing.")
     jobs: list[str] = Field(description="Jobs that it holds.")
     draining: bool = Field(default=False, description="It gets no more jobs.")
     refusal: str | None = Field(default=None, description="Why it was refused; it gets no jobs.")

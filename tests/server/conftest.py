@@ -236,9 +236,10 @@ class OrreryServer:
         assert answer.status_code == 200, answer.text
         return answer.content
 
-    def register(self, client: httpx.Client | None = None) -> str:
+    def register(self, client: httpx.Client | None = None, **fields: Any) -> str:
         """The id of a new worker."""
-        body = {"name": f"w-{uuid.uuid4().hex[:8]}", "host": "here", "folder": self.folder_id}
+        name = f"w-{uuid.uuid4().hex[:8]}"
+        body = {"name": name, "host": "here", "folder": self.folder_id, **fields}
         answer = (client or self.worker).post("/v1/workers", json=body)
         assert answer.status_code == 201, answer.text
         return answer.json()["id"]

@@ -123,6 +123,7 @@ async def _act(
     def work(connection: Connection) -> JobView:
         action(connection, ownership.find_job(connection, job_id, caller.owner_filter))
         audit_log.note(connection, caller, f"job.{name}", job_id)
-        return job_views.job_view(connection, ownership.find_job(connection, job_id, None))
+        row, waiting = ownership.find_job(connection, job_id, None), service.waiting(connection)
+        return job_views.job_view(connection, row, waiting)
 
     return await service.write(work, job_id, Changes.QUEUE)

@@ -12,6 +12,7 @@ from nbody.config.size import estimate
 from server.queue import audit_log, idempotency, ownership, stepper_jobs
 from server.queue.limits import check_priority
 from server.queue.submission import submit
+from server.service import Service
 from server.views import jobs as job_views
 from server.web import polling
 from server.web.routes.making import make_job
@@ -151,7 +152,7 @@ async def show_job(
 
     With `If-None-Match`, a job that has not changed is answered 304, without a body.
     """
-    look = partial(_look, job_id, caller.owner_filter, if_none_match)
+    look = partial(_look, service, job_id, caller.owner_filter, if_none_match)
     found = await polling.wait_for_news(
         service.changes,
         job_id,
@@ -175,10 +176,15 @@ class _Look(NamedTuple):
 
 
 def _look(
-    job_id: str, owner_id: str | None, if_none_match: str | None, connection: Connection
+    service: Service,
+    job_id: str,
+    owner_id: str | None,
+    if_none_match: str | None,
+    connection: Connection,
 ) -> _Look:
     version, status = ownership.job_version(connection, job_id, owner_id)
     if polling.is_known(version, status, if_none_match):
         return _Look(version, status, None)
     row = ownership.find_job(connection, job_id, owner_id)
-    return _Look(row.version, JobStatus(row.status), job_views.job_view(connection, row))
+    view = job_views.job_view(connection, row, service.waiting(connection))
+    return _Look(row.version, JobStatus(row.status), view)

@@ -29,7 +29,8 @@ async def make_job(
             now = time.time()
             job_id = make(connection, now)
             idempotency.remember(connection, key, job_id=job_id, now=now)
-        view = job_views.job_view(connection, ownership.find_job(connection, job_id, None))
+        row, waiting = ownership.find_job(connection, job_id, None), service.waiting(connection)
+        view = job_views.job_view(connection, row, waiting)
         return view, known is not None
 
     view, is_repeat = await service.write(work, Changes.QUEUE, *topics)

@@ -18,7 +18,7 @@ from server.web.routes.parameters import (
     write_json,
 )
 from server.wire.history import Comparison
-from server.wire.jobs import JobSummary
+from server.wire.jobs import QueueEntry
 from server.wire.messages import Page
 from server.wire.tokens import AuditEntry
 
@@ -28,11 +28,15 @@ router = APIRouter(prefix="/v1", tags=["jobs"])
 @router.get("/queue")
 async def show_queue(
     service: TheService, caller: Caller, after: AfterId = None, limit: Limit = 100
-) -> Page[JobSummary]:
-    """Waiting jobs, the next one first."""
+) -> Page[QueueEntry]:
+    """Waiting jobs, the next one first, and what those wait for that no worker can take."""
     return await service.read(
         lambda connection: job_views.queue_page(
-            connection, owner_id=caller.owner_filter, after=after, limit=limit
+            connection,
+            service.waiting(connection),
+            owner_id=caller.owner_filter,
+            after=after,
+            limit=limit,
         )
     )
 

@@ -122,6 +122,7 @@ async def claim_job(
             request.claim_id,
             now=time.time(),
             kinds=() if known.draining else request.kinds,
+            can_hold=workers.can_hold(known),
             most_running=service.settings.max_running_jobs,
         )
         if claimed is None:

@@ -18,9 +18,9 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
     whole = job_views.job_view
 
-    def counted(connection: Any, row: Any) -> Any:
+    def counted(connection: Any, row: Any, waiting: Any) -> Any:
         found.append(row.id)
-        return whole(connection, row)
+        return whole(connection, row, waiting)
 
     monkeypatch.setattr(job_views, "job_view", counted)
     return found

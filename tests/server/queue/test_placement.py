@@ -1,0 +1,115 @@
+"""Jobs go to workers that can hold them; what none can hold says what it waits for."""
+
+import time
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, select, update
+
+from nbody.config import Config
+from nbody.config.size import estimate
+from server.database.tables import workers
+from server.queue.workers import REMEMBERED_S, note_seen
+from tests.server.conftest import Orrery, OrreryServer
+
+LARGE = {"hidden_dims": [8192, 8192]}
+NEEDS = estimate(Config.model_validate(LARGE)).memory_bytes
+GIB = 2**30
+
+
+def gpu(gib: float) -> dict[str, Any]:
+    return {"name": "H200", "memory_bytes": int(gib * GIB)}
+
+
+def waits_for(server: OrreryServer, job: dict[str, Any]) -> str | None:
+    return server.job(job["id"])["waits_for"]
+
+
+@pytest.mark.parametrize(
+    ("config", "worker", "is_taken"),
+    [
+        (LARGE, {"memory_bytes": NEEDS}, True),
+        (LARGE, {"memory_bytes": NEEDS // 2}, False),
+        (LARGE, {}, True),  # it does not say what it has
+        (LARGE, {"memory_bytes": 2**40, "gpus": [gpu(1)]}, False),  # auto means its GPU
+        (LARGE | {"device": "cpu"}, {"memory_bytes": 2**40, "gpus": [gpu(1)]}, True),
+        ({"device": "cuda"}, {"memory_bytes": 2**40}, False),
+        ({"device": "cuda:0"}, {"gpus": [gpu(80)]}, True),
+        ({"device": "cuda"}, {"gpus": [gpu(0)]}, True),  # shared memory: the driver tells no size
+        (LARGE | {"device": "cuda"}, {"gpus": [gpu(80), gpu(1)]}, False),  # it may get either
+    ],
+)
+def test_a_worker_gets_only_what_it_can_hold(
+    server: OrreryServer, config: dict[str, Any], worker: dict[str, Any], is_taken: bool
+) -> None:
+    job = server.submit(config=config)
+    worker_id = server.register(**worker)
+    if not is_taken:
+        assert waits_for(server, job)
+    claimed = server.claim(worker_id)
+    assert (claimed is not None) == is_taken
+    if is_taken:
+        assert waits_for(server, job) is None
+
+
+def test_a_job_that_a_worker_cannot_hold_does_not_hold_up_the_next(server: OrreryServer) -> None:
+    server.submit(config={"device": "cuda"}, priority=5)
+    small = server.submit()
+    claimed = server.claim(server.register())
+    assert claimed is not None
+    assert claimed["job"] == small["id"]
+
+
+def test_a_waiting_job_says_what_no_worker_has(server: OrreryServer, orrery: Orrery) -> None:
+    on_gpu = server.submit(config={"device": "cuda"})
+    assert "none was heard of" in (waits_for(server, on_gpu) or "")
+    server.register(memory_bytes=GIB)
+    plain, large = server.submit(), server.submit(config=LARGE)
+    assert waits_for(server, plain) is None
+    assert "a worker with a GPU: none of 1" in (waits_for(server, on_gpu) or "")
+    assert f"it needs about {NEEDS / GIB:,.1f} GiB, the largest has 1.0" in (
+        waits_for(server, large) or ""
+    )
+    entries = server.admin.get("/v1/queue").json()["data"]
+    assert [bool(entry["waits_for"]) for entry in entries] == [True, False, True]
+    assert "waits for" in orrery("queue").out
+    server.register(gpus=[gpu(80)], memory_bytes=2**40)
+    assert waits_for(server, on_gpu) is None
+    assert waits_for(server, large) is None
+
+
+def test_a_drained_or_silent_worker_is_nobody_to_wait_for(server: OrreryServer) -> None:
+    job = server.submit()
+    worker_id = server.register()
+    assert waits_for(server, job) is None
+    server.admin.post(f"/v1/workers/{worker_id}/drain")
+    assert "none was heard of" in (waits_for(server, job) or "")
+    server.admin.post(f"/v1/workers/{worker_id}/drain", json={"draining": False})
+    silent = update(workers).values(last_seen_at=time.time() - 3600)
+    server.write(lambda connection: connection.execute(silent))
+    assert "none was heard of" in (waits_for(server, job) or "")
+
+
+def test_an_owner_with_enough_running_jobs_is_told(server: OrreryServer) -> None:
+    server.service.settings.max_running_jobs = 1
+    try:
+        server.start()
+        waiting = server.submit()
+        assert "ORRERY_MAX_RUNNING_JOBS" in (waits_for(server, waiting) or "")
+    finally:
+        server.service.settings.max_running_jobs = 0
+
+
+def test_workers_that_no_attempt_names_are_forgotten_after_a_day(server: OrreryServer) -> None:
+    idle, busy, here = server.register(), server.register(), server.register()
+    server.submit()
+    assert server.claim(busy)
+    later = time.time() + REMEMBERED_S + 60
+
+    def note(connection: Connection) -> list[str]:
+        note_seen(connection, {here: later}, now=later)
+        return list(connection.execute(select(workers.c.id)).scalars())
+
+    left = server.write(note)
+    assert idle not in left
+    assert {busy, here} <= set(left)
