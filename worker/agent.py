@@ -10,13 +10,14 @@ import fcntl
 import logging
 import shutil
 import socket
+import subprocess
 import threading
 import time
 from importlib.metadata import version
 from pathlib import Path
 from uuid import uuid4
 
-from server.wire.states import StopReason
+from server.wire.states import TERMINAL, StopReason
 from server.wire.workers import (
     FOLDER_MARK,
     Assignment,
@@ -31,10 +32,12 @@ from worker.gpus import find_gpus, look_at_gpus, visible_devices
 from worker.memory import memory_bytes
 from worker.reporter import Reporter
 from worker.settings import WorkerSettings
+from worker.wandb_journal import Journal, start_telling, untold
 
 CLAIM_WAIT_S = 2.0  # also the longest that an idle worker takes to stop
 FIRST_BACK_OFF_S, LONGEST_BACK_OFF_S = 0.2, 10.0
 VITALS_INTERVAL_S = 10.0
+WANDB_INTERVAL_S = 600.0  # between looks for what W&B was not told
 FAREWELL_S = 5.0  # for the last reports, when the agent itself must end
 
 logger = logging.getLogger(__name__)
@@ -106,6 +109,7 @@ class Agent:
             ]
             if self._gpus:
                 threading.Thread(target=self._tell_vitals, args=(terms,), daemon=True).start()
+            threading.Thread(target=self._keep_wandb_told, daemon=True).start()
             for slot in slots:
                 slot.start()
             for slot in slots:
@@ -145,6 +149,19 @@ class Agent:
                 self._client.tell_vitals(terms.id, Vitals(gpus=look_at_gpus()))
             except (Unreachable, ServerRefused) as error:
                 logger.debug("cannot tell how the GPUs are doing: %s", error)
+
+    def _keep_wandb_told(self) -> None:
+        """What earlier processes left to tell W&B, when they were killed or could not reach it."""
+        telling: subprocess.Popen[bytes] | None = None
+        while True:
+            try:
+                is_idle = telling is None or telling.poll() is not None
+                if is_idle and untold(self._settings.data):
+                    telling = start_telling(self._settings.data)
+            except OSError as error:
+                logger.warning("cannot look what W&B is still to be told: %s", error)
+            if self._stopping.wait(WANDB_INTERVAL_S):
+                return
 
     def _keep_working(self, slot: int, terms: WorkerTerms) -> None:
         """A slot that fails takes the agent down with it, for its supervisor to start again."""
@@ -200,7 +217,7 @@ class Agent:
             told = f"{outcome.status}, {outcome.stop_reason}"
             detail = f": {outcome.detail}" if outcome.detail else ""
             logger.info("job %s ended: %s%s", assignment.job, told, detail, extra=of_job)
-            delivered = self._settle(reporter, outcome)
+            delivered = self._settle(reporter, outcome, assignment.job)
         except LeaseEnded:
             what = "the lease of job %s is lost; its process is ended"
             logger.warning(what, assignment.job, extra=of_job)
@@ -233,8 +250,11 @@ class Agent:
         except (ServerRefused, Unreachable) as refusal:
             logger.warning("cannot give the job back: %s", refusal)
 
-    def _settle(self, reporter: Reporter, outcome: Outcome) -> bool:
+    def _settle(self, reporter: Reporter, outcome: Outcome, job: str | None = None) -> bool:
         """Deliver all that is left and the outcome, as long as it takes; a farewell is short.
+
+        Args:
+            job: whose outcome it is, where that is known.
 
         Returns:
             Whether it was delivered.
@@ -243,7 +263,7 @@ class Agent:
         farewell_until: float | None = None
         while True:
             try:
-                reporter.settle(outcome)
+                status = reporter.settle(outcome)
             except Unreachable:
                 if self._stopping.is_set():
                     farewell_until = farewell_until or time.monotonic() + FAREWELL_S
@@ -253,6 +273,8 @@ class Agent:
                 else:
                     back_off.wait()
             else:
+                if job is not None and status in TERMINAL:
+                    Journal.of(self._settings.data, job).mark_over()
                 return True
 
     def _hand_back_leftovers(self) -> None:

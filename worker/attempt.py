@@ -4,8 +4,6 @@ import contextlib
 import logging
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from multiprocessing.connection import wait
@@ -18,6 +16,7 @@ from worker.memory import memory_kills
 from worker.reporter import Reporter
 from worker.settings import WorkerSettings
 from worker.spool import ProgressFile, SpoolWriter, recorded_outcome
+from worker.wandb_journal import Journal, start_telling
 from worker.workplace import EXIT_DISK_FULL, SMALLER, Workplace, processes, run_child
 
 SHUTDOWN_GRACE_S = 8.0  # for the process to end its epoch, when the agent itself must end
@@ -79,7 +78,9 @@ class Attempt:
         self._keeper.start()
         if assignment.config.wandb:
             try:
-                self._start_wandb()
+                journal = Journal.of(settings.data, assignment.job)
+                journal.add(assignment, state / "spool.jsonl")
+                start_telling(settings.data, assignment.job)
             except OSError as error:
                 logger.warning("nothing is logged to W&B: %s", error)
 
@@ -242,18 +243,6 @@ class Attempt:
         except ProcessLookupError:
             if self._process.is_alive():
                 self._process.kill()
-
-    def _start_wandb(self) -> None:
-        """W&B gets a process and a name of the spool of its own: it can hang without anyone
-        waiting.
-        """
-        folder = self._state.with_name(f"wandb-{self._state.name}")
-        folder.mkdir(exist_ok=True)
-        (folder / "spool.jsonl").hardlink_to(self._state / "spool.jsonl")
-        payload = self._assignment.model_dump_json(by_alias=True).encode()
-        (folder / "assignment.json").write_bytes(payload)
-        command = [sys.executable, "-P", "-m", "worker.child.wandb", str(folder.resolve())]
-        subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL)
 
 
 def _leads_group(process_id: int) -> bool:

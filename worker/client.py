@@ -15,9 +15,11 @@ from typing import Any, Self, get_args
 import httpx
 
 from server.wire.kinds import JobKind
+from server.wire.states import JobStatus
 from server.wire.workers import (
     Assignment,
     ClaimRequest,
+    FinishAnswer,
     Outcome,
     Report,
     ReportAnswer,
@@ -102,9 +104,10 @@ class WorkerClient:
         answer = self._post(f"/v1/leases/{lease_id}/report", body)
         return ReportAnswer.model_validate_json(answer.content)
 
-    def finish(self, lease_id: str, outcome: Outcome) -> None:
-        """End the attempt."""
-        self._post(f"/v1/leases/{lease_id}/finish", outcome.model_dump_json())
+    def finish(self, lease_id: str, outcome: Outcome) -> JobStatus:
+        """End the attempt; returns the job's status."""
+        answer = self._post(f"/v1/leases/{lease_id}/finish", outcome.model_dump_json())
+        return FinishAnswer.model_validate_json(answer.content).status
 
     def _post(self, path: str, body: str, timeout: float | None = None) -> httpx.Response:
         options: dict[str, Any] = {} if timeout is None else {"timeout": timeout}

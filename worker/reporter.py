@@ -5,11 +5,13 @@ from typing import Any
 
 from nbody.metrics import EpochMetrics
 from nbody.watcher import Phase
+from server.wire.states import JobStatus
 from server.wire.workers import (
     MAX_LOG_BYTES_IN_REPORT,
     ArtifactReport,
     CheckpointReport,
     LogBytes,
+    Note,
     Outcome,
     Report,
     ReportAnswer,
@@ -49,14 +51,14 @@ class Reporter:
         """Whether the spool has a record that is not confirmed."""
         return bool(self._spool.peek(1))
 
-    def settle(self, outcome: Outcome) -> None:
-        """Deliver the rest, and the outcome. Can be repeated."""
+    def settle(self, outcome: Outcome) -> JobStatus:
+        """Deliver the rest, and the outcome; returns the job's status. Can be repeated."""
         self.deliver()
-        self.finish(outcome)
+        return self.finish(outcome)
 
-    def finish(self, outcome: Outcome) -> None:
+    def finish(self, outcome: Outcome) -> JobStatus:
         """Deliver the outcome alone."""
-        self._client.finish(self._lease_id, outcome)
+        return self._client.finish(self._lease_id, outcome)
 
     def recorded_outcome(self) -> Outcome | None:
         """The outcome that the process wrote before it left, if it got that far."""
@@ -77,6 +79,8 @@ class Reporter:
             elif record["kind"] == "artifact":
                 artifact = ArtifactReport.model_validate(record["data"])
                 fields.setdefault("artifacts", []).append(artifact)
+            elif record["kind"] == "note":
+                fields.setdefault("notes", []).append(Note.model_validate(record["data"]))
         if log:
             fields["log"] = LogBytes.model_construct(offset=self._log.offset, data=log)
         progress = self._progress.read()

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter
 from typing_extensions import TypedDict
 
-Kind = Literal["begin", "epoch", "checkpoint", "artifact", "outcome"]
+Kind = Literal["begin", "epoch", "checkpoint", "artifact", "note", "outcome"]
 
 
 class Record(TypedDict):
@@ -84,7 +84,7 @@ def recorded_outcome(path: Path) -> dict[str, Any] | None:
 
     A success counts only if every record before it can be read.
     """
-    whole = SpoolReader(path).peek(sys.maxsize)
+    whole = [r for r in SpoolReader(path).peek(sys.maxsize) if r["kind"] != "note"]
     if whole and whole[-1]["kind"] == "outcome":
         return whole[-1]["data"]
     try:

@@ -19,6 +19,7 @@ from server.database.tables import (
     attempts,
     checkpoints,
     epochs,
+    events,
     log_chunks,
 )
 from server.errors import LeaseLost, ReportConflict
@@ -26,7 +27,7 @@ from server.queue import job_rows
 from server.queue.claims import output_folder
 from server.queue.job_rows import JobRow, change, record_event
 from server.wire.states import JobStatus
-from server.wire.workers import ArtifactReport, CheckpointReport, Command, LogBytes, Report
+from server.wire.workers import ArtifactReport, CheckpointReport, Command, LogBytes, Note, Report
 
 PAUSE_GRACE_S = 8.0
 MAX_LOG_BYTES = 64 * 2**20  # of one job; later output is dropped, with a note in the log
@@ -43,6 +44,7 @@ EPOCH_COLUMNS = ("job_id", "attempt", *METRIC_COLUMNS)
 INSERT_EPOCHS = f"INSERT INTO epochs ({', '.join(EPOCH_COLUMNS)}) VALUES "
 EPOCH = f"({', '.join('?' * len(EPOCH_COLUMNS))})"
 FILE_IDS = {"checkpoints": "ckpt", "artifacts": "file"}  # prefixes, by table
+MOST_NOTES = 100  # of one job
 LOG_FULL = b"\n[log limit reached: later output is not kept]\n"
 
 
@@ -109,17 +111,15 @@ def record(
         last = _record_epochs(connection, job, report.epochs)
         done = max(metrics.epoch for metrics in report.epochs) + 1
         changes["epochs_done"] = max(job.epochs_done, done)
-    if report.checkpoints or report.artifacts:
-        whole = job_rows.get(connection, job.id)
-        for checkpoint in report.checkpoints:
-            _record_checkpoint(connection, whole, checkpoint, now)
-        for artifact in report.artifacts:
-            _record_file(connection, whole, artifacts, artifact, now)
+    has_more = bool(report.checkpoints or report.artifacts or report.notes)
+    if has_more:
+        _record_files(connection, job, report, now)
+        _record_notes(connection, job, report.notes, now)
     if report.log is not None:
         changes["log_bytes"] = _record_log(connection, job, report.log)
     if report.phase is not None and report.phase != job.phase:
         changes["phase"] = report.phase
-    if changes or report.checkpoints or report.artifacts:
+    if changes or has_more:
         change(connection, job.id, **changes)
     began = job.first_epoch is not None and last is not None and last >= job.first_epoch
     return Recorded(
@@ -187,6 +187,25 @@ def _known(connection: Connection, job: Held, first: int, last: int) -> Sequence
     stretch = epochs.c.epoch.between(first, last)
     metrics = (epochs.c[name] for name in METRIC_COLUMNS)
     return connection.execute(select(*metrics).where(epochs.c.job_id == job.id, stretch)).all()
+
+
+def _record_files(connection: Connection, job: Held, report: Report, now: float) -> None:
+    whole = job_rows.get(connection, job.id)
+    for checkpoint in report.checkpoints:
+        _record_checkpoint(connection, whole, checkpoint, now)
+    for artifact in report.artifacts:
+        _record_file(connection, whole, artifacts, artifact, now)
+
+
+def _record_notes(connection: Connection, job: Held, notes: Sequence[Note], now: float) -> None:
+    """Events; each is told once, and of one job not endlessly many."""
+    of_job = select(events.c.data).where(events.c.job_id == job.id, events.c.type == "note")
+    known = list(connection.execute(of_job).scalars())
+    for note in notes:
+        data = {"attempt": job.attempt, **note.model_dump()}
+        if data not in known and len(known) < MOST_NOTES:
+            known.append(data)
+            record_event(connection, job.id, now, "note", data)
 
 
 def _record_checkpoint(

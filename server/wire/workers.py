@@ -27,6 +27,7 @@ FOLDER_MARK = ".orrery-folder"  # file in the data folder by which workers show 
 MAX_EPOCHS_IN_REPORT = 1000
 MAX_RESULT_BYTES = 2**18
 MAX_LOG_BYTES_IN_REPORT = 2**18
+MAX_NOTE = 500
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -145,6 +146,8 @@ class Assignment(View):
         description="Newest first; the first one that is whole counts. Empty: from the start. "
         "Of `simulate` and `evaluate`: the stepper."
     )
+    name: str | None = None
+    labels: dict[str, str] = Field(default_factory=dict[str, str])
     must_resume: bool = Field(
         default=False, description="Fail, not start from scratch, where no checkpoint loads."
     )
@@ -206,6 +209,13 @@ class LogBytes(Message):
     ]
 
 
+class Note(Message):
+    """Something that people should know of an attempt, and that changes nothing."""
+
+    about: Identifier
+    text: Annotated[str, Field(min_length=1, max_length=MAX_NOTE)]
+
+
 class Report(Message):
     """What an attempt has to tell; an empty one is a heartbeat."""
 
@@ -218,6 +228,7 @@ class Report(Message):
         default_factory=list, fail_fast=True, max_length=100
     )
     artifacts: list[ArtifactReport] = Field(default_factory=list, fail_fast=True, max_length=100)
+    notes: list[Note] = Field(default_factory=list[Note], fail_fast=True, max_length=100)
     log: LogBytes | None = None
 
 

@@ -3,13 +3,16 @@
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.conftest import CONFIG, Running, command_line, running
+from tests.end_to_end.conftest import CONFIG, EPOCHS, Running, running
+from tests.offline_runs import read_back
+from tests.process_tree import command_line
 
 pytestmark = pytest.mark.slow
 
@@ -59,19 +62,28 @@ def test_wandb_that_hangs_does_not_hold_a_job_up_and_is_gone_after_a_cancel(
         os.close(descriptor)
 
 
-def test_wandb_logs_every_epoch_offline(tmp_path: Path) -> None:
-    settings = {"WANDB_MODE": "offline", "WANDB_DIR": str(tmp_path)}
-    with running(tmp_path / "data", **settings) as service:
-        config = {**CONFIG, "epochs": 3, "wandb": True}
-        job = service.client.wait(service.client.submit(config)["id"])
-        assert job["status"] == "succeeded"
-        for pid in processes_with("worker.child.wandb", str(tmp_path)):
+def test_wandb_gets_every_epoch_once_though_its_process_and_its_agent_are_killed(
+    tmp_path: Path,
+) -> None:
+    data = tmp_path / "data"
+    with running(data, WANDB_MODE="offline") as service:
+        config = {**CONFIG, "wandb": True}
+        job_id = service.client.submit(config)["id"]
+        service.wait_for_epoch(job_id, 5)
+        for pid in processes_with("worker.child.wandb", str(data)):
+            os.killpg(pid, signal.SIGKILL)
+        os.kill(service.agent(), signal.SIGKILL)
+        job = service.client.wait(job_id)
+        assert (job["status"], job["attempt"]) == ("succeeded", 2)
+        for pid in processes_with("worker.child.wandb", str(data)):
             descriptor = os.pidfd_open(pid)
             assert select.select([descriptor], [], [], 60)[0]
             os.close(descriptor)
-    runs = list(tmp_path.glob("wandb/offline-run-*"))
-    assert len(runs) == 1
-    assert runs[0].name.endswith(job["id"])
+    [path] = data.glob(f"*/{job_id}/wandb/offline-run-*-{job_id}/*.wandb")
+    told = read_back(path)
+    assert (told["epochs"], told["exit_code"]) == (list(range(EPOCHS)), 0)
+    assert "stepper" in told["summary"]
+    assert not (data / ".orrery" / "wandb" / job_id).exists()
 
 
 def processes_with(*words: str) -> list[int]:

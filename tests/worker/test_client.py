@@ -56,7 +56,9 @@ def test_the_token_travels_in_the_header_and_only_what_is_said_in_the_body() -> 
 
     def remember(request: httpx.Request) -> httpx.Response:
         seen.append(request)
-        return httpx.Response(200, json={"accepted_through": None, "command": None})
+        return httpx.Response(
+            200, json={"accepted_through": None, "command": None, "status": "succeeded"}
+        )
 
     with client(remember) as worker:
         worker.report("lease_1", Report())

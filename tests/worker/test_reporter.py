@@ -30,7 +30,9 @@ class Server:
         if self.failures:
             self.failures -= 1
             return httpx.Response(503)
-        return httpx.Response(200, json={"accepted_through": None, "command": None})
+        return httpx.Response(
+            200, json={"accepted_through": None, "command": None, "status": "succeeded"}
+        )
 
     @property
     def epochs(self) -> list[int]:

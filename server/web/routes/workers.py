@@ -138,6 +138,8 @@ async def claim_job(
             lease_ttl_s=service.settings.lease_ttl_s,
             config=job.config,
             output_folder=claims.output_folder(job),
+            name=job.name,
+            labels=job.labels,
             resume_from=[ResumePoint(epoch=p.epoch, path=p.path, sha256=p.sha256) for p in points],
             must_resume=job.from_checkpoint is not None,
             runtime_left_s=claims.runtime_left(connection, job, now=time.time()),

@@ -102,3 +102,18 @@ def test_a_log_never_grows_beyond_its_limit(
     if already + more > 1000:
         assert b"log limit reached" in kept
         assert b"c" not in kept.split(b"[")[0]
+
+
+def test_a_note_of_a_worker_is_an_event_once_and_they_have_a_bound(server: OrreryServer) -> None:
+    job, assignment = server.start()
+    note = {"about": "wandb", "text": "W&B takes nothing"}
+    for _ in range(2):
+        assert server.report(assignment["lease_id"], notes=[note]).status_code == 200
+    events = server.admin.get(f"/v1/jobs/{job['id']}/events").json()["data"]
+    assert [event["data"] for event in events if event["type"] == "note"] == [
+        {"attempt": 1, **note}
+    ]
+    for begin in range(0, 200, 50):
+        many = [note | {"text": str(number)} for number in range(begin, begin + 50)]
+        server.report(assignment["lease_id"], notes=many)
+    assert server.event_types(job["id"]).count("note") == 100

@@ -1,40 +1,170 @@
-"""What W&B gets to see."""
+"""What W&B gets to see of a job, whatever happens between."""
 
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from nbody.config import Config
 from nbody.metrics import METRIC_NAMES
-from worker.child.wandb import follow
-from worker.spool import SpoolReader, SpoolWriter
+from server.wire.workers import Assignment
+from tests.offline_runs import read_back
+from worker.child import wandb as telling
+from worker.spool import SpoolWriter
+from worker.wandb_journal import Journal, start_telling, untold
+
+JOB = "job_01kjg3b2000000000000000000"
 
 
 class Run:
-    """Keeps what is logged."""
+    """Keeps what is logged, from a first step on."""
 
-    def __init__(self) -> None:
+    def __init__(self, starting_step: int = 0, *, offline: bool = False) -> None:
+        self.starting_step, self.offline = starting_step, offline
         self.rows: list[tuple[dict[str, Any], int]] = []
 
     def log(self, data: dict[str, Any], step: int) -> None:
         self.rows.append((data, step))
 
+    @property
+    def steps(self) -> list[int]:
+        return [step for _, step in self.rows]
 
-def logged(path: Path, status: str) -> tuple[Run, bool]:
-    spool, run = SpoolWriter(path), Run()
-    spool.append("begin", {"first_epoch": 4})
-    for epoch in (4, 5):
+
+def assignment(attempt: int, **fields: Any) -> Assignment:
+    return Assignment(
+        job=JOB,
+        attempt=attempt,
+        lease_id=f"lease_{attempt}",
+        lease_ttl_s=30.0,
+        config=Config(wandb=True, **fields),
+        output_folder=f"run/{JOB}/attempt-{attempt}",
+        name="halo",
+        labels={"paper": "draft"},
+        resume_from=[],
+        runtime_left_s=None,
+    )
+
+
+def attempt(data: Path, number: int, epochs: range, outcome: dict[str, Any] | None) -> Journal:
+    """An attempt's spool, added to the journal."""
+    (data / "run" / JOB).mkdir(parents=True, exist_ok=True)
+    state = data / f"spool-{number}"
+    spool = SpoolWriter(state)
+    spool.append("begin", {"first_epoch": epochs.start})
+    for epoch in epochs:
         spool.append("epoch", dict.fromkeys(METRIC_NAMES, 0.5) | {"epoch": epoch})
-    spool.append("outcome", {"status": status})
+    if outcome is not None:
+        spool.append("outcome", outcome)
     spool.close()
-    return run, follow(SpoolReader(path), run, os.getppid())
+    journal = Journal.of(data, JOB)
+    journal.add(assignment(number), state)
+    return journal
 
 
-def test_each_epoch_is_logged_under_its_number_with_the_users_names(tmp_path: Path) -> None:
-    run, succeeded = logged(tmp_path / "spool", "succeeded")
-    assert [step for _, step in run.rows] == [4, 5]
+def test_each_epoch_is_logged_once_under_its_number_with_the_users_names(tmp_path: Path) -> None:
+    attempt(tmp_path, 1, range(6), {"status": "stopped"})
+    journal = attempt(tmp_path, 2, range(4, 8), {"status": "succeeded"})
+    run = Run()
+    assert telling.log_all(journal, run, None) == {"status": "succeeded"}
+    assert run.steps == list(range(8))
     assert all(tuple(data) == METRIC_NAMES for data, _ in run.rows)
-    assert succeeded
 
 
-def test_a_failed_attempt_is_said_to_have_failed(tmp_path: Path) -> None:
-    assert not logged(tmp_path / "spool", "failed")[1]
+def test_a_run_goes_on_after_what_the_service_has(tmp_path: Path) -> None:
+    journal = attempt(tmp_path, 1, range(6), None)
+    run = Run(4)
+    assert telling.log_all(journal, run, None) is None
+    assert run.steps == [4, 5]
+    offline = Run(4, offline=True)
+    telling.log_all(journal, offline, None)
+    assert offline.steps == list(range(6))
+
+
+def test_a_journal_stays_until_it_is_told_and_over(tmp_path: Path) -> None:
+    journal = attempt(tmp_path, 1, range(2), {"status": "succeeded"})
+    assert untold(tmp_path) == [journal]
+    journal.mark_told()
+    assert untold(tmp_path) == []
+    assert journal.folder.is_dir()
+    attempt(tmp_path, 2, range(1, 3), {"status": "succeeded"})
+    journal.mark_over()
+    assert untold(tmp_path) == [journal]
+    with journal.held(wait=False) as mine:
+        assert mine
+        assert untold(tmp_path) == []  # somebody does it
+    journal.mark_told()
+    assert untold(tmp_path) == []
+    assert not journal.folder.exists()
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("offline")
+def test_what_killed_processes_left_is_told_whole_and_once(tmp_path: Path) -> None:
+    attempt(tmp_path, 1, range(4), None)
+    killed = start_telling(tmp_path, JOB)
+    folder = tmp_path / "run" / JOB / "wandb"
+    _until(lambda: bool(list(folder.glob("offline-run-*/*.wandb"))))
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    scores = {"stepper": {"calibrated_efficiency": 0.9}}
+    journal = attempt(tmp_path, 2, range(2, 6), {"status": "succeeded", "result": scores})
+    journal.mark_over()
+    assert start_telling(tmp_path).wait(120) == -signal.SIGKILL  # and all that W&B started
+    assert not journal.folder.exists()
+    [run] = folder.glob("offline-run-*")
+    told = read_back(next(run.glob("*.wandb")))
+    assert told["epochs"] == list(range(6))
+    assert told["exit_code"] == 0
+    assert told["name"] == "halo"
+    assert told["tags"] == ["paper=draft"]
+    assert "stepper" in told["summary"]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("offline")
+def test_a_pause_is_no_failure_and_a_failure_is(tmp_path: Path) -> None:
+    for status, code in (("stopped", 0), ("failed", 1)):
+        data = tmp_path / status
+        data.mkdir()
+        attempt(data, 1, range(2), {"status": status})
+        start_telling(data).wait(120)
+        [path] = data.glob("run/*/wandb/offline-run-*/*.wandb")
+        assert read_back(path)["exit_code"] == code
+
+
+@pytest.mark.slow
+def test_a_service_that_cannot_be_reached_is_noted_and_tried_again_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    script = "from worker.child import wandb; wandb.INIT_TIMEOUT_S = 2; wandb.FAREWELL_S = 3\n"
+    script += f"from pathlib import Path; wandb.main(Path({str(tmp_path)!r}), {JOB!r})"
+    journal = attempt(tmp_path, 1, range(2), None)
+    process = subprocess.Popen([sys.executable, "-c", script], start_new_session=True)
+    spool = journal.spools()[-1]
+    _until(lambda: b'"note"' in spool.read_bytes())
+    writer = SpoolWriter(spool)
+    writer.append("outcome", {"status": "stopped"})
+    writer.close()
+    assert process.wait(60) == -signal.SIGKILL
+    assert untold(tmp_path) == [journal]
+
+
+def _until(met: Any) -> None:
+    deadline = time.monotonic() + 60
+    while not met():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
