@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 
-def write_durably(path: Path, write: Callable[[Path], object]) -> Path:
+def write_durably(path: Path, write: Callable[[Path], object], mode: int = 0o644) -> Path:
     """Let `write` fill a file under a temporary name; sync, rename, and sync the folder."""
     make_folder_durably(path.parent)
     descriptor, name = tempfile.mkstemp(
@@ -16,7 +16,7 @@ def write_durably(path: Path, write: Callable[[Path], object]) -> Path:
     try:
         write(temporary)
         os.fsync(descriptor)
-        temporary.chmod(0o644)
+        temporary.chmod(mode)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

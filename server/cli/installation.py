@@ -141,14 +141,32 @@ def evaluate(context: typer.Context) -> None:
 @app.command()
 def backup(
     target: Annotated[Path, typer.Argument(metavar="FILE", help="File to write.")],
+    files: Annotated[
+        bool,
+        typer.Option(
+            "--files",
+            help="One archive (tar), with files of jobs, initial conditions and tokens, too.",
+        ),
+    ] = False,
     data: Annotated[Path | None, typer.Option(help="Data folder.")] = None,
 ) -> None:
-    """Copy the database, also while the server runs; checkpoints are files beside it."""
+    """Copy the database, or with --files all that jobs have; also while the server runs."""
+    from server.database import archive
     from server.database import backup as copies
 
+    settings = _settings(data=data)
     with _damage_told():
-        path = copies.backup(_settings(data=data).database_path, target)
-    print_text(f"{path}: {path.stat().st_size} bytes")
+        if not files:
+            path = copies.backup(settings.database_path, target)
+            print_text(f"{path}: {path.stat().st_size} bytes")
+            return
+        made = archive.archive(settings.data, target)
+    size = made.path.stat().st_size
+    print_text(f"{made.path}: {made.files} files, {size} bytes")
+    if made.missing:
+        some = ", ".join(made.missing[:5]) + (", …" if len(made.missing) > 5 else "")
+        what = f"{len(made.missing)} listed files are gone or damaged, and not in it: {some}"
+        raise CommandFailed(what, EXIT_FAILED)
 
 
 @app.command()
@@ -182,16 +200,23 @@ def restore(
     ] = False,
     data: Annotated[Path | None, typer.Option(help="Data folder.")] = None,
 ) -> None:
-    """Put a copy in the place of the database, while no server runs; the old one is kept.
+    """Put back what backup wrote, while no server runs, also on another machine; the old is kept.
 
     Nothing has to be moved by hand before, however damaged the old one is.
     """
+    from server.database import archive
     from server.database import backup as copies
 
     if (source is None) is not empty:
         raise CommandFailed("name a FILE, or give --empty", EXIT_USAGE)
-    database = _settings(data=data).database_path
-    kept = copies.empty(database) if source is None else copies.restore(source, database)
+    settings = _settings(data=data)
+    database = settings.database_path
+    if source is None:
+        kept = copies.empty(database)
+    elif archive.is_archive(source):
+        kept = archive.unpack(source, settings.data)
+    else:
+        kept = copies.restore(source, database)
     told = "" if kept is None else f"; what was there is in {kept}"
     print_text(f"{database} is {'to be made anew' if empty else 'restored'}{told}")
 

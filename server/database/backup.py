@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -53,11 +54,17 @@ def backup(database: Path, target: Path) -> Path:
         partial.unlink(missing_ok=True)
 
 
-def restore(source: Path, database: Path) -> Path | None:
+def restore(
+    source: Path, database: Path, bring: Callable[[], object] = lambda: None
+) -> Path | None:
     """Put a copy in the place of the database, whatever has become of that.
 
     The copy is looked through first; then what lies there is moved aside, with its write-ahead log.
     From then on it is another database to its folder: the one before is not taken for it.
+
+    Args:
+        bring: called before that, when the copy is known to be whole and the folder is ours alone:
+            brings the files that the copy lists.
 
     Returns:
         The folder in which the old files are; None where there were none.
@@ -72,6 +79,7 @@ def restore(source: Path, database: Path) -> Path | None:
         part = database.with_name(f".{database.name}.part")
         try:
             known = _whole_copy(source, part)
+            bring()
             kept = _move_aside(database)
             part.replace(database)
             sync_folder(database.parent)
