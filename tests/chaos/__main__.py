@@ -16,7 +16,15 @@ from pathlib import Path
 from random import Random
 
 from server.cli.tables import duration
-from tests.chaos import checkpoint_kills, claim_races, power_cuts, service_faults, stale_writes
+from tests.chaos import (
+    any_order,
+    checkpoint_kills,
+    claim_races,
+    fuzz,
+    power_cuts,
+    service_faults,
+    stale_writes,
+)
 from tests.chaos.proof import Counted, Proof
 
 PROOFS = {
@@ -24,6 +32,8 @@ PROOFS = {
     "checkpoint_kills": Proof("unreadable files", checkpoint_kills.run, 5000, 150, 150),
     "claim_races": Proof("jobs taken twice", claim_races.run, 1_000_000, 2000, 2000),
     "stale_writes": Proof("accepted", stale_writes.run, 100_000, 1000, 1000),
+    "any_order": Proof("rules broken", any_order.run, 1_000_000, 500, 2000),
+    "fuzz": Proof("5xx", fuzz.run, 200_000, 2000, 2000),
     "service_kills": Proof("jobs not whole", service_faults.run_kills, 2000, 12, 300),
     "service_faults": Proof("jobs not whole", service_faults.run_others, 2000, 20, 300),
 }

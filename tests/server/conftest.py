@@ -135,6 +135,15 @@ class OrreryServer:
         """Run a read in the server's database."""
         return self.service.database.read_now(work)
 
+    def empty(self) -> None:
+        """Forget all jobs, sweeps and workers."""
+
+        def work(connection: Connection) -> None:
+            for table in ("sweeps", "jobs", "workers"):
+                connection.execute(text(f"DELETE FROM {table}"))
+
+        self.write(work)
+
     def until(self, fact: Callable[[], bool]) -> None:
         """Give the server turns until something is so."""
         deadline = time.monotonic() + ANSWER_TIMEOUT_S
@@ -370,12 +379,7 @@ def _running_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orrery
 @pytest.fixture
 def server(_running_server: OrreryServer) -> OrreryServer:
     """A server without jobs and workers; its leases expire by `clock`."""
-
-    def empty(connection: Connection) -> None:
-        for table in ("sweeps", "jobs", "workers"):
-            connection.execute(text(f"DELETE FROM {table}"))
-
-    _running_server.write(empty)
+    _running_server.empty()
     _running_server.move_leases_to_test_clock()
     return _running_server
 

@@ -8,7 +8,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, multiple, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
 from sqlalchemy import Connection, select, text
 
 from server.access import tokens
@@ -110,10 +117,11 @@ class Queue(RuleBasedStateMachine):
     leases: Bundle[tuple[str, str]] = Bundle("leases")
 
     template: Path
+    steps = 0  # of all examples
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
+        self.folder = tempfile.TemporaryDirectory(dir=self.template.parent)
         path = Path(self.folder.name) / "orrery.db"
         shutil.copy(self.template, path)
         self.engine = write_engine(path)
@@ -283,6 +291,7 @@ class Queue(RuleBasedStateMachine):
 
     @invariant()
     def every_change_is_legal_and_has_its_event(self) -> None:
+        Queue.steps += 1
         with self.engine.begin() as connection:
             rows = {
                 row["id"]: dict(row)
@@ -335,9 +344,9 @@ class Queue(RuleBasedStateMachine):
         assert {(row.job_id, row.epoch): row.epoch_time for row in found} == self.reported
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("template") / "orrery.db"
+def make_template(folder: Path) -> Path:
+    """A database with a user and two workers, in one file."""
+    path = folder / "orrery.db"
     migrate(path)
     engine = write_engine(path)
     worker = text(
@@ -359,14 +368,12 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_the_queue_keeps_its_promises_in_any_order_of_events(template: Path) -> None:
-    Queue.template = template
+def test_the_queue_keeps_its_promises_in_any_order_of_events(tmp_path: Path) -> None:
+    Queue.template = make_template(tmp_path)
     limits = settings(
         max_examples=40,
         stateful_step_count=30,
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )
-    from hypothesis.stateful import run_state_machine_as_test
-
     run_state_machine_as_test(Queue, settings=limits)
