@@ -10,8 +10,6 @@ once its folder was synced.
 import os
 import re
 import sqlite3
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -20,11 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
-import httpx
-
-from server.cli.local_service import free_port
-from server.client import Client
 from tests.chaos.proof import Counted
+from tests.chaos.traced_server import traced
 
 CALLS = "openat,pwrite64,write,writev,sendto,sendmsg,fsync,fdatasync,ftruncate,unlink,unlinkat"
 JOBS = 60  # submitted while it is recorded
@@ -112,24 +107,12 @@ def run(random: Random, rounds: int, folder: Path, protected: bool) -> Counted:
 
 def _record(folder: Path, synchronous: str) -> Path:
     """Let a server take jobs under strace; returns the trace."""
-    trace, port = folder / "trace", free_port("127.0.0.1")
-    command = ["strace", "-D", "-f", "-q", "-y", "-xx", "-s", "10000000", "-e", f"trace={CALLS}"]
-    command += ["-o", str(trace), sys.executable, "-c", SERVER, synchronous, "serve"]
-    command += ["--data", str(folder / "data"), "--port", str(port)]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as server:
-        try:
-            url = f"http://127.0.0.1:{port}"
-            with Client(url) as stranger:
-                stranger.wait_until_ready(60)
-            token = (folder / "data" / ".orrery" / "admin.token").read_text(encoding="utf-8")
-            headers = {"Authorization": f"Bearer {token.strip()}"}
-            with httpx.Client(base_url=url, headers=headers, trust_env=False) as client:
-                for number in range(JOBS):
-                    body = {"config": {"epochs": 1}, "name": f"job {number}"}
-                    client.post("/v1/jobs", json=body).raise_for_status()
-        finally:
-            server.terminate()
-            server.wait()
+    trace = folder / "trace"
+    options = ["-y", "-xx", "-s", "10000000", "-e", f"trace={CALLS}", "-o", str(trace)]
+    with traced(folder, options, SERVER, synchronous) as (client, server):
+        for number in range(JOBS):
+            body = {"config": {"epochs": 1}, "name": f"job {number}"}
+            client.post("/v1/jobs", json=body).raise_for_status()
     deadline = time.monotonic() + TRACE_TIMEOUT_S
     while not _is_written(trace, server.pid):  # strace is a process of its own
         assert time.monotonic() < deadline, "the trace does not end"
