@@ -5,6 +5,7 @@ was written is all that it remembers.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from sqlalchemy import Connection, Row, select
 from server.database.tables import COLUMN_OF, epochs, jobs, trials
 from server.database.trouble import failures_told
 from server.database.writer import Database
+from server.errors import NotFound
 from server.queue.changes import Changes
 from server.queue.limits import Limits
 from server.sweeps import rows as sweep_rows
@@ -54,7 +56,8 @@ class SweepDriver:
     async def _move_each(self, sweep_ids: Sequence[str]) -> None:
         for sweep_id in sweep_ids:
             with failures_told(logger, f"sweep {sweep_id} could not be moved on; trying again"):
-                await self.move(sweep_id)
+                with contextlib.suppress(NotFound):  # it was deleted meanwhile
+                    await self.move(sweep_id)
 
     async def move(self, sweep_id: str) -> None:
         """One step of a sweep."""
