@@ -55,9 +55,10 @@ class SweepDriver:
 
     async def _move_each(self, sweep_ids: Sequence[str]) -> None:
         for sweep_id in sweep_ids:
-            with failures_told(logger, f"sweep {sweep_id} could not be moved on; trying again"):
-                with contextlib.suppress(NotFound):  # it was deleted meanwhile
-                    await self.move(sweep_id)
+            what = f"sweep {sweep_id} could not be moved on; trying again"
+            gone = contextlib.suppress(NotFound)  # it was deleted meanwhile
+            with failures_told(logger, what), gone:
+                await self.move(sweep_id)
 
     async def move(self, sweep_id: str) -> None:
         """One step of a sweep."""

@@ -72,6 +72,7 @@ HOST = "127.0.0.1"
 START_TIMEOUT_S, ANSWER_TIMEOUT_S = 60.0, 30.0
 DEMO = json.loads((Path(__file__).parents[2] / "data" / "kepler_demo.json").read_text())
 LONG = {"epochs": 1_000_000}
+HOSTILE_TURN_S = 10.0
 SETTINGS = {
     "ORRERY_WRITES_PER_MINUTE": "0",
     "ORRERY_MAX_QUEUED_JOBS": "0",
@@ -262,6 +263,12 @@ class Server:
     @property
     def url(self) -> str:
         return f"http://{HOST}:{self.port}"
+
+    @property
+    def user(self) -> str:
+        """The token of a user, made for it."""
+        with Client(self.url, self.admin) as client:
+            return client.create_token(f"user {time.time_ns()}", "user")["secret"]
 
     def get(self, path: str, more: str = "", status: int = 200) -> Side:
         return Side(self.port, request("GET", path, self.admin, more=more), status)
@@ -697,6 +704,58 @@ async def watched_crowd(server: Server, leases: list[Lease], options: Options) -
     }
 
 
+async def answered_beside_a_hostile_client(
+    server: Server, leases: list[Lease], options: Options
+) -> Row:
+    """Polls of a crowd, in turns without and with one client that does its worst."""
+    begins = time.monotonic()
+    seen = Crowd(server, begins + options.seconds, options.interval)
+    clients = [
+        seen.tab(begins + options.interval * k / options.clients, leases[k % WORKERS].job_id)
+        for k in range(options.clients)
+    ]
+    workers_ = [seen.reporter(begins + k / WORKERS, lease) for k, lease in enumerate(leases)]
+    everyone = asyncio.gather(*clients, *workers_)
+    waits: list[list[float]] = [[], []]
+    turns = max(1, round(options.seconds / HOSTILE_TURN_S))
+    command = [sys.executable, "-m", "tests.bench.hostile_bodies", "--attack", server.url]
+    for turn in range(turns):
+        ends = begins + options.seconds * (turn + 1) / turns
+        seen.polls_s = waits[turn % 2] if turn else []  # the first one warms up
+        hostile = None
+        if turn % 2:
+            hostile = await asyncio.create_subprocess_exec(*command, server.user)
+        await asyncio.sleep(ends - time.monotonic())
+        if hostile is not None:
+            hostile.kill()
+            await hostile.wait()
+    await everyone
+    quiet, beside = (quantiles(times, n=100) for times in waits)
+    return {
+        "clients": options.clients,
+        "workers": WORKERS,
+        "seconds": options.seconds,
+        "errors": len(seen.failures),
+        "first_errors": sorted(set(seen.failures))[:5],
+        "poll_p50_ms": 1e3 * quiet[49],
+        "poll_p99_ms": 1e3 * quiet[98],
+        "poll_p50_ms_beside": 1e3 * beside[49],
+        "poll_p99_ms_beside": 1e3 * beside[98],
+        "ratio": beside[98] / quiet[98],
+        "target": "≤ 2",
+    }
+
+
+def hostile(options: Options) -> Row:
+    """A crowd, and one client with a user's token that sends the worst that it may."""
+    with tempfile.TemporaryDirectory() as folder:
+        leases = running_jobs(Path(folder), WORKERS)
+        os.environ["ORRERY_WRITES_PER_MINUTE"] = "600"  # as it is by default
+        with serving(Path(folder)) as server:
+            os.environ.update(SETTINGS)
+            return asyncio.run(answered_beside_a_hostile_client(server, leases, options))
+
+
 # --- MLflow -------------------------------------------------------------------------------------
 
 
@@ -822,6 +881,7 @@ BENCHMARKS: dict[str, Callable[[Options], Row]] = {
     "claim": claim,
     "first_epoch": first_epoch,
     "crowd": crowd,
+    "hostile": hostile,
     "mlflow": mlflow,
 }
 

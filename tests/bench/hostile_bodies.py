@@ -5,7 +5,10 @@ it takes; meanwhile somebody polls `/healthz` without a pause. Printed is the lo
 poll, beside the wait without any hostile body.
 """
 
+import contextlib
+import itertools
 import json
+import socket
 import subprocess
 import sys
 import tempfile
@@ -14,6 +17,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -117,8 +121,31 @@ def measure(url: str, token: str, worker_token: str) -> None:
             print(f"{found}  {path}: {name}", flush=True)
 
 
+def attack(url: str, token: str) -> None:
+    """Without end: hostile bodies as fast as they are answered, connections that say nothing, and
+    answers that are not read.
+    """
+    bodies = [(path, body) for _, path, body in shapes() if path != "/v1/workers"]
+    place = urlsplit(url)
+    idle: list[socket.socket] = []
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    with httpx.Client(base_url=url, trust_env=False, timeout=120, headers=headers) as client:
+        for path, body in itertools.cycle(bodies):
+            with contextlib.suppress(httpx.TransportError, OSError):
+                client.post(path, content=body)
+                silent = socket.create_connection((place.hostname, place.port))
+                silent.send(f"GET /v1/jobs?limit=100 HTTP/1.1\r\nHost: x\r\nX-A: {token}".encode())
+                unread = socket.create_connection((place.hostname, place.port))
+                asked = "GET /v1/schemas/config HTTP/1.1\r\nHost: localhost\r\n"
+                unread.sendall(f"{asked}Authorization: Bearer {token}\r\n\r\n".encode() * 50)
+                idle += [silent, unread]
+
+
 def main() -> None:
-    """A server of its own, from start to end."""
+    """A server of its own, from start to end; or `--attack URL TOKEN`."""
+    if sys.argv[1:2] == ["--attack"]:
+        attack(*sys.argv[2:])
+        return
     with tempfile.TemporaryDirectory() as folder:
         port = free_port("127.0.0.1")
         command = [sys.executable, "-m", "server", "serve", "--data", folder, "--port", str(port)]
