@@ -1,12 +1,16 @@
 """What is one user's does not exist for another: every route is walked as somebody else."""
 
+import threading
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import select
 
 from server.access.roles import allowed_roles
+from server.database.tables import jobs
+from server.queue.ownership import glance_at_job
 from server.settings import ServerSettings
 from server.web.app import create_app
 from server.web.openapi import describe
@@ -92,3 +96,24 @@ def test_anothers_stepper_cannot_be_used(owned: Owned) -> None:
     problem = assert_problem(owned.stranger.post("/v1/jobs", json=body), 422)
     assert problem["errors"][0]["pointer"] == "/stepper/job"
     assert owned.owner.post("/v1/jobs", json=body).status_code == 201
+
+
+def test_a_glance_shows_a_job_to_those_who_may_see_it(server: OrreryServer) -> None:
+    owner = server.new_client("user")
+    job = owner.post("/v1/jobs", json={"config": {}}).json()
+    owner.post(f"/v1/jobs/{job['id']}/cancel")
+    of_job = select(jobs.c.owner_id, jobs.c.version).where(jobs.c.id == job["id"])
+    owner_id, version = server.read(lambda connection: connection.execute(of_job).one())
+
+    def glance(job_id: str, who: str | None) -> Any:
+        database = server.service.database
+        seen: list[Any] = []
+        done = threading.Event()
+        server.call_soon(lambda: (seen.append(glance_at_job(database, job_id, who)), done.set()))
+        assert done.wait(10)
+        return seen[0]
+
+    assert version > 1
+    assert glance(job["id"], None) == glance(job["id"], owner_id) == (version, "cancelled")
+    assert glance(job["id"], "token_of_somebody_else") is None
+    assert glance("job_that_is_not_there", None) is None

@@ -89,6 +89,29 @@ def test_a_report_renews_the_lease(server: OrreryServer) -> None:
     assert server.job(job["id"])["status"] == "running"
 
 
+def test_a_lease_is_known_to_have_begun_until_it_is_released() -> None:
+    leases = Leases(30.0, Clock())
+    leases.renew("lease_a")
+    leases.renew("lease_b", has_begun=True)
+    leases.renew("lease_b")
+    assert (leases.has_begun("lease_a"), leases.has_begun("lease_b")) == (False, True)
+    leases.release("lease_b")
+    assert not leases.has_begun("lease_b")
+
+
+def test_the_oldest_silence_is_that_of_the_holder_heard_of_first() -> None:
+    clock = Clock()
+    leases = Leases(30.0, clock)
+    assert leases.oldest_silence_s() == 0.0
+    leases.renew("lease_a")
+    clock.advance(5.0)
+    leases.renew("lease_b")
+    clock.advance(2.0)
+    assert (leases.oldest_silence_s(), len(leases)) == (7.0, 2)
+    leases.renew("lease_a")
+    assert leases.oldest_silence_s() == 2.0
+
+
 # --- the server's own silence -------------------------------------------------------------------
 
 
