@@ -85,15 +85,17 @@ class Journal:
     def held(self, *, wait: bool) -> Generator[bool]:
         """Be the one process that tells it; without `wait` yields False where another one is."""
         try:
-            with (self.folder / "lock").open("w") as lock:
-                try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-                except BlockingIOError:
-                    yield False
-                else:
-                    yield True
+            lock = (self.folder / "lock").open("w")
         except FileNotFoundError:  # it was told and removed
             yield False
+            return
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                mine = True
+            except BlockingIOError:
+                mine = False
+            yield mine
 
 
 def untold(data: Path) -> list[Journal]:
