@@ -670,15 +670,22 @@ def crowd(options: Options) -> Row:
             return asyncio.run(watched_crowd(server, leases, options))
 
 
-async def watched_crowd(server: Server, leases: list[Lease], options: Options) -> Row:
-    begins = time.monotonic()
+def begin_crowd(
+    server: Server, leases: list[Lease], options: Options, begins: float
+) -> tuple[Crowd, "asyncio.Future[list[None]]"]:
+    """Tabs and workers that ask until their time is over."""
     seen = Crowd(server, begins + options.seconds, options.interval)
     clients = [
         seen.tab(begins + options.interval * k / options.clients, leases[k % WORKERS].job_id)
         for k in range(options.clients)
     ]
     workers_ = [seen.reporter(begins + k / WORKERS, lease) for k, lease in enumerate(leases)]
-    everyone = asyncio.gather(*clients, *workers_)
+    return seen, asyncio.gather(*clients, *workers_)
+
+
+async def watched_crowd(server: Server, leases: list[Lease], options: Options) -> Row:
+    begins = time.monotonic()
+    seen, everyone = begin_crowd(server, leases, options, begins)
     await asyncio.sleep(begins + options.seconds / 10 - time.monotonic())
     early = server.resident_mb()
     await everyone
@@ -709,13 +716,7 @@ async def answered_beside_a_hostile_client(
 ) -> Row:
     """Polls of a crowd, in turns without and with one client that does its worst."""
     begins = time.monotonic()
-    seen = Crowd(server, begins + options.seconds, options.interval)
-    clients = [
-        seen.tab(begins + options.interval * k / options.clients, leases[k % WORKERS].job_id)
-        for k in range(options.clients)
-    ]
-    workers_ = [seen.reporter(begins + k / WORKERS, lease) for k, lease in enumerate(leases)]
-    everyone = asyncio.gather(*clients, *workers_)
+    seen, everyone = begin_crowd(server, leases, options, begins)
     waits: list[list[float]] = [[], []]
     turns = max(1, round(options.seconds / HOSTILE_TURN_S))
     command = [sys.executable, "-m", "tests.bench.hostile_bodies", "--attack", server.url]
