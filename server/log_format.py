@@ -34,14 +34,17 @@ def once_a_minute(what: str) -> dict[str, str]:
 
 
 class Repeats:
-    """A filter: of records marked by `once_a_minute`, one a minute."""
+    """A filter: of records marked by `once_a_minute`, and of what uvicorn says of malformed requests,
+    which anybody can send, one a minute.
+    """
 
     def __init__(self) -> None:
         self._told: dict[str, float] = {}
 
     def __call__(self, record: logging.LogRecord) -> bool:
         """Whether it is told."""
-        once = getattr(record, "once", None)
+        of_strangers = record.name == "uvicorn.error" and record.levelno == logging.WARNING
+        once = getattr(record, "once", record.msg if of_strangers else None)
         if once is None:
             return True
         if record.created - self._told.get(once, -math.inf) < QUIET_S:

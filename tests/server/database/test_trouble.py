@@ -71,3 +71,12 @@ def test_the_log_says_the_same_once_a_minute() -> None:
     ]
     assert [tell(record) for record in records] == [True, False, True, True]
     assert tell(logging.makeLogRecord({})) is True
+
+
+def test_malformed_requests_of_strangers_do_not_fill_the_log() -> None:
+    tell = Repeats()
+    of_uvicorn = {"name": "uvicorn.error", "msg": "Invalid HTTP request received."}
+    warnings = [logging.makeLogRecord(of_uvicorn | {"levelno": logging.WARNING}) for _ in range(3)]
+    assert [tell(record) for record in warnings] == [True, False, False]
+    starts = [logging.makeLogRecord(of_uvicorn | {"levelno": logging.INFO}) for _ in range(2)]
+    assert [tell(record) for record in starts] == [True, True]
