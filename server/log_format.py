@@ -34,8 +34,8 @@ def once_a_minute(what: str) -> dict[str, str]:
 
 
 class Repeats:
-    """A filter: of records marked by `once_a_minute`, and of what uvicorn says of malformed requests,
-    which anybody can send, one a minute.
+    """A filter: one a minute of records marked by `once_a_minute`, and of what uvicorn says of
+    malformed requests, which anybody can send.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Repeats:
         once = getattr(record, "once", record.msg if of_strangers else None)
         if once is None:
             return True
-        if record.created - self._told.get(once, -math.inf) < QUIET_S:
+        if 0 <= record.created - self._told.get(once, -math.inf) < QUIET_S:  # or the clock jumped
             return False
         if len(self._told) >= MOST_TOLD:
             self._told.clear()
