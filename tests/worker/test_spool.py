@@ -150,7 +150,8 @@ def test_only_its_owner_reads_a_spool(tmp_path: Path) -> None:
 def test_a_note_after_an_outcome_does_not_hide_it(tmp_path: Path) -> None:
     path = tmp_path / "spool"
     spool = SpoolWriter(path)
-    spool.append("epoch", {"epoch": 0})
+    for epoch in range(3):
+        spool.append("epoch", {"epoch": epoch})
     spool.append("outcome", {"status": "succeeded"})
     spool.append("note", {"about": "wandb", "text": "x"})
     spool.close()

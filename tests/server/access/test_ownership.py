@@ -117,3 +117,12 @@ def test_a_glance_shows_a_job_to_those_who_may_see_it(server: OrreryServer) -> N
     assert glance(job["id"], None) == glance(job["id"], owner_id) == (version, "cancelled")
     assert glance(job["id"], "token_of_somebody_else") is None
     assert glance("job_that_is_not_there", None) is None
+
+
+def test_what_is_not_there_is_named(server: OrreryServer) -> None:
+    job_id = f"job_{'0' * 26}"
+    for path in (f"/v1/jobs/{job_id}", f"/v1/jobs/{job_id}/events"):
+        problem = assert_problem(server.admin.get(path), 404)
+        assert job_id in problem["detail"]
+    answer = server.admin.post(f"/v1/jobs/{job_id}/pause")
+    assert job_id in assert_problem(answer, 404)["detail"]
