@@ -59,7 +59,7 @@ def prepare(settings: ServerSettings) -> FolderLock:
     check_local(settings.state_folder)
     lock = FolderLock(settings.state_folder, f"a server for {settings.host}:{settings.port}")
     try:
-        identity.expect(settings.database_path)
+        identity.expect(settings.database_path, settings.folder_mark_path)
         for path in (settings.admin_token_path, settings.worker_token_path):
             secret_files.check(path)
     except BaseException:
@@ -102,9 +102,11 @@ class Service:
     async def start(self) -> None:
         """Migrate, check and open the database; load tokens and leases; start the tasks."""
         self._lock = self._lock or prepare(self.settings)
+        path = self.settings.database_path
+        identity.mark_open(path, is_open=False)
+        migrate(path)
+        can_shrink(path)
         self.folder_id = folder_id(self.settings.folder_mark_path)
-        migrate(self.settings.database_path)
-        can_shrink(self.settings.database_path)
         self.database.open()
         now = time.time()
 
@@ -119,6 +121,7 @@ class Service:
 
         self.leases.restore(await self.database.write(load))
         await self._mark()
+        identity.mark_open(path, is_open=True)
         self._tasks = [
             asyncio.create_task(self._watch_leases(), name="leases"),
             asyncio.create_task(self._keep_marking(), name="marks"),
@@ -137,6 +140,7 @@ class Service:
             with failures_told(logger, "no last mark could be made"):
                 await self._mark()
         await asyncio.to_thread(self.database.close)
+        identity.mark_open(self.settings.database_path, is_open=False)
         if self._lock is not None:
             self._lock.release()
             self._lock = None

@@ -12,10 +12,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rich.table import Column, Table
 from rich.text import Text
@@ -29,6 +30,7 @@ from server.database.migrate import scripts
 from server.errors import NotFound
 from server.settings import ServerSettings
 
+HEARD_S = 300.0  # a worker that was not heard of for longer is not there
 FREE_BYTES = 2 * 2**30  # of disk, below which a warning is due
 OLDEST_SQLITE = (3, 35, 0)  # RETURNING
 
@@ -132,12 +134,13 @@ def _database(settings: ServerSettings) -> Iterator[Finding]:
 
 
 def _files(settings: ServerSettings) -> Iterator[Finding]:
-    """Every file that the database lists: there, with the size and the sha256 that it had."""
+    """Every file that the API lists: there, with the size and the sha256 that it had."""
     path = settings.database_path
     if not path.exists():
         return
     query = " UNION ALL ".join(
-        f"SELECT path, bytes, sha256 FROM {table}" for table in ("checkpoints", "artifacts")
+        f"SELECT path, bytes, sha256 FROM {table}"
+        for table in ("checkpoints WHERE NOT rolling", "artifacts")
     )
     try:
         with closing(
@@ -192,13 +195,20 @@ def _server(client: Client) -> Iterator[Finding]:
         if worker.get("refusal"):
             detail = f"{worker['name']} on {worker['host']} was refused: {worker['refusal']}"
             yield Finding("error", "worker", detail)
-    alive = [worker["name"] for worker in workers if worker["last_seen_at"] is not None]
+    alive = {worker["name"] for worker in workers if _is_alive(worker)}
     if alive:
-        yield Finding("ok", "workers", ", ".join(sorted(set(alive))))
+        yield Finding("ok", "workers", ", ".join(sorted(alive)))
     else:
-        detail = "none was heard of since the server started"
+        detail = "none was heard of in the last five minutes"
         waits = "; jobs are waiting: start one with `orrery work`" if waiting else ""
         yield Finding("warning" if waiting else "ok", "workers", detail + waits)
+
+
+def _is_alive(worker: dict[str, Any]) -> bool:
+    seen = worker["last_seen_at"]
+    if seen is None or worker.get("refusal"):
+        return False
+    return (datetime.now(UTC) - datetime.fromisoformat(seen)).total_seconds() < HEARD_S
 
 
 def findings_table(findings: list[Finding]) -> Table:

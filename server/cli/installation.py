@@ -212,7 +212,7 @@ def restore(
     settings = _settings(data=data)
     database = settings.database_path
     if source is None:
-        kept = copies.empty(database)
+        kept = copies.empty(database, settings.folder_mark_path)
     elif archive.is_archive(source):
         kept = archive.unpack(source, settings.data)
     else:

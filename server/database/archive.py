@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import io
 import os
+import secrets
 import shutil
 import sqlite3
 import tarfile
@@ -83,7 +84,8 @@ def archive(data: Path, target: Path) -> Archived:
     """
     if target.exists():
         raise FileExistsError(f"{target} exists; name another file")
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as name:
+    prefix = ".backing-up-"  # in the data folder, for links to what may be deleted meanwhile
+    with tempfile.TemporaryDirectory(dir=data, prefix=prefix) as name:
         copy = backup.backup(data / DATABASE, Path(name) / "orrery.db")
         members = {DATABASE: copy}
         missing = _add_listed(data, copy, members)
@@ -140,10 +142,12 @@ def _add_listed(data: Path, copy: Path, members: dict[str, Path]) -> list[str]:
     Checkpoints that are only to resume from may be deleted meanwhile, for a newer one.
     """
     missing: list[str] = []
+    links = copy.parent / "links"
+    links.mkdir()
     for path, size, sha256, rolling in _listed(copy):
         try:
-            file = locate(data, path, size)
-        except NotFound:
+            file = _linked(locate(data, path, size), links)
+        except (NotFound, FileNotFoundError):
             missing += [] if rolling else [path]
             continue
         if _sha256(file) == sha256:
@@ -158,6 +162,18 @@ def _add_listed(data: Path, copy: Path, members: dict[str, Path]) -> list[str]:
             if file.is_file():
                 members[str(file.relative_to(data.resolve()))] = file
     return missing
+
+
+def _linked(file: Path, links: Path) -> Path:
+    """The same file by a name of our own, which nobody deletes; where links can be made."""
+    link = links / secrets.token_hex(16)
+    try:
+        link.hardlink_to(file)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        return file
+    return link
 
 
 def _describe(path: str, file: Path) -> Member:

@@ -85,6 +85,7 @@ def restore(
             sync_folder(database.parent)
         finally:
             _remove(part)
+        identity.mark_open(database, is_open=False)
         if known is None:
             database.with_name(identity.NAME).unlink(missing_ok=True)
         else:
@@ -92,8 +93,11 @@ def restore(
         return kept
 
 
-def empty(database: Path) -> Path | None:
+def empty(database: Path, mark: Path) -> Path | None:
     """Move the database aside, so that the next start makes a new one; returns where it is.
+
+    Args:
+        mark: of the data folder, which is another one from then on.
 
     Raises:
         FolderInUse
@@ -102,7 +106,8 @@ def empty(database: Path) -> Path | None:
     with FolderLock(database.parent, "`orrery restore`"):
         kept = _move_aside(database)
         database.with_name(identity.NAME).unlink(missing_ok=True)
-        sync_folder(database.parent)
+        identity.mark_open(database, is_open=False)
+        mark.unlink(missing_ok=True)
         return kept
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-NAME = "lock"  # in the server's own folder
+NAME = "lock"  # in the server's own folder: who holds it
 
 
 class FolderInUse(OSError):
@@ -26,7 +26,8 @@ class FolderInUse(OSError):
 class FolderLock:
     """Holds a server's own folder (`DATA/.orrery`) until it is released; a context manager.
 
-    The kernel ties it to the open file: it is free once the process is gone, also by kill -9.
+    The folder itself is locked, not a file in it that somebody may take for stale and delete. The
+    kernel ties the lock to the process: it is free once that is gone, also by kill -9.
 
     Args:
         role: what holds it, for those who come later.
@@ -36,26 +37,28 @@ class FolderLock:
     """
 
     def __init__(self, state_folder: Path, role: str) -> None:
-        self._file = os.open(state_folder / NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._folder = os.open(state_folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._about = state_folder / NAME
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            os.close(self._file)
+            os.close(self._folder)
             if not isinstance(error, BlockingIOError):
                 raise
             found = holder_of(state_folder) or "another process"
             raise FolderInUse(state_folder.parent, found) from None
         about = {"role": role, "pid": os.getpid(), "host": socket.gethostname()}
         about["since"] = time.strftime("%Y-%m-%d %H:%M:%S %Z")
-        os.ftruncate(self._file, 0)
-        os.pwrite(self._file, json.dumps(about).encode(), 0)
+        self._about.touch(mode=0o600)
+        self._about.write_text(json.dumps(about), encoding="utf-8")
 
     def release(self) -> None:
         """Let others have it; a second time does nothing."""
-        if self._file >= 0:
-            os.ftruncate(self._file, 0)
-            os.close(self._file)
-            self._file = -1
+        if self._folder >= 0:
+            with contextlib.suppress(OSError):
+                self._about.write_text("", encoding="utf-8")
+            os.close(self._folder)
+            self._folder = -1
 
     def __enter__(self) -> Self:
         return self

@@ -13,12 +13,13 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, insert, select, update
 
-from nbody.durable_file import write_durably
+from nbody.durable_file import sync_folder, write_durably
 from server.database.engines import check_integrity
 from server.database.ids import new_id
 from server.database.tables import identity
 
 NAME = "database.json"  # beside the database
+OPEN = "open"  # likewise
 HELP = "restore a backup (`orrery restore FILE`), or begin with none (`orrery restore --empty`)"
 
 
@@ -33,8 +34,11 @@ class WrongDatabase(OSError):
     """The database is not the one that its folder had: missing, empty, older, or another's."""
 
 
-def expect(database: Path) -> None:
+def expect(database: Path, mark: Path | None = None) -> None:
     """Look whether the database of a folder is the one that it had; a new folder takes any.
+
+    Args:
+        mark: a file outside the server's own folder that is there once a server began here.
 
     Raises:
         WrongDatabase, DatabaseDamaged
@@ -42,23 +46,36 @@ def expect(database: Path) -> None:
     known = of_folder(database)
     is_there = database.exists() and database.stat().st_size > 0
     wal = database.with_name(f"{database.name}-wal")
-    if not is_there and (known is not None or (wal.exists() and wal.stat().st_size > 0)):
+    # Before it is looked into: SQLite makes a log where there is none.
+    has_lost_its_log = database.with_name(OPEN).exists() and not wal.exists()
+    had_one = known is not None or (mark is not None and mark.exists())
+    if not is_there and (had_one or (wal.exists() and wal.stat().st_size > 0)):
         what = "is empty" if database.exists() else "is gone"
         raise WrongDatabase(f"the database {database} {what}; put it back, or {HELP}")
     check_integrity(database)
     if known is None or not is_there:
         return
     found = of_database(database)
-    if found is None or found.id != known.id:
+    if not has_lost_its_log and (found is None or found.id != known.id):
         raise WrongDatabase(
             f"the database {database} belongs to another folder; put this folder's back, or {HELP}"
         )
-    if found.mark < known.mark:
+    if has_lost_its_log or (found is not None and found.mark < known.mark):
         raise WrongDatabase(
             f"the database {database} is an older copy, or its -wal file is lost: what was written "
             f"since is not in it. Put the newer one back with its -wal file; or take it as it is "
             f"(`orrery restore {database}`), or {HELP}"
         )
+
+
+def mark_open(database: Path, *, is_open: bool) -> None:
+    """A server has it open: until it is closed in peace, there is a write-ahead log beside it."""
+    path = database.with_name(OPEN)
+    if is_open:
+        path.touch(mode=0o600)
+    else:
+        path.unlink(missing_ok=True)
+    sync_folder(path.parent)
 
 
 def of_folder(database: Path) -> Identity | None:

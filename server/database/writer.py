@@ -165,6 +165,7 @@ class Database:
         try:
             if self._taken_away is not None:
                 raise self._taken_away
+            self._presence.check_untouched()
             with self._writing.begin() as connection:
                 while todo:
                     todo.extend(self._take_waiting(group))

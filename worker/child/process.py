@@ -4,6 +4,7 @@ It is forked from a server process that has torch imported already, leads its ow
 with its parent. SIGTERM asks it to finish the epoch, write a checkpoint and leave.
 """
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -17,6 +18,8 @@ from typing import Any
 import torch
 from pydantic import ValidationError
 
+from nbody.config import Config
+from nbody.confined_path import PathEscapes, confined
 from nbody.device import set_process_switches
 from nbody.errors import (
     CheckpointUnreadable,
@@ -26,6 +29,7 @@ from nbody.errors import (
     StepImpossible,
     TrainingDiverged,
 )
+from server.wire.jobs import OF_A_JOB
 from server.wire.states import StopReason
 from server.wire.workers import Assignment
 from worker.child.lifeline import hold_on
@@ -67,8 +71,10 @@ def run(workplace: Workplace, pulse: Connection) -> None:
     spool = SpoolWriter(state / "spool.jsonl")
     assignment = Assignment.model_validate_json(workplace.assignment)
     set_process_switches(assignment.config)
+    data = Path(workplace.data)
     try:
-        outcome = TASKS[assignment.kind](assignment, Path(workplace.data), spool, watcher)
+        refuse_files_of_jobs(assignment.config, data)
+        outcome = TASKS[assignment.kind](assignment, data, spool, watcher)
     except Exception as error:  # noqa: BLE001 - the one place where a run becomes its outcome
         traceback.print_exc()
         outcome = outcome_of(error)
@@ -76,6 +82,20 @@ def run(workplace: Workplace, pulse: Connection) -> None:
         spool.append("outcome", outcome)
     except OSError as error:
         sys.exit(EXIT_DISK_FULL if error.errno == errno.ENOSPC else 1)
+
+
+def refuse_files_of_jobs(config: Config, data: Path) -> None:
+    """Initial conditions are the user's own file, also where a link leads to another one.
+
+    Raises:
+        InvalidInitialConditions
+    """
+    with contextlib.suppress(PathEscapes):  # which is told where the file is read
+        path = confined(data, config.ic_path or "")
+        if OF_A_JOB.search(path.relative_to(data.resolve()).as_posix()):
+            raise InvalidInitialConditions(
+                "ic_path leads into the folder of a job, maybe another's"
+            )
 
 
 def outcome_of(error: Exception) -> dict[str, Any]:

@@ -16,13 +16,21 @@ from server.access import roles, tokens
 from server.access.write_rate import WriteRate
 from server.database.ids import new_id
 from server.database.trouble import log_failure, trouble_of
-from server.errors import BodyTimeout, BodyTooLarge, Forbidden, Misdirected, ServerError
+from server.errors import (
+    BodyTimeout,
+    BodyTooLarge,
+    Forbidden,
+    Misdirected,
+    ServerError,
+    Unauthenticated,
+)
 from server.log_format import REQUEST_ID
 from server.settings import ServerSettings, is_loopback
 from server.telemetry import Telemetry
 from server.web.asgi import BODY_METHODS, App, Message, Receive, Scope, Send, give_again
 
 DRAIN_TIMEOUT_S = 5.0
+LATE_S = 0.5  # an answer that took longer waited for something
 MOST_DRAINED_BYTES = 2**26
 LONGEST_HOST = 300  # a name and a port
 UNCOUNTED = ("/cancel",)  # writes that the rate of writes never stops
@@ -72,7 +80,7 @@ class AccessControl:
             self._check_access(scope, headers)
             if scope["method"] in BODY_METHODS:
                 receive = await self._receive_whole(scope, headers, receive)
-            await self._app(_as_get(scope), receive, send_with_id)
+            await self._app(_as_get(scope), receive, self._while_welcome(scope, send_with_id))
         except Exception as error:  # noqa: BLE001 - the last that can answer
             if not status:  # else it is under way: cut off, or logged where it was raised
                 await send_problem(send_with_id, _problem_of(error, request_id), request_id)
@@ -109,6 +117,25 @@ class AccessControl:
         if counts and principal.role != "worker":
             self._writes.spend(principal.token_id)
         scope["state"]["principal"] = principal
+
+    def _while_welcome(self, scope: Scope, send: Send) -> Send:
+        """An answer that comes late, after a wait, is not for a token that is good no more."""
+        caller = scope["state"].get("principal")
+        if caller is None or not self._settings.auth:
+            return send
+        began, refused = time.perf_counter(), False
+
+        async def send_or_refuse(message: Message) -> None:
+            nonlocal refused
+            if message["type"] == "http.response.start":
+                is_late = time.perf_counter() - began > LATE_S
+                refused = is_late and not self._tokens.holds(caller, time.time())
+                if refused:
+                    await send_problem(send, Unauthenticated(), scope["state"]["request_id"])
+            if not refused:
+                await send(message)
+
+        return send_or_refuse
 
     async def _receive_whole(self, scope: Scope, headers: Headers, receive: Receive) -> Receive:
         """The whole body, read before anyone works on it; too large or too slow is an answer."""

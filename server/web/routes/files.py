@@ -1,6 +1,7 @@
 """Files of jobs: checkpoints, and what simulations and evaluations made. List, show, download."""
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +11,6 @@ from sqlalchemy import Connection
 
 from server.access.roles import Principal
 from server.data_folder import check_range, locate
-from server.errors import Forbidden
 from server.queue import ownership
 from server.service import Service
 from server.views import files as file_views
@@ -63,11 +63,16 @@ class Content(FileResponse):
             if not self._service.is_welcome(caller):
                 scope["state"]["connection"].abort()
                 await asyncio.sleep(0)  # until that is known everywhere
-                raise Forbidden("The token was revoked.")
+                raise _NoMore
             await send(message)
 
         whole = {**scope, "method": scope["state"]["method"]}
-        await super().__call__(whole, receive, send_if_welcome)
+        with contextlib.suppress(_NoMore):
+            await super().__call__(whole, receive, send_if_welcome)
+
+
+class _NoMore(Exception):
+    """The token of a download is good no more."""
 
 
 @router.get("/jobs/{job_id}/checkpoints")

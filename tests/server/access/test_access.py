@@ -3,6 +3,7 @@
 import stat
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 from server.access import secret_files, tokens
 from server.service import prepare
 from server.settings import ServerSettings
+from server.web.layers import access
 from tests.server.conftest import (
     TINY,
     OrreryServer,
@@ -466,3 +468,21 @@ def test_a_token_file_that_cannot_be_read_is_told_before_the_start(tmp_path: Pat
     with pytest.raises(ValueError, match="16 characters"):
         prepare(short)
     prepare(ServerSettings(data=tmp_path / "data")).release()  # the folder is free
+
+
+@pytest.mark.slow
+def test_a_long_poll_whose_token_is_revoked_meanwhile_shows_nothing(
+    server: OrreryServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "LATE_S", 0.0)
+    job = server.submit()
+    made = server.admin.post("/v1/tokens", json={"name": "eve", "role": "viewer"}).json()
+    with ThreadPoolExecutor(1) as pool, server.http(made["secret"]) as eve:
+        path = f"/v1/jobs/{job['id']}"
+        version = eve.get(path).headers["etag"].strip('W/"')
+        asked = pool.submit(eve.get, path, params={"wait": 20, "version": version})
+        server.until(lambda: server.waiters(job["id"]) == 1)
+        server.admin.delete(f"/v1/tokens/{made['id']}")
+        server.admin.patch(path, json={"name": "secret"})
+        assert_problem(asked.result(30), 401, "unauthenticated")
+        assert "secret" not in asked.result().text

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from server.database import archive as archiving
 from server.database.archive import MANIFEST, Archived, Manifest, archive, is_archive, unpack
 from server.database.backup import NoBackup
 from server.database.folder_lock import FolderInUse
@@ -151,3 +152,24 @@ def test_an_archive_with_something_wrong_changes_nothing(
         unpack(bad, elsewhere)
     assert [path for path in elsewhere.rglob("*") if path.is_file()] == []
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_deleted_while_the_backup_is_made_is_in_it_or_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "data"
+    with OrreryServer(data) as server:
+        _job_id, reported = _with_a_checkpoint(server)
+        content = (data / reported["path"]).read_bytes()
+        whole = archiving._describe
+
+        def deleted(path: str, file: Path) -> archiving.Member:
+            (data / reported["path"]).unlink(missing_ok=True)  # as retention would
+            return whole(path, file)
+
+        monkeypatch.setattr(archiving, "_describe", deleted)
+        made = archive(data, tmp_path / "whole.tar")
+    assert made.missing == []
+    unpack(made.path, tmp_path / "elsewhere")
+    assert (tmp_path / "elsewhere" / reported["path"]).read_bytes() == content
+    assert not list(data.glob(".backing-up-*"))

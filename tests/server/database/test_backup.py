@@ -157,7 +157,7 @@ def test_a_folder_begins_anew_where_that_is_asked_for(tmp_path: Path) -> None:
     with OrreryServer(tmp_path) as server:
         job = server.submit()
         database = server.settings.database_path
-    kept = empty(database)
+    kept = empty(database, server.settings.folder_mark_path)
     assert kept is not None
     with OrreryServer(tmp_path) as server:
         assert server.admin.get(f"/v1/jobs/{job['id']}").status_code == 404

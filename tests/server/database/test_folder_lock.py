@@ -47,3 +47,11 @@ def test_no_child_keeps_the_lock(tmp_path: Path) -> None:
         child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     FolderLock(tmp_path, "me").release()
     child.communicate(b"\n")
+
+
+def test_the_lock_holds_though_its_file_is_deleted(tmp_path: Path) -> None:
+    with FolderLock(tmp_path, "me"):
+        (tmp_path / "lock").unlink()
+        with pytest.raises(FolderInUse):
+            FolderLock(tmp_path, "somebody")
+    FolderLock(tmp_path, "somebody").release()

@@ -1,5 +1,6 @@
 """Which database a folder takes, and what is done when it is taken away."""
 
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -7,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from server.database.backup import restore
+from server.database.backup import backup, empty, restore
 from server.database.engines import DatabaseDamaged
-from server.database.identity import WrongDatabase
+from server.database.identity import WrongDatabase, expect
 from server.database.migrate import migrate
 from server.service import prepare
 from server.settings import ServerSettings
@@ -137,3 +138,44 @@ def test_a_database_that_is_replaced_under_the_server_stops_it(tmp_path: Path) -
         shutil.copyfile(database, tmp_path / "copy.db")
         (tmp_path / "copy.db").replace(database)
         assert_problem(server.admin.post("/v1/jobs", json={"config": {}}), 503)
+
+
+@pytest.mark.parametrize("damage", ["an older copy", "cut", "its log is cut"])
+def test_a_database_that_is_changed_in_place_stops_it(tmp_path: Path, damage: str) -> None:
+    with OrreryServer(tmp_path / "data") as server:
+        database = server.settings.database_path
+        older = backup(database, tmp_path / "older.db")
+        for _ in range(3):
+            server.submit()
+        if damage == "an older copy":
+            shutil.copyfile(older, database)
+        else:
+            os.truncate(f"{database}-wal" if "log" in damage else database, 0)
+        for _ in range(2):
+            assert_problem(server.admin.post("/v1/jobs", json={"config": {}}), 503)
+        assert_problem(server.http(None).get("/readyz"), 503)
+
+
+@pytest.mark.slow
+def test_a_log_that_is_lost_after_an_unclean_end_is_missed(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    with OrreryServer(data) as server:
+        server.submit()
+        killed = tmp_path / "killed"
+        shutil.copytree(data, killed)  # as kill -9 leaves it
+    database = killed / ".orrery" / "orrery.db"
+    Path(f"{database}-wal").unlink()
+    with pytest.raises(WrongDatabase, match="-wal file is lost"):
+        expect(database)
+    expect(data / ".orrery" / "orrery.db")  # it ended in peace
+
+
+@pytest.mark.slow
+def test_a_servers_own_folder_that_is_gone_is_not_made_anew(tmp_path: Path) -> None:
+    with OrreryServer(tmp_path) as server:
+        settings = server.settings
+    shutil.rmtree(settings.state_folder)
+    with pytest.raises(WrongDatabase, match="restore --empty"):
+        prepare(settings)
+    assert empty(settings.database_path, settings.folder_mark_path) is None
+    prepare(settings).release()

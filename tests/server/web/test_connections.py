@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import logging
 import socket
 from pathlib import Path
 from typing import Any
@@ -125,10 +126,13 @@ def test_an_answer_that_nobody_reads_is_given_up(
         assert _all_of(connection) < 49_000_000
 
 
-def test_a_download_ends_with_its_token(server: OrreryServer) -> None:
+def test_a_download_ends_with_its_token(
+    server: OrreryServer, caplog: pytest.LogCaptureFixture
+) -> None:
     known = {token["id"] for token in server.admin.get("/v1/tokens").json()["data"]}
     with _begin_download(server, server.new_token("user")) as connection:
         for token in server.admin.get("/v1/tokens").json()["data"]:
             if token["id"] not in known:
                 server.admin.delete(f"/v1/tokens/{token['id']}")
         assert _all_of(connection) < 49_000_000
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
