@@ -54,6 +54,8 @@ def shapes() -> Iterator[tuple[str, str, bytes]]:
     labels = {"config": {}, "metadata": _object(70_000)}
     yield "wide labels", "/v1/jobs", json.dumps(labels).encode()
     yield "a field 120,000 times", "/v1/jobs", b'{"config":{%s}}' % b",".join([b'"lr":1'] * 120_000)
+    digits = b'{"config":{"hidden_dims":[%s]}}' % b",".join([b"7" * 4200] * 240)
+    yield "numbers of 4,200 digits", "/v1/jobs", digits
     yield "not JSON after 1 MB", "/v1/jobs", b'{"config":{"extra":{"a":[' + b"1," * 450_000
     yield "not JSON, deep", "/v1/jobs", b'{"config":' + b'{"a":' * 150_000
     for path in ("/v1/tokens", "/v1/workers", "/v1/sweeps"):

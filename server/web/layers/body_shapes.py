@@ -19,6 +19,9 @@ MOST_SEPARATORS = 3 * MOST_VALUES  # beyond which it is not even parsed
 MOST_KEYS = 400  # of an object
 LONGEST_KEY = 200
 DEEPEST = 32
+MOST_BITS = (
+    1024  # of a whole number: no float holds more, and each digit takes longer than the last
+)
 
 
 class BodyShapes:
@@ -81,6 +84,8 @@ def _below(level: list[Any]) -> list[Any]:
             found.extend(known.values())
         elif isinstance(value, list):
             found.extend(cast(list[Any], value))
+        elif isinstance(value, int) and value.bit_length() > MOST_BITS:
+            raise _too_much("a number in it has more than 300 digits")
         if len(found) > MOST_VALUES:
             raise _too_much(f"it has more than {MOST_VALUES} values")
     return found

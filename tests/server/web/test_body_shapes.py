@@ -51,6 +51,13 @@ def test_every_route_has_the_bounds(shared_server: OrreryServer, path: str) -> N
     assert "too much work" in problem["detail"]
 
 
+def test_numbers_of_thousands_of_digits_are_not_computed_with(shared_server: OrreryServer) -> None:
+    body = b'{"config":{"hidden_dims":[%s]}}' % b",".join([b"7" * 4200] * 200)
+    headers = {"Content-Type": "application/json"}
+    answer = shared_server.admin.post("/v1/jobs", content=body, headers=headers)
+    assert "300 digits" in assert_problem(answer, 422)["detail"]
+
+
 def test_only_some_unknown_keys_are_compared_with_the_fields(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
