@@ -1,9 +1,11 @@
 """`python -m worker`: run the agent until SIGTERM or SIGINT."""
 
+import os
 import signal
 import sys
 import threading
 
+from server.known_variables import misspelt
 from server.log_format import configure
 from worker.agent import Agent, AlreadyRunning
 from worker.client import ServerRefused, WorkerClient
@@ -13,6 +15,8 @@ from worker.workplace import warm_up
 
 def main() -> int:
     """Work until told to stop; returns the exit code."""
+    for sentence in misspelt(os.environ):
+        sys.stderr.write(f"warning: {sentence}\n")
     try:
         settings = read_settings()
     except InvalidSettings as error:

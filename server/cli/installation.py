@@ -222,11 +222,8 @@ def restore(
 
 
 def _settings(**given: Any) -> "ServerSettings":
-    from server.known_variables import misspelt
     from server.settings import ServerSettings
 
-    for sentence in misspelt(os.environ, ServerSettings.model_fields):
-        errors.print(f"warning: {sentence}", highlight=False)
     with explain_invalid():
         return ServerSettings(**{key: value for key, value in given.items() if value is not None})
 

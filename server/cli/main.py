@@ -4,6 +4,7 @@ Exit codes: 0 done (for a job: succeeded), 1 failed, 2 wrong usage, 3 cancelled,
 refused.
 """
 
+import os
 from typing import Annotated, NoReturn
 
 import typer
@@ -12,6 +13,9 @@ from rich.markup import escape
 from nbody.errors import NBodyError
 from server.cli import acting, installation, reading, sweeps, tokens
 from server.cli.connection import EXIT_USAGE, HELP, CommandFailed, errors, print_text
+from server.known_variables import misspelt
+
+THEY_TELL = {"work"}  # what nobody reads: it is said once
 
 app = typer.Typer(
     name="orrery",
@@ -44,6 +48,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def about(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option(
@@ -52,6 +57,10 @@ def about(
     ] = False,
 ) -> None:
     """Train neural time steppers for N-body integrators, as a service."""
+    del version  # _print_version has answered
+    if context.invoked_subcommand not in THEY_TELL:
+        for sentence in misspelt(os.environ):
+            errors.print(f"warning: {sentence}", highlight=False)
 
 
 # In the order of `--help`: what runs here, then what asks a server.

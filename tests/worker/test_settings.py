@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from worker.__main__ import main
 from worker.settings import InvalidSettings, read_settings
 
 
@@ -44,3 +45,14 @@ def test_the_log_can_be_for_programs(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("ORRERY_LOG_FORMAT", "xml")
     with pytest.raises(InvalidSettings, match="text or json"):
         read_settings(arguments)
+
+
+def test_variables_that_nobody_reads_are_named_before_what_they_may_have_caused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["worker", "--data", "nowhere"])
+    monkeypatch.setenv("ORRERY_WORKER_TOKENFILE", "here")
+    assert main() == 2
+    warning, error = capsys.readouterr().err.splitlines()
+    assert "did you mean ORRERY_WORKER_TOKEN_FILE" in warning
+    assert "cannot read the worker token" in error
