@@ -22,8 +22,9 @@ from server.database.trouble import failures_told
 from server.database.writer import Database
 from server.errors import NotFound, ReportConflict
 from server.loop_lag import LoopLag
-from server.queue import ending, reports
+from server.queue import clock_steps, ending, reports
 from server.queue.changes import Changes
+from server.queue.clock_steps import ClockSteps
 from server.queue.leases import Leases
 from server.queue.limits import Limits
 from server.queue.own_silence import OwnSilence
@@ -81,6 +82,7 @@ class Service:
         self.database = Database(settings.database_path)
         self.tokens = tokens.Tokens()
         self.leases = Leases(settings.lease_ttl_s)
+        self.clock_steps = ClockSteps()
         self.changes = Changes()
         self.streams: SharedLooks[Any] = SharedLooks()
         self.telemetry = Telemetry()
@@ -263,6 +265,12 @@ class Service:
             with failures_told(logger, "no mark could be made of how far the database is"):
                 await self._mark()
 
+    async def look_at_clock(self) -> None:
+        """Whether somebody moved it."""
+        if step := self.clock_steps.look():
+            logger.warning("the clock was moved by %+.0f s", step)
+            await self.database.write(partial(clock_steps.take_out, step=step))
+
     async def _watch_leases(self) -> None:
         silence = OwnSilence(min(LOOK_INTERVAL_S, self.settings.lease_ttl_s / 4))
         while True:
@@ -270,4 +278,5 @@ class Service:
             if away := silence.look(self.database.busy_since):
                 self.leases.excuse(away)
             with failures_told(logger, "a look at the leases failed; the next one tries again"):
+                await self.look_at_clock()
                 await self.expire_leases()

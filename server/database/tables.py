@@ -131,6 +131,7 @@ class Attempt(SQLModel, table=True):
     worker_id: str = Field(foreign_key="workers.id")
     started_at: float
     ended_at: float | None = None
+    clock_steps_s: float = Field(default=0.0, sa_column_kwargs={"server_default": text("0")})
     outcome: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
     status_after: str | None = None  # the job's, when the attempt ended
     lost: bool = False  # ended by the expiry of its lease

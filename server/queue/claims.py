@@ -135,10 +135,9 @@ def runtime_left(connection: Connection, job: JobRow, *, now: float) -> float | 
     """Seconds of max_runtime_s that earlier attempts left over [s]."""
     if job.max_runtime_s is None:
         return None
+    by_clock = func.coalesce(attempts.c.ended_at, now) - attempts.c.started_at
     used = connection.execute(
-        select(func.sum(func.coalesce(attempts.c.ended_at, now) - attempts.c.started_at)).where(
-            attempts.c.job_id == job.id
-        )
+        select(func.sum(by_clock - attempts.c.clock_steps_s)).where(attempts.c.job_id == job.id)
     ).scalar_one()
     return max(job.max_runtime_s - (used or 0.0), 0.0)
 

@@ -143,6 +143,7 @@ class OrreryServer:
                 connection.execute(text(f"DELETE FROM {table}"))
 
         self.write(work)
+        self.service.clock_steps.look()  # an earlier test may have moved it
 
     def until(self, fact: Callable[[], bool]) -> None:
         """Give the server turns until something is so."""

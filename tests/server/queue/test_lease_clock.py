@@ -4,7 +4,9 @@ import time
 from pathlib import Path
 
 import pytest
+from sqlalchemy import insert, select
 
+from server.database.tables import deliveries
 from server.queue.leases import Leases
 from server.queue.own_silence import OwnSilence
 from tests.server.conftest import Clock, OrreryServer
@@ -62,6 +64,25 @@ def test_a_wall_clock_moved_by_a_day_expires_nothing(
         server.call(server.service.expire_leases())
         assert server.report(assignment["lease_id"]).status_code == 200
         assert server.job(job["id"])["status"] == "running"
+
+
+@pytest.mark.parametrize("seconds", [-86400.0, 2.0, 86400.0])
+def test_a_moved_wall_clock_uses_up_no_runtime_and_moves_no_webhook(
+    server: OrreryServer, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    job, _ = server.start(max_runtime_s=100)
+    call = {"id": "c", "job_id": job["id"], "url": "http://[::1]/", "type": "x", "at": 0.0}
+    server.write(lambda c: c.execute(insert(deliveries).values(**call, next_at=9e9)))
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + seconds)
+    for _ in range(2):  # the second time nothing has happened
+        server.call(server.service.look_at_clock())
+    due = server.read(lambda c: c.execute(select(deliveries.c.next_at)).scalar_one())
+    assert due == pytest.approx(9e9 + seconds, abs=0.5)
+    server.lose_leases()
+    second = server.claim()
+    assert second is not None
+    assert second["runtime_left_s"] == pytest.approx(100, abs=1)
 
 
 @pytest.mark.slow
