@@ -12,6 +12,7 @@ from sqlalchemy import Connection, delete, func, select, update
 from server.database.tables import attempts, checkpoints, epochs, jobs
 from server.errors import LeaseLost, ReportConflict
 from server.queue import job_rows, stepper_jobs
+from server.queue.fair_turns import turn_again
 from server.queue.job_rows import JobRow
 from server.queue.transitions import Trigger, move, status_after
 from server.wire.kinds import KINDS
@@ -113,6 +114,8 @@ def _end_attempt(
     after = status_after(job, trigger, trigger)
     lost = trigger in {Trigger.LOST, Trigger.GIVE_UP}
     values: dict[str, Any] = {"lease_id": None, "phase": None, "failures": job.failures + int(lost)}
+    if after is JobStatus.QUEUED:
+        values["queue_turn"] = turn_again(connection, job)
     if after is JobStatus.FAILED:
         values["failure"] = outcome.detail or "no detail was reported"
     if after is JobStatus.SUCCEEDED:

@@ -58,7 +58,9 @@ def resume(connection: Connection, job: JobRow, *, now: float, most_queued: int 
         return status
     if status is JobStatus.PAUSED:
         check_queue(connection, job.owner_id, most_queued)
-    return move(connection, job, status_after(job, Trigger.RESUME, "be resumed"), now=now)
+    after = status_after(job, Trigger.RESUME, "be resumed")
+    turn = next_turn(connection, job.owner_id, job.queue_rank)
+    return move(connection, job, after, now=now, queue_turn=turn)
 
 
 def amend(connection: Connection, job: JobRow, changes: JobChange, *, now: float) -> None:

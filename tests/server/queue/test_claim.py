@@ -207,6 +207,30 @@ def test_priority_comes_before_turns_and_its_change_is_a_new_turn(server: Orrery
     assert _owners_in_turn(server, 5) == ["a3", "b0", "a0", "a1", "a2"]
 
 
+def test_a_job_that_lost_its_worker_is_next_again(server: OrreryServer) -> None:
+    ann, bob = server.new_client("user"), server.new_client("user")
+    for name in ("a0", "a1"):
+        server.submit(ann, name=name)
+    assert _owners_in_turn(server, 2) == ["a0", "a1"]  # the queue is empty, and begins anew
+    for name in ("a2", "a3"):
+        server.submit(ann, name=name)
+    server.submit(bob, name="b0")
+    server.lose_leases()
+    assert _owners_in_turn(server, 5) == ["a0", "a1", "a2", "b0", "a3"]
+
+
+def test_a_resumed_job_is_the_last_of_its_owner(server: OrreryServer) -> None:
+    ann, bob = server.new_client("user"), server.new_client("user")
+    paused = [server.submit(ann, name=f"a{n}")["id"] for n in range(3)]
+    for job in paused:
+        ann.post(f"/v1/jobs/{job}/pause")
+    server.submit(ann, name="a3")
+    server.submit(bob, name="b0")
+    for job in paused:
+        ann.post(f"/v1/jobs/{job}/resume")
+    assert _owners_in_turn(server, 5) == ["a3", "b0", "a0", "a1", "a2"]
+
+
 @pytest.mark.parametrize("path", ["/v1/jobs", "/v1/sweeps", "PATCH"])
 def test_high_priorities_are_the_admins(server: OrreryServer, path: str) -> None:
     user = server.new_client("user")

@@ -128,6 +128,8 @@ class Queue(RuleBasedStateMachine):
         self.now = 1.0
         self.rows: dict[str, dict[str, Any]] = {}
         self.reported: dict[tuple[str, int], float] = {}
+        self.lost: set[str] = set()  # back in the queue after an attempt
+        self.resumed: set[str] = set()  # back in the queue at its end
         self.last_event = 0
 
     def teardown(self) -> None:
@@ -149,12 +151,6 @@ class Queue(RuleBasedStateMachine):
     @rule(target=leases, worker=st.sampled_from(["worker_a", "worker_b"]), number=st.integers(0, 5))
     def claim(self, worker: str, number: int) -> Any:
         with self.engine.begin() as connection:
-            queued = connection.execute(
-                select(job_table.c.id)
-                .where(job_table.c.status == "queued")
-                .order_by(job_table.c.queue_rank, job_table.c.id)
-            ).scalars()
-            expected = queued.first()
             known = connection.execute(
                 select(attempt_table.c.lease_id).where(
                     attempt_table.c.worker_id == worker, attempt_table.c.claim_id == f"c{number}"
@@ -162,16 +158,32 @@ class Queue(RuleBasedStateMachine):
             ).scalar()
             claimed = claims.claim(connection, worker, f"c{number}", now=self.tick())
         if claimed is None:
-            assert expected is None or known is not None
+            assert known is not None or not self._waiting()
             return multiple()
         job, attempt = claimed
         assert job.status in LEASED
         assert job.lease_id == attempt.lease_id
         if known is None:
-            assert job.id == expected
+            self._check_turn(job.id)
         else:
             assert attempt.lease_id == known
         return job.id, attempt.lease_id
+
+    def _waiting(self) -> dict[str, dict[str, Any]]:
+        return {job: row for job, row in self.rows.items() if row["status"] == "queued"}
+
+    def _check_turn(self, job_id: str) -> None:
+        """The highest priority first; then who had the turn and lost a worker; then by age."""
+        waiting = self._waiting()
+        rank = min(row["queue_rank"] for row in waiting.values())
+        first = {job for job, row in waiting.items() if row["queue_rank"] == rank}
+        assert job_id in first
+        if job_id in self.resumed:
+            return
+        if again := first & self.lost:
+            assert job_id in again
+        else:
+            assert job_id == min(first - self.resumed)
 
     @rule(lease=leases, first=st.integers(0, 3), value=st.sampled_from([1.0, 2.0]))
     def begin_and_report(self, lease: tuple[str, str], first: int, value: float) -> None:
@@ -318,6 +330,9 @@ class Queue(RuleBasedStateMachine):
                 assert (before["status"], row["status"]) in MOVES
                 assert story == [row["status"]]
                 assert row["version"] > before["version"]
+                self.lost.discard(job_id)
+                if row["status"] == "queued":
+                    (self.resumed if before["status"] == "paused" else self.lost).add(job_id)
             else:
                 assert story == []
             if row["status"] in TERMINAL:
