@@ -34,5 +34,5 @@ def _first_turn(connection: Connection, queue_rank: int) -> int | None:
     return connection.execute(_turns(func.min(jobs.c.queue_turn), queue_rank)).scalar_one()
 
 
-def _turns(which: ColumnElement[int], queue_rank: int) -> Select[tuple[int]]:
+def _turns(which: ColumnElement[int], queue_rank: int) -> Select[int]:
     return select(which).where(jobs.c.status == JobStatus.QUEUED, jobs.c.queue_rank == queue_rank)

@@ -35,7 +35,7 @@ PROOFS = {
     "claim_races": Proof("jobs taken twice", claim_races.run, 1_000_000, 2000, 2000),
     "stale_writes": Proof("accepted", stale_writes.run, 100_000, 1000, 1000),
     "disk_trouble": Proof("lost, or not told", disk_trouble.run, 300, 3, 20, "strace"),
-    "any_order": Proof("rules broken", any_order.run, 1_000_000, 500, 2000),
+    "any_order": Proof("rules broken", any_order.run, 1_000_000, 2500, 2000),
     "fuzz": Proof("5xx", fuzz.run, 200_000, 700, 700),
     "service_kills": Proof("jobs not whole", service_faults.run_kills, 2000, 12, 300),
     "service_faults": Proof("jobs not whole", service_faults.run_others, 2000, 20, 300),
