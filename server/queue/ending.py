@@ -112,7 +112,8 @@ def _end_attempt(
 ) -> JobStatus:
     """End an attempt with what became of it; `told` is what its worker said, where that differs."""
     after = status_after(job, trigger, trigger)
-    lost = trigger in {Trigger.LOST, Trigger.GIVE_UP}
+    # Whoever was to pause or be cancelled is where its user wanted it: that is no failure.
+    lost = trigger in {Trigger.LOST, Trigger.GIVE_UP} and job.status == JobStatus.RUNNING
     values: dict[str, Any] = {"lease_id": None, "phase": None, "failures": job.failures + int(lost)}
     if after is JobStatus.QUEUED:
         values["queue_turn"] = turn_again(connection, job)

@@ -178,6 +178,16 @@ def test_the_next_attempt_is_offered_checkpoints_newest_first(server: OrreryServ
     ]
 
 
+def test_a_worker_that_is_lost_in_a_pause_costs_no_attempt(server: OrreryServer) -> None:
+    job, _ = server.start(max_attempts=2)
+    for action in ("pause", "resume"):
+        assert server.admin.post(f"/v1/jobs/{job['id']}/{action}").is_success
+        server.lose_leases()
+    assert server.claim() is not None
+    server.lose_leases()
+    assert server.job(job["id"])["status"] == "queued"
+
+
 def test_max_runtime_counts_all_attempts(server: OrreryServer) -> None:
     server.start(max_runtime_s=100)
     server.write(lambda c: c.execute(text("UPDATE attempts SET started_at = started_at - 70")))
