@@ -51,7 +51,9 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="put the lines in this JSON file, too")
     parser.add_argument("proofs", nargs="*", choices=[*PROOFS, []], help="default: all")
     options = parser.parse_args()
-    print(f"seed {options.seed}, commit {_commit()}, {platform.platform()}, {os.cpu_count()} cores")
+    machine = f"{platform.platform()}, {os.cpu_count()} cores"
+    commit = _commit()  # now: who changes the code meanwhile does not change what began
+    print(f"seed {options.seed}, commit {commit}, {machine}")
     print(f"{'proof':18} {'rounds':>9} {'promise':20} {'broken':>7} {'control':>8} {'time':>8}")
     failed = False
     for name in options.proofs or PROOFS:
@@ -69,7 +71,8 @@ def main() -> int:
         for what in counted.found:
             print(f"  {what}", flush=True)
         if options.out is not None:
-            _note(options.out, name, options.seed, counted, control)
+            about = {"seed": options.seed, "commit": commit, "machine": machine}
+            _note(options.out, name, counted, control, about)
     return int(failed)
 
 
@@ -84,7 +87,9 @@ def control_of(proof: Proof, seed: int) -> int:
     return count(proof, seed, proof.control_rounds, protected=False).broken
 
 
-def _note(path: Path, name: str, seed: int, counted: Counted, control: int) -> None:
+def _note(
+    path: Path, name: str, counted: Counted, control: int, about: dict[str, int | str]
+) -> None:
     """One line of the card, in a file that keeps the others."""
     card = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     card[name] = {
@@ -93,16 +98,14 @@ def _note(path: Path, name: str, seed: int, counted: Counted, control: int) -> N
         "broken": counted.broken,
         "control": control,
         "note": counted.note,
-        "seed": seed,
-        "commit": _commit(),
-        "machine": f"{platform.platform()}, {os.cpu_count()} cores",
+        **about,
     }
     path.write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
 
 
 def _commit() -> str:
     done = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
+        ["git", "describe", "--always", "--dirty"],
         cwd=Path(__file__).parent,
         capture_output=True,
         text=True,
