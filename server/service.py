@@ -268,8 +268,9 @@ class Service:
     async def look_at_clock(self) -> None:
         """Whether somebody moved it."""
         if step := self.clock_steps.look():
-            logger.warning("the clock was moved by %+.0f s", step)
             await self.database.write(partial(clock_steps.take_out, step=step))
+            self.clock_steps.settle(step)
+            logger.warning("the clock was moved by %+.0f s", step)
 
     async def _watch_leases(self) -> None:
         silence = OwnSilence(min(LOOK_INTERVAL_S, self.settings.lease_ttl_s / 4))

@@ -10,16 +10,19 @@ TOLERATED_S = 1.0  # what a clock may gain on another between two looks
 
 
 class ClockSteps:
-    """Looks regularly, and says by how much the wall clock was moved since the last look."""
+    """By how much the wall clock was moved, and how much of that was seen to."""
 
     def __init__(self) -> None:
         self._offset = time.time() - time.monotonic()
 
     def look(self) -> float:
-        """Seconds by which the wall clock was moved since the last look; negative: back."""
-        offset = time.time() - time.monotonic()
-        step, self._offset = offset - self._offset, offset
+        """Seconds by which the wall clock was moved, and nobody has seen to; negative: back."""
+        step = time.time() - time.monotonic() - self._offset
         return step if abs(step) > TOLERATED_S else 0.0
+
+    def settle(self, step: float) -> None:
+        """Whatever counts on the wall clock knows of the step."""
+        self._offset += step
 
 
 def take_out(connection: Connection, step: float) -> None:

@@ -143,7 +143,8 @@ class OrreryServer:
                 connection.execute(text(f"DELETE FROM {table}"))
 
         self.write(work)
-        self.service.clock_steps.look()  # an earlier test may have moved it
+        steps = self.service.clock_steps
+        steps.settle(steps.look())  # an earlier test may have moved the clock
 
     def until(self, fact: Callable[[], bool]) -> None:
         """Give the server turns until something is so."""

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import insert, select
 
 from server.database.tables import deliveries
+from server.queue import clock_steps
 from server.queue.leases import Leases
 from server.queue.own_silence import OwnSilence
 from tests.server.conftest import Clock, OrreryServer
@@ -83,6 +84,27 @@ def test_a_moved_wall_clock_uses_up_no_runtime_and_moves_no_webhook(
     second = server.claim()
     assert second is not None
     assert second["runtime_left_s"] == pytest.approx(100, abs=1)
+
+
+def test_a_step_that_could_not_be_written_is_seen_to_the_next_time(
+    server: OrreryServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.start(max_runtime_s=100)
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 3600)
+    with monkeypatch.context() as trouble:
+        trouble.setattr(clock_steps, "take_out", _fail)
+        with pytest.raises(OSError, match="no space"):
+            server.call(server.service.look_at_clock())
+    server.call(server.service.look_at_clock())
+    server.lose_leases()
+    second = server.claim()
+    assert second is not None
+    assert second["runtime_left_s"] == pytest.approx(100, abs=1)
+
+
+def _fail(*_: object, **__: object) -> None:
+    raise OSError("no space")
 
 
 @pytest.mark.slow
