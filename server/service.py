@@ -22,16 +22,17 @@ from server.database.trouble import failures_told
 from server.database.writer import Database
 from server.errors import NotFound, ReportConflict
 from server.loop_lag import LoopLag
-from server.queue import clock_steps, ending, reports
+from server.queue import ending, reports
 from server.queue.changes import Changes
-from server.queue.clock_steps import ClockSteps
 from server.queue.leases import Leases
 from server.queue.limits import Limits
 from server.queue.own_silence import OwnSilence
 from server.settings import ServerSettings
 from server.sweeps.driver import SweepDriver
 from server.telemetry import Telemetry
+from server.upkeep import clock_steps
 from server.upkeep.chores import Chores
+from server.upkeep.clock_steps import ClockSteps
 from server.views.shared_looks import SharedLooks
 from server.views.waiting import Waiting
 from server.wire.workers import CheckpointReport, GpuVitals, Report, ReportAnswer

@@ -7,9 +7,9 @@ import pytest
 from sqlalchemy import insert, select
 
 from server.database.tables import deliveries
-from server.queue import clock_steps
 from server.queue.leases import Leases
 from server.queue.own_silence import OwnSilence
+from server.upkeep import clock_steps
 from tests.server.conftest import Clock, OrreryServer
 
 
