@@ -284,7 +284,7 @@ def test_a_path_in_any_other_text_leads_nowhere(server: OrreryServer, text: str)
 
 
 def _files_around(data: Path) -> set[Path]:
-    """What stands in and beside a folder, without what the server writes anew and links of pytest."""
+    """What stands in and beside a folder, but for what is written anew and pytest's links."""
     found = (p for p in data.parent.rglob("*") if not p.is_symlink())
     return {p for p in found if ".db" not in p.name and not p.name.startswith(".database.")}
 
