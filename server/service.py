@@ -30,9 +30,7 @@ from server.queue.own_silence import OwnSilence
 from server.settings import ServerSettings
 from server.sweeps.driver import SweepDriver
 from server.telemetry import Telemetry
-from server.upkeep import clock_steps
 from server.upkeep.chores import Chores
-from server.upkeep.clock_steps import ClockSteps
 from server.views.shared_looks import SharedLooks
 from server.views.waiting import Waiting
 from server.wire.workers import CheckpointReport, GpuVitals, Report, ReportAnswer
@@ -83,7 +81,6 @@ class Service:
         self.database = Database(settings.database_path)
         self.tokens = tokens.Tokens()
         self.leases = Leases(settings.lease_ttl_s)
-        self.clock_steps = ClockSteps()
         self.changes = Changes()
         self.streams: SharedLooks[Any] = SharedLooks()
         self.telemetry = Telemetry()
@@ -266,13 +263,6 @@ class Service:
             with failures_told(logger, "no mark could be made of how far the database is"):
                 await self._mark()
 
-    async def look_at_clock(self) -> None:
-        """Whether somebody moved it."""
-        if step := self.clock_steps.look():
-            await self.database.write(partial(clock_steps.take_out, step=step))
-            self.clock_steps.settle(step)
-            logger.warning("the clock was moved by %+.0f s", step)
-
     async def _watch_leases(self) -> None:
         silence = OwnSilence(min(LOOK_INTERVAL_S, self.settings.lease_ttl_s / 4))
         while True:
@@ -280,5 +270,4 @@ class Service:
             if away := silence.look(self.database.busy_since):
                 self.leases.excuse(away)
             with failures_told(logger, "a look at the leases failed; the next one tries again"):
-                await self.look_at_clock()
                 await self.expire_leases()

@@ -131,7 +131,11 @@ class Attempt(SQLModel, table=True):
     worker_id: str = Field(foreign_key="workers.id")
     started_at: float
     ended_at: float | None = None
-    clock_steps_s: float = Field(default=0.0, sa_column_kwargs={"server_default": text("0")})
+    boot_id: str = Field(default="", sa_column_kwargs={"server_default": text("''")})
+    clock: float = Field(
+        default=0.0, sa_column_kwargs={"server_default": text("0")}
+    )  # at the start
+    ran_s: float | None = None  # once it ended
     outcome: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
     status_after: str | None = None  # the job's, when the attempt ended
     lost: bool = False  # ended by the expiry of its lease
@@ -216,6 +220,15 @@ class Worker(SQLModel, table=True):
     last_seen_at: float | None = None  # noted once a minute
     draining: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
     refusal: str | None = None  # why it gets no jobs at all
+
+
+class Turn(SQLModel, table=True):
+    """How far the turns of a priority are."""
+
+    __tablename__: ClassVar[Any] = "turns"
+
+    queue_rank: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    turn: int
 
 
 class Delivery(SQLModel, table=True):
@@ -330,6 +343,7 @@ checkpoints = SQLModel.metadata.tables["checkpoints"]
 artifacts = SQLModel.metadata.tables["artifacts"]
 audit = SQLModel.metadata.tables["audit"]
 deliveries = SQLModel.metadata.tables["deliveries"]
+turns = SQLModel.metadata.tables["turns"]
 sweeps = SQLModel.metadata.tables["sweeps"]
 trials = SQLModel.metadata.tables["trials"]
 events = SQLModel.metadata.tables["events"]

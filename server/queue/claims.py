@@ -11,11 +11,12 @@ from sqlalchemy import ColumnElement, Connection, Row, func, insert, select, upd
 
 from nbody.config import Config
 from nbody.watcher import Phase
+from server import steady_clock
 from server.database.ids import new_id
 from server.database.tables import attempts, checkpoints, jobs
 from server.queue import job_rows
 from server.queue.ending import finish
-from server.queue.fair_turns import QUEUE_ORDER
+from server.queue.fair_turns import QUEUE_ORDER, serve
 from server.queue.job_rows import JobRow, job_folder, record_event
 from server.queue.transitions import Trigger, next_status
 from server.wire.states import LEASED, JobStatus, StopReason
@@ -78,6 +79,7 @@ def claim(
     ).first()
     if job is None:
         return None
+    serve(connection, job)
     connection.execute(
         insert(attempts).values(
             job_id=job.id,
@@ -86,6 +88,8 @@ def claim(
             claim_id=claim_id,
             worker_id=worker_id,
             started_at=now,
+            boot_id=steady_clock.boot_id(),
+            clock=steady_clock.read(),
             log_base=job.log_bytes,
         )
     )
@@ -131,14 +135,12 @@ def resume_points(connection: Connection, job: JobRow) -> Sequence[Any]:
     return [*own, *connection.execute(start)]
 
 
-def runtime_left(connection: Connection, job: JobRow, *, now: float) -> float | None:
+def runtime_left(connection: Connection, job: JobRow) -> float | None:
     """Seconds of max_runtime_s that earlier attempts left over [s]."""
     if job.max_runtime_s is None:
         return None
-    by_clock = func.coalesce(attempts.c.ended_at, now) - attempts.c.started_at
-    used = connection.execute(
-        select(func.sum(by_clock - attempts.c.clock_steps_s)).where(attempts.c.job_id == job.id)
-    ).scalar_one()
+    earlier = select(func.sum(attempts.c.ran_s)).where(attempts.c.job_id == job.id)
+    used = connection.execute(earlier).scalar_one()
     return max(job.max_runtime_s - (used or 0.0), 0.0)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, select, update
 
+from server import steady_clock
 from server.database.tables import attempts, checkpoints, epochs, jobs
 from server.errors import LeaseLost, ReportConflict
 from server.queue import job_rows, stepper_jobs
@@ -96,6 +97,15 @@ def held_leases(connection: Connection) -> list[str]:
     )
 
 
+def _ran_s(connection: Connection, job: JobRow, now: float) -> float:
+    """Seconds of a job's present attempt; by the wall clock only if the machine began anew."""
+    present = attempts.c.lease_id == job.lease_id
+    columns = attempts.c.boot_id, attempts.c.clock, attempts.c.started_at
+    began = connection.execute(select(*columns).where(present)).one()
+    ran = steady_clock.seconds_since(began.boot_id, began.clock)
+    return max(now - began.started_at, 0.0) if ran is None else ran
+
+
 def _loss(job: JobRow) -> Trigger:
     return Trigger.LOST if job.failures + 1 < job.max_attempts else Trigger.GIVE_UP
 
@@ -131,6 +141,7 @@ def _end_attempt(
         .where(attempts.c.lease_id == job.lease_id)
         .values(
             ended_at=now,
+            ran_s=_ran_s(connection, job, now),
             outcome=(told or outcome).model_dump(mode="json"),
             status_after=after,
             lost=by_expiry,

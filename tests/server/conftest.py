@@ -139,12 +139,10 @@ class OrreryServer:
         """Forget all jobs, sweeps and workers."""
 
         def work(connection: Connection) -> None:
-            for table in ("sweeps", "jobs", "workers"):
+            for table in ("sweeps", "jobs", "workers", "turns"):
                 connection.execute(text(f"DELETE FROM {table}"))
 
         self.write(work)
-        steps = self.service.clock_steps
-        steps.settle(steps.look())  # an earlier test may have moved the clock
 
     def until(self, fact: Callable[[], bool]) -> None:
         """Give the server turns until something is so."""

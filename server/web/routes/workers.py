@@ -142,7 +142,7 @@ async def claim_job(
             labels=job.labels,
             resume_from=[ResumePoint(epoch=p.epoch, path=p.path, sha256=p.sha256) for p in points],
             must_resume=job.from_checkpoint is not None,
-            runtime_left_s=claims.runtime_left(connection, job, now=time.time()),
+            runtime_left_s=claims.runtime_left(connection, job),
         )
 
     async def look() -> Assignment | None:

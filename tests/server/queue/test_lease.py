@@ -190,7 +190,7 @@ def test_a_worker_that_is_lost_in_a_pause_costs_no_attempt(server: OrreryServer)
 
 def test_max_runtime_counts_all_attempts(server: OrreryServer) -> None:
     server.start(max_runtime_s=100)
-    server.write(lambda c: c.execute(text("UPDATE attempts SET started_at = started_at - 70")))
+    server.write(lambda c: c.execute(text("UPDATE attempts SET clock = clock - 70")))
     server.lose_leases()
     second = server.claim()
     assert second is not None

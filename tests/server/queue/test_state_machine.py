@@ -110,6 +110,10 @@ def test_every_state_is_either_over_or_can_be_left() -> None:
     assert {begin for begin, _ in TRANSITIONS} == set(JobStatus) - TERMINAL
 
 
+# What each worker can take.
+HOLDS = {"worker_a": job_table.c.device != "cuda", "worker_b": None}
+
+
 class Queue(RuleBasedStateMachine):
     """Users, two workers and the lease sweeper, each calling when it likes."""
 
@@ -129,7 +133,7 @@ class Queue(RuleBasedStateMachine):
         self.rows: dict[str, dict[str, Any]] = {}
         self.reported: dict[tuple[str, int], float] = {}
         self.lost: set[str] = set()  # back in the queue after an attempt
-        self.resumed: set[str] = set()  # back in the queue at its end
+        self.entered: dict[str, int] = {}  # which job went to the end of the queue before which
         self.last_event = 0
 
     def teardown(self) -> None:
@@ -140,13 +144,20 @@ class Queue(RuleBasedStateMachine):
         self.now += 1.0
         return self.now
 
-    @rule(target=job_ids, priority=st.integers(-1, 1), max_attempts=st.integers(1, 3))
-    def submit(self, priority: int, max_attempts: int) -> str:
+    @rule(
+        target=job_ids,
+        priority=st.integers(-1, 1),
+        max_attempts=st.integers(1, 3),
+        owner=st.sampled_from(["token_x", "token_y"]),
+        device=st.sampled_from(["auto", "cuda"]),
+    )
+    def submit(self, priority: int, max_attempts: int, owner: str, device: str) -> str:
+        config = {**TINY, "device": device}
         submission = JobSubmission.model_validate(
-            {"config": TINY, "priority": priority, "max_attempts": max_attempts}
+            {"config": config, "priority": priority, "max_attempts": max_attempts}
         )
         with self.engine.begin() as connection:
-            return submit(connection, submission, owner_id="token_x", now=self.tick())
+            return submit(connection, submission, owner_id=owner, now=self.tick())
 
     @rule(target=leases, worker=st.sampled_from(["worker_a", "worker_b"]), number=st.integers(0, 5))
     def claim(self, worker: str, number: int) -> Any:
@@ -156,34 +167,41 @@ class Queue(RuleBasedStateMachine):
                     attempt_table.c.worker_id == worker, attempt_table.c.claim_id == f"c{number}"
                 )
             ).scalar()
-            claimed = claims.claim(connection, worker, f"c{number}", now=self.tick())
+            fits = HOLDS[worker]
+            claimed = claims.claim(connection, worker, f"c{number}", now=self.tick(), can_hold=fits)
         if claimed is None:
-            assert known is not None or not self._waiting()
+            assert known is not None or not self._waiting(worker)
             return multiple()
         job, attempt = claimed
         assert job.status in LEASED
         assert job.lease_id == attempt.lease_id
         if known is None:
-            self._check_turn(job.id)
+            self._check_turn(job.id, worker)
         else:
             assert attempt.lease_id == known
         return job.id, attempt.lease_id
 
-    def _waiting(self) -> dict[str, dict[str, Any]]:
-        return {job: row for job, row in self.rows.items() if row["status"] == "queued"}
+    def _waiting(self, worker: str) -> dict[str, dict[str, Any]]:
+        """Jobs that the worker could take."""
+        devices = ["auto"] if worker == "worker_a" else ["auto", "cuda"]
+        return {
+            job: row
+            for job, row in self.rows.items()
+            if row["status"] == "queued" and row["device"] in devices
+        }
 
-    def _check_turn(self, job_id: str) -> None:
-        """The highest priority first; then who had the turn and lost a worker; then by age."""
-        waiting = self._waiting()
-        rank = min(row["queue_rank"] for row in waiting.values())
-        first = {job for job, row in waiting.items() if row["queue_rank"] == rank}
-        assert job_id in first
-        if job_id in self.resumed:
-            return
-        if again := first & self.lost:
-            assert job_id in again
-        else:
-            assert job_id == min(first - self.resumed)
+    def _check_turn(self, job_id: str, worker: str) -> None:
+        """The highest priority first; then, of each owner, who entered the queue first.
+
+        But one that lost its worker had its turn, and may stand before.
+        """
+        waiting = self._waiting(worker)
+        taken = waiting[job_id]
+        assert taken["queue_rank"] == min(row["queue_rank"] for row in waiting.values())
+        if job_id not in self.lost:
+            line = ("owner_id", "queue_rank")
+            own = [job for job, row in waiting.items() if all(row[n] == taken[n] for n in line)]
+            assert job_id == min(own, key=self.entered.__getitem__)
 
     @rule(lease=leases, first=st.integers(0, 3), value=st.sampled_from([1.0, 2.0]))
     def begin_and_report(self, lease: tuple[str, str], first: int, value: float) -> None:
@@ -323,6 +341,7 @@ class Queue(RuleBasedStateMachine):
             ]
             if before is None:
                 assert story == ["queued"]
+                self.entered[job_id] = self.steps
             elif before["status"] in TERMINAL:
                 assert row == before
                 assert story == []
@@ -332,7 +351,10 @@ class Queue(RuleBasedStateMachine):
                 assert row["version"] > before["version"]
                 self.lost.discard(job_id)
                 if row["status"] == "queued":
-                    (self.resumed if before["status"] == "paused" else self.lost).add(job_id)
+                    if before["status"] == "paused":
+                        self.entered[job_id] = self.steps
+                    else:
+                        self.lost.add(job_id)
             else:
                 assert story == []
             if row["status"] in TERMINAL:
