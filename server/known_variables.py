@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 PREFIX = "ORRERY_"
-# The settings of the server, here again because clients and workers start without them.
+# Settings of the server, in any case; here again, as clients and workers start without them.
 SERVER = {
     *("HOST", "PORT", "DATA", "AUTH", "ADMIN_TOKEN_FILE", "WORKER_TOKEN_FILE", "ALLOWED_HOSTS"),
     *("MAX_BODY_BYTES", "MAX_REPORT_BYTES", "MAX_CONNECTIONS", "BODY_TIMEOUT_S", "HEAD_TIMEOUT_S"),
@@ -12,27 +12,27 @@ SERVER = {
     *("USER_PRIORITY", "MAX_RUNNING_JOBS", "KEEP_EVERY", "KEEP_DAYS", "DISK_QUOTA_BYTES"),
     *("WEBHOOK_PRIVATE", "LOG_FORMAT", "TRACING"),
 }
-# Those of clients, of workers, of the compose files.
+# Those of clients, of workers, of the compose files, in capitals.
 OTHERS = {
     *("URL", "TOKEN", "TOKEN_FILE", "WORKER_NAME", "SLOTS", "THREADS"),
     *("PUBLISH", "HOST_NAME", "SECRETS"),
 }
 
 
-def misspelt(present: Iterable[str]) -> list[str]:
-    """A sentence about each variable that begins as ours do and is none.
+def misspelt(present: Iterable[str]) -> dict[str, str]:
+    """The variables that begin as ours do and are none, each with a sentence about it.
 
     Args:
         present: names in the environment.
     """
-    names = SERVER | OTHERS
-    found: list[str] = []
+    found: dict[str, str] = {}
     for variable in sorted(present):
-        prefix, name = variable[: len(PREFIX)].upper(), variable[len(PREFIX) :].upper()
-        if prefix == PREFIX and name not in names:
+        prefix, name = variable[: len(PREFIX)], variable[len(PREFIX) :]
+        is_read = name.upper() in SERVER or (prefix == PREFIX and name in OTHERS)
+        if prefix.upper() == PREFIX and not is_read:
             import difflib  # noqa: PLC0415 - most have none, and wait for nothing
 
-            near = difflib.get_close_matches(name, sorted(names), n=1)
+            near = difflib.get_close_matches(name.upper(), sorted(SERVER | OTHERS), n=1)
             hint = f"; did you mean {PREFIX}{near[0]}?" if near else ""
-            found.append(f"nothing reads the environment variable {variable}{hint}")
+            found[variable] = f"nothing reads the environment variable {variable}{hint}"
     return found

@@ -1,5 +1,6 @@
 """`python -m worker`: run the agent until SIGTERM or SIGINT."""
 
+import logging
 import os
 import signal
 import sys
@@ -12,17 +13,21 @@ from worker.client import ServerRefused, WorkerClient
 from worker.settings import InvalidSettings, read_settings
 from worker.workplace import warm_up
 
+logger = logging.getLogger("worker")
+
 
 def main() -> int:
     """Work until told to stop; returns the exit code."""
-    for sentence in misspelt(os.environ):
-        sys.stderr.write(f"warning: {sentence}\n")
+    unread = misspelt(os.environ).values()
     try:
         settings = read_settings()
     except InvalidSettings as error:
+        sys.stderr.writelines(f"warning: {sentence}\n" for sentence in unread)
         sys.stderr.write(f"error: {error}\n")
         return 2
     configure(settings.log_format)
+    for sentence in unread:
+        logger.warning("%s", sentence)
     with WorkerClient(settings.server, settings.token) as client:
         agent = Agent(settings, client)
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -98,7 +98,10 @@ def serve(
     auth: Annotated[bool | None, typer.Option(help="Ask for tokens.")] = None,
 ) -> None:
     """Run the server alone. What is not given comes from ORRERY_… variables."""
+    import logging
+
     from server.cli.local_service import check_port, ignore_hangups
+    from server.known_variables import misspelt
     from server.log_format import configure
     from server.service import Service, prepare
     from server.web.app import create_app
@@ -106,6 +109,8 @@ def serve(
 
     settings = _settings(host=host, port=port, data=data, auth=auth)
     configure(settings.log_format)
+    for sentence in misspelt(os.environ).values():
+        logging.getLogger("server").warning("%s", sentence)
     with _damage_told():
         lock = prepare(settings)
     if settings.port:

@@ -15,7 +15,7 @@ from server.cli import acting, installation, reading, sweeps, tokens
 from server.cli.connection import EXIT_USAGE, HELP, CommandFailed, errors, print_text
 from server.known_variables import misspelt
 
-THEY_TELL = {"work"}  # what nobody reads: it is said once
+THEY_TELL = {"serve", "work"}  # what nobody reads, in their logs
 
 app = typer.Typer(
     name="orrery",
@@ -59,8 +59,9 @@ def about(
     """Train neural time steppers for N-body integrators, as a service."""
     del version  # _print_version has answered
     if context.invoked_subcommand not in THEY_TELL:
-        for sentence in misspelt(os.environ):
-            errors.print(f"warning: {sentence}", highlight=False)
+        for name, sentence in misspelt(os.environ).items():
+            errors.print(f"warning: {escape(sentence)}", highlight=False, soft_wrap=True)
+            del os.environ[name]  # those that this process starts would say it again
 
 
 # In the order of `--help`: what runs here, then what asks a server.

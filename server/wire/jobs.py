@@ -74,7 +74,7 @@ class JobSubmission(Message):
         strict=True,
         ge=1,
         le=100,
-        description="Attempts lost to crashes before the job fails.",
+        description="Attempts lost to crashes before the job fails; not those lost in a pause.",
     )
     metadata: Annotated[dict[Identifier, Text], CLOSED] = Field(
         default_factory=dict, max_length=32, description="Labels of your own."

@@ -52,7 +52,7 @@ def main() -> int:
     parser.add_argument("proofs", nargs="*", choices=[*PROOFS, []], help="default: all")
     options = parser.parse_args()
     machine = f"{platform.platform()}, {os.cpu_count()} cores"
-    commit = _commit()  # now: who changes the code meanwhile does not change what began
+    commit = _commit()
     print(f"seed {options.seed}, commit {commit}, {machine}")
     print(f"{'proof':18} {'rounds':>9} {'promise':20} {'broken':>7} {'control':>8} {'time':>8}")
     failed = False
@@ -66,6 +66,9 @@ def main() -> int:
         counted, control = count(proof, options.seed, rounds), control_of(proof, options.seed)
         failed |= counted.broken > 0 or control == 0
         seconds = duration(time.monotonic() - began)
+        if (now := _commit()) != commit:  # servers and workers of later rounds were of other code
+            commit = f"{commit} … {now}"
+            print(f"{name:18} the code was changed meanwhile: {commit}", flush=True)
         line = f"{name:18} {counted.rounds:9} {proof.promise:20} {counted.broken:7} {control:8}"
         print(f"{line} {seconds:>8}  {counted.note}", flush=True)
         for what in counted.found:

@@ -127,6 +127,21 @@ def test_a_call_without_an_answer_is_planned_again_and_given_up_in_the_end(
     assert "webhook_given_up" in open_server.event_types(job["id"])
 
 
+def test_a_clock_that_was_set_back_holds_up_no_call(open_server: OrreryServer) -> None:
+    job = open_server.submit(webhook="http://127.0.0.1:9/")
+    plan = {"id": "m", "job_id": job["id"], "url": "http://127.0.0.1:9/", "type": "x", "at": 0.0}
+    planned_at = 2e9
+    insert = deliveries.insert().values(**plan, next_at=planned_at + max(RETRY_AFTER_S))
+    open_server.write(lambda connection: connection.execute(insert))
+
+    def is_due(now: float) -> bool:
+        calls = open_server.read(lambda connection: due(connection, now))
+        return "m" in [call.id for call in calls]
+
+    assert not is_due(planned_at + 1)
+    assert is_due(planned_at - 86400)
+
+
 @pytest.mark.parametrize("url", ["http://a..b/", f"http://{'x' * 70}.example/"])
 def test_a_name_that_cannot_be_looked_up_holds_up_no_other_call(
     open_server: OrreryServer, receiver: Receiver, url: str
