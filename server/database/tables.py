@@ -132,9 +132,8 @@ class Attempt(SQLModel, table=True):
     started_at: float
     ended_at: float | None = None
     boot_id: str = Field(default="", sa_column_kwargs={"server_default": text("''")})
-    clock: float = Field(
-        default=0.0, sa_column_kwargs={"server_default": text("0")}
-    )  # at the start
+    # At the start, on the clock of that boot of the machine.
+    clock: float = Field(default=0.0, sa_column_kwargs={"server_default": text("0")})
     ran_s: float | None = None  # once it ended
     outcome: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
     status_after: str | None = None  # the job's, when the attempt ended
