@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 
 START_TIMEOUT_S = 60.0
 DEMO_CONFIG = "kepler_demo.json"
-COLLECT_AFTER = 20_000, 50, 50  # allocations, and collections of the younger generation
+# Allocations, and collections of the younger generation: few at a time, for the loop stands still.
+COLLECT_AFTER = 2_000, 50, 50
 
 app = typer.Typer()
 
@@ -118,7 +119,7 @@ def serve(
     service = Service(settings, lock)
     config = uvicorn_config(settings, create_app(settings, service))
     ignore_hangups()
-    # What is loaded by now stays for ever: no need to look through it for garbage, or often.
+    # What is loaded by now stays for ever: no need to look through it for garbage.
     gc.collect()
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)

@@ -10,7 +10,7 @@ from server.sweeps.optuna_search import StudyTrial, should_prune, suggest
 from server.wire.states import JobStatus
 from server.wire.sweeps import SCORES, SweepRequest, SweepStatus, TrialState
 
-BEGUN_AT_ONCE = 8  # jobs of a sweep; those of others come between
+BEGUN_AT_ONCE = 4  # jobs of a sweep; those of others come between
 FAILURES_IN_A_ROW = 5  # of the first trials; then the rest would fail, too
 
 

@@ -1,7 +1,8 @@
 """What moves sweeps on: looks at their trials, asks for the next ones, ends those that are worse.
 
 One task of the server. It reads, thinks in a thread, and writes one move in one transaction; what
-was written is all that it remembers.
+was written is all that it remembers. Then the sweeps of that owner rest: what a move takes of the
+interpreter, nobody else has.
 """
 
 import asyncio
@@ -24,6 +25,7 @@ from server.sweeps.moves import Move, is_over
 from server.wire.sweeps import SCORES, SweepRequest, TrialState
 
 LOOK_INTERVAL_S = 2.0  # at running trials, for those to end early
+RESTS = 9  # times as long as a move took, before the next one of the same owner's
 MOST_POINTS = 100  # of a trial's series that pruners see
 OF_JOBS = ("status", "failure", "result", "epochs_done", "epochs_total")
 
@@ -57,8 +59,10 @@ class SweepDriver:
         for sweep_id in sweep_ids:
             what = f"sweep {sweep_id} could not be moved on; trying again"
             gone = contextlib.suppress(NotFound)  # it was deleted meanwhile
+            began = time.monotonic()
             with failures_told(logger, what), gone:
                 await self.move(sweep_id)
+            await asyncio.sleep(min(LOOK_INTERVAL_S, RESTS * (time.monotonic() - began)))
 
     async def move(self, sweep_id: str) -> None:
         """One step of a sweep."""

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, Row, func, select, tuple_
+from sqlalchemy import Connection, Row, bindparam, func, select, tuple_
 
 from nbody.config import Config
 from nbody.metrics import EpochMetrics
@@ -24,6 +24,12 @@ from server.wire.states import JobStatus
 ETA_EPOCHS = 20  # most recent epochs that the estimate is made of
 SUMMARY_COLUMNS = [column for column in jobs.c if column.name not in {"config", "result"}]
 
+# Made once: a poll asks for both, and what a statement is made of is garbage that refers to itself.
+OF_JOB, NEWEST_FIRST = epochs.c.job_id == bindparam("job_id"), epochs.c.epoch.desc()
+LATEST_EPOCH = select(epochs).where(OF_JOB).order_by(NEWEST_FIRST).limit(1)
+RECENT_TIMES = select(epochs.c.epoch_time).where(OF_JOB).order_by(NEWEST_FIRST).limit(ETA_EPOCHS)
+MEAN_TIME = select(func.avg(RECENT_TIMES.subquery().c.epoch_time))
+
 
 def job_counts(connection: Connection) -> tuple[dict[str, int], float | None]:
     """How many jobs have each status, and when the oldest waiting one was submitted."""
@@ -34,9 +40,7 @@ def job_counts(connection: Connection) -> tuple[dict[str, int], float | None]:
 
 def job_view(connection: Connection, row: Row[Any], waiting: Waiting) -> JobView:
     """A job, whole."""
-    latest = connection.execute(
-        select(epochs).where(epochs.c.job_id == row.id).order_by(epochs.c.epoch.desc()).limit(1)
-    ).first()
+    latest = connection.execute(LATEST_EPOCH, {"job_id": row.id}).first()
     checkpoint = users_checkpoints.last(connection, row.id)
     failed = row.status == JobStatus.FAILED
     return JobView(
@@ -195,12 +199,5 @@ def _queue_position(connection: Connection, row: Row[Any]) -> int | None:
 def _eta(connection: Connection, row: Row[Any]) -> float | None:
     if row.status != JobStatus.RUNNING or not row.epochs_total:
         return None
-    recent = (
-        select(epochs.c.epoch_time)
-        .where(epochs.c.job_id == row.id)
-        .order_by(epochs.c.epoch.desc())
-        .limit(ETA_EPOCHS)
-        .subquery()
-    )
-    mean = connection.execute(select(func.avg(recent.c.epoch_time))).scalar_one()
+    mean = connection.execute(MEAN_TIME, {"job_id": row.id}).scalar_one()
     return None if mean is None else mean * (row.epochs_total - row.epochs_done)

@@ -20,6 +20,7 @@ from server.settings import ServerSettings
 from server.web.layers.access import AccessControl
 from server.web.layers.body_shapes import BodyShapes
 from server.web.layers.json_bodies import JsonBodies
+from server.web.layers.loop_shares import LoopShares
 from server.web.layers.quick_polls import QuickPolls
 from server.web.layers.quick_reports import QuickReports
 from server.web.openapi import describe
@@ -81,7 +82,7 @@ def create_app(settings: ServerSettings, service: Service | None = None) -> Acce
         app.add_exception_handler(trouble, _answer_trouble)
     app.add_exception_handler(Exception, _answer_unexpected)
     quick = QuickReports(JsonBodies(QuickPolls(app, service.database)), service)
-    return AccessControl(BodyShapes(quick), settings, service.tokens, service.telemetry)
+    return AccessControl(LoopShares(BodyShapes(quick)), settings, service.tokens, service.telemetry)
 
 
 def _problem_response(request: Request, error: ServerError) -> JSONResponse:

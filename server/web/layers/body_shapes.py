@@ -15,7 +15,7 @@ from server.web.asgi import BODY_METHODS, App, Receive, Scope, Send, give_again
 
 SMALL_BYTES = 2**13  # a body that no shape makes slow
 MOST_VALUES = 40_000  # particles of an inline system are the most that is sent: 4096 of 7 numbers
-MOST_SEPARATORS = 3 * MOST_VALUES  # beyond which it is not even parsed
+PLAIN = frozenset({float, str, bool, type(None)})  # whatever is in them is quick to check
 MOST_KEYS = 400  # of an object
 LONGEST_KEY = 200
 DEEPEST = 32
@@ -54,25 +54,23 @@ def check_shape(body: bytes) -> bool:
     """
     if len(body) <= SMALL_BYTES:
         return False
-    if sum(map(body.count, (b",", b"[", b"{"))) > MOST_SEPARATORS:
-        raise _too_much(f"it has more than {MOST_VALUES} values")
+    # Before it is parsed: no document has more values than these, and one.
+    if sum(map(body.count, (b",", b"[", b"{"))) > MOST_VALUES:
+        raise _too_much(f"it has more than {MOST_VALUES} values (commas in texts count, too)")
     try:
         document = from_json(body)
     except ValueError:
         return False
-    left, level = MOST_VALUES, [document]
+    level = [document]
     for _ in range(DEEPEST):
         level = _below(level)
-        left -= len(level)
-        if left < 0:
-            raise _too_much(f"it has more than {MOST_VALUES} values")
         if not level:
             return True
     raise _too_much(f"it is nested deeper than {DEEPEST} levels")
 
 
 def _below(level: list[Any]) -> list[Any]:
-    """What the objects and arrays of one level hold."""
+    """What the objects and arrays of one level hold, where it needs a look."""
     found: list[Any] = []
     for value in level:
         if isinstance(value, dict):
@@ -81,13 +79,15 @@ def _below(level: list[Any]) -> list[Any]:
                 raise _too_much(f"an object in it has more than {MOST_KEYS} keys")
             if any(len(key) > LONGEST_KEY for key in known):
                 raise _too_much(f"a key in it is longer than {LONGEST_KEY} characters")
-            found.extend(known.values())
+            held = known.values()
         elif isinstance(value, list):
-            found.extend(cast(list[Any], value))
-        elif isinstance(value, int) and value.bit_length() > MOST_BITS:
-            raise _too_much("a number in it has more than 300 digits")
-        if len(found) > MOST_VALUES:
-            raise _too_much(f"it has more than {MOST_VALUES} values")
+            held = cast(list[Any], value)
+        else:
+            if isinstance(value, int) and value.bit_length() > MOST_BITS:
+                raise _too_much("a number in it has more than 300 digits")
+            continue
+        if not PLAIN.issuperset(map(type, held)):
+            found.extend(held)
     return found
 
 

@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any, NoReturn, cast
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from server.settings import ServerSettings
 from server.web.app import create_app
@@ -44,6 +44,7 @@ class ImpatientProtocol(HttpToolsProtocol):
         self._unread: asyncio.TimerHandle | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._refused_for = ""  # what to do about it
+        self._answering: RequestResponseCycle | None = None
         self._head_bytes = 0  # of the request that is being read: path, fields and trailers
         self._held_bytes = 0  # what came, and is neither a body nor a request that is whole
 
@@ -161,6 +162,10 @@ class ImpatientProtocol(HttpToolsProtocol):
         self._held_bytes = 0
         super().on_message_complete()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
     def on_response_complete(self) -> None:
         """Nothing more is read before the requests are answered that came together with this."""
         super().on_response_complete()
@@ -172,7 +177,14 @@ class ImpatientProtocol(HttpToolsProtocol):
         self._head_is_here()
         self._stop_watching()
         self._all_connections.end(self)
-        super().connection_lost(exc)
+        super().connection_lost(exc)  # which tells the request that came last
+        if (answering := self._answering) is not None and not answering.response_complete:
+            answering.disconnected = True
+            answering.message_event.set()
+        self._unset_keepalive_if_required()
+        # What refers to this connection, and is referred to by it, would wait for the collector.
+        self.pipeline.clear()
+        self.cycle = self._answering = self.scope = cast(Any, None)
 
     def _count(self, size: int) -> None:
         self._head_bytes += size

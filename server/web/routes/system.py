@@ -1,6 +1,7 @@
 """Health, metrics, version, and the schema of a Config."""
 
 import time
+from functools import cache
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -106,4 +107,9 @@ async def version() -> Version:
 @router.get("/v1/schemas/config", responses={200: {"content": SCHEMA_EXAMPLE}})
 async def config_schema() -> dict[str, Any]:
     """JSON Schema of a Config: types, ranges, defaults and descriptions."""
+    return _schema_of_config()
+
+
+@cache
+def _schema_of_config() -> dict[str, Any]:
     return Config.model_json_schema()

@@ -1,0 +1,131 @@
+"""The layer that lets a token rest: what it counts, whom it lets wait, and what it leaves alone."""
+
+import asyncio
+import itertools
+import time
+from typing import Any
+
+import pytest
+
+from server.access.loop_time import LoopTime
+from server.access.roles import Principal
+from server.web.asgi import Message, Receive, Scope, Send
+from server.web.layers.loop_shares import LoopShares, step_by_step
+
+
+def _work(seconds: float) -> None:
+    began = time.thread_time()
+    while time.thread_time() - began < seconds:
+        pass
+
+
+async def _receive() -> Message:
+    return {}
+
+
+async def _send(_: Message) -> None:
+    return
+
+
+def _scope(token_id: str, role: Any = "user") -> Scope:
+    return {"state": {"principal": Principal(token_id, role)}}
+
+
+class Noted(LoopTime):
+    """Rests as often as it is told to."""
+
+    def __init__(self, rests: int) -> None:
+        super().__init__()
+        self.left, self.spent = rests, list[tuple[str, float]]()
+
+    def spend(self, principal_id: str, seconds: float) -> None:
+        self.spent.append((principal_id, seconds))
+
+    def rest_s(self, principal_id: str) -> float:
+        self.left -= 1
+        return 1e-6 if self.left >= 0 else 0.0
+
+
+def test_each_step_is_counted_by_itself_and_waiting_is_not() -> None:
+    spent: list[float] = []
+
+    async def work() -> None:
+        _work(0.02)
+        await asyncio.sleep(0.1)
+        _work(0.01)
+        await asyncio.gather(asyncio.sleep(0), asyncio.sleep(0))
+
+    asyncio.run(_awaited(step_by_step(work(), spent.append)))
+    first, second, *_ = spent
+    assert first >= 0.02
+    assert 0.01 <= second < 0.1
+    assert sum(spent) < 0.1
+
+
+async def _awaited(work: Any) -> Any:
+    return await work
+
+
+def test_errors_and_cancellations_pass_through() -> None:
+    seen: list[str] = []
+
+    async def fails() -> None:
+        await asyncio.sleep(0)
+        raise KeyError("mine")
+
+    async def waits() -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            raise
+
+    async def times_out() -> None:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await asyncio.get_running_loop().create_future()
+        seen.append("timed out")
+
+    async def both() -> None:
+        with pytest.raises(KeyError):
+            await step_by_step(fails(), lambda _: None)
+        await step_by_step(times_out(), lambda _: None)
+        task = asyncio.create_task(_awaited(step_by_step(waits(), lambda _: None)))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(both())
+    assert seen == ["timed out", "cancelled"]
+
+
+def test_users_rest_until_they_may_go_on_and_workers_never_do() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(0)
+
+    taken = Noted(rests=3)
+    layer = LoopShares(app, taken)
+    asyncio.run(layer(_scope("greedy"), _receive, _send))
+    assert taken.left < 0
+    assert {who for who, _ in taken.spent} == {"greedy"}
+    counted = len(taken.spent)
+    asyncio.run(layer(_scope("alpha", "worker"), _receive, _send))
+    asyncio.run(layer({"state": {}}, _receive, _send))
+    assert len(taken.spent) == counted
+
+
+def test_requests_of_one_token_that_came_together_go_one_by_one() -> None:
+    begun: list[float] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        begun.append(time.monotonic())
+        _work(0.01)
+
+    async def together() -> None:
+        layer = LoopShares(app)
+        await asyncio.gather(*(layer(_scope("greedy"), _receive, _send) for _ in range(4)))
+
+    asyncio.run(together())
+    # Each holds the loop for 10 ms and then rests for longer; others are answered in between.
+    assert all(after - before > 0.03 for before, after in itertools.pairwise(begun))
