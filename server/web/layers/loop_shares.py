@@ -1,8 +1,8 @@
 """No token has the event loop for itself: what a request holds it for is counted, then it rests.
 
 While a piece of work is under way, nobody else is answered. The layers below bound how long one
-piece can be; this one how many of them a user has, whatever they are: large bodies, wide answers.
-Workers, whose reports are what the service is for, never rest.
+piece can be; this one how many of them a user has, whatever their bodies ask for. Reads come in
+pages, and never rest; nor do workers, whose reports are what the service is for.
 """
 
 import asyncio
@@ -13,11 +13,11 @@ from types import coroutine
 from typing import Any, cast
 
 from server.access.loop_time import LoopTime
-from server.web.asgi import App, Receive, Scope, Send
+from server.web.asgi import BODY_METHODS, App, Receive, Scope, Send
 
 
 class LoopShares:
-    """Lets the requests of a token wait while it has had more than its share of the loop."""
+    """Lets the writes of a token wait while it has had more than its share of the loop."""
 
     def __init__(self, app: App, taken: LoopTime | None = None) -> None:
         self._app, self._taken = app, taken or LoopTime()
@@ -25,7 +25,8 @@ class LoopShares:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request, whose body has been received before."""
         caller = scope["state"].get("principal")
-        if caller is None or caller.role == "worker":
+        writes = scope["method"] in BODY_METHODS
+        if not writes or caller is None or caller.role == "worker":
             await self._app(scope, receive, send)
             return
         while (rest_s := self._taken.rest_s(caller.token_id)) > 0:  # noqa: ASYNC110 - not an event

@@ -27,8 +27,8 @@ async def _send(_: Message) -> None:
     return
 
 
-def _scope(token_id: str, role: Any = "user") -> Scope:
-    return {"state": {"principal": Principal(token_id, role)}}
+def _scope(token_id: str, role: Any = "user", method: str = "POST") -> Scope:
+    return {"method": method, "state": {"principal": Principal(token_id, role)}}
 
 
 class Noted(LoopTime):
@@ -100,7 +100,7 @@ def test_errors_and_cancellations_pass_through() -> None:
     assert seen == ["timed out", "cancelled"]
 
 
-def test_users_rest_until_they_may_go_on_and_workers_never_do() -> None:
+def test_users_rest_before_writes_until_they_may_go_on_and_workers_never_do() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await asyncio.sleep(0)
 
@@ -111,7 +111,8 @@ def test_users_rest_until_they_may_go_on_and_workers_never_do() -> None:
     assert {who for who, _ in taken.spent} == {"greedy"}
     counted = len(taken.spent)
     asyncio.run(layer(_scope("alpha", "worker"), _receive, _send))
-    asyncio.run(layer({"state": {}}, _receive, _send))
+    asyncio.run(layer(_scope("greedy", method="GET"), _receive, _send))
+    asyncio.run(layer({"method": "POST", "state": {}}, _receive, _send))
     assert len(taken.spent) == counted
 
 
