@@ -6,6 +6,7 @@ from collections.abc import Callable
 from server.errors import LimitReached
 
 MOST_BUCKETS = 10_000
+UNCOUNTED = ("/cancel",)  # writes that no limit of how much one asks for stops
 
 
 class WriteRate:

@@ -1,6 +1,7 @@
 """The ASGI application: routes, errors as problems, and access control around it all."""
 
 import logging
+import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -13,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
 from server import __version__
+from server.access.roles import Principal
 from server.database.trouble import STORAGE_ERRORS, log_failure, trouble_of
 from server.errors import InvalidRequest, MalformedBody, NotFound, ServerError
 from server.service import Service
@@ -82,7 +84,12 @@ def create_app(settings: ServerSettings, service: Service | None = None) -> Acce
         app.add_exception_handler(trouble, _answer_trouble)
     app.add_exception_handler(Exception, _answer_unexpected)
     quick = QuickReports(JsonBodies(QuickPolls(app, service.database)), service)
-    return AccessControl(LoopShares(BodyShapes(quick)), settings, service.tokens, service.telemetry)
+
+    def holds(caller: Principal) -> bool:
+        return not settings.auth or service.tokens.holds(caller, time.time())
+
+    shared = LoopShares(BodyShapes(quick), holds)
+    return AccessControl(shared, settings, service.tokens, service.telemetry)
 
 
 def _problem_response(request: Request, error: ServerError) -> JSONResponse:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from urllib.parse import urlsplit
 
 from server.access import roles, tokens
-from server.access.write_rate import WriteRate
+from server.access.write_rate import UNCOUNTED, WriteRate
 from server.database.ids import new_id
 from server.database.trouble import log_failure, trouble_of
 from server.errors import (
@@ -33,7 +33,6 @@ DRAIN_TIMEOUT_S = 5.0
 LATE_S = 0.5  # an answer that took longer waited for something
 MOST_DRAINED_BYTES = 2**26
 LONGEST_HOST = 300  # a name and a port
-UNCOUNTED = ("/cancel",)  # writes that the rate of writes never stops
 
 Headers = dict[bytes, bytes]
 

@@ -7,36 +7,73 @@ pages, and never rest; nor do workers, whose reports are what the service is for
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Generator
 from functools import partial
 from types import coroutine
 from typing import Any, cast
 
 from server.access.loop_time import LoopTime
+from server.access.roles import Principal
+from server.access.write_rate import UNCOUNTED
+from server.errors import LimitReached, Unauthenticated
 from server.web.asgi import BODY_METHODS, App, Receive, Scope, Send
+
+MOST_RESTING = 8  # writes of one token that wait for their turn; each with its whole body
+OF_WORKERS = ("/v1/leases/", "/v1/workers")  # whoever asks: without tokens everybody is the same
+RETRY_S = 1.0
 
 
 class LoopShares:
-    """Lets the writes of a token wait while it has had more than its share of the loop."""
+    """Lets the writes of a token wait while it has had more than its share of the loop.
 
-    def __init__(self, app: App, taken: LoopTime | None = None) -> None:
-        self._app, self._taken = app, taken or LoopTime()
+    Args:
+        holds: whether a caller's token is still good.
+    """
+
+    def __init__(
+        self, app: App, holds: Callable[[Principal], bool], taken: LoopTime | None = None
+    ) -> None:
+        self._app, self._holds, self._taken = app, holds, taken or LoopTime()
+        self._resting: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request, whose body has been received before."""
-        caller = scope["state"].get("principal")
-        writes = scope["method"] in BODY_METHODS
-        if not writes or caller is None or caller.role == "worker":
+        """Handle one request, whose body has been received before.
+
+        Raises:
+            LimitReached: too many of its writes wait already.
+            Unauthenticated: its token was revoked while it waited.
+        """
+        caller: Principal | None = None
+        if scope["type"] == "http" and scope["method"] in BODY_METHODS:
+            caller = scope["state"].get("principal")
+        if caller is None or caller.role == "worker" or scope["path"].startswith(OF_WORKERS):
             await self._app(scope, receive, send)
             return
-        while (rest_s := self._taken.rest_s(caller.token_id)) > 0:  # noqa: ASYNC110 - not an event
-            await asyncio.sleep(rest_s)  # then another of its requests may have come first
+        token_id = caller.token_id
+        if self._taken.rest_s(token_id) > 0 and not scope["path"].endswith(UNCOUNTED):
+            await self._rest(caller)
 
         def spend(seconds: float) -> None:
-            self._taken.spend(caller.token_id, seconds)
+            self._taken.spend(token_id, seconds)
 
         work = cast(Coroutine[Any, Any, None], self._app(scope, receive, send))
         await step_by_step(work, spend)
+
+    async def _rest(self, caller: Principal) -> None:
+        token_id = caller.token_id
+        if self._resting[token_id] >= MOST_RESTING:
+            raise LimitReached(f"{MOST_RESTING} large requests at a time", RETRY_S)
+        self._resting[token_id] += 1
+        try:
+            while (rest_s := self._taken.rest_s(token_id)) > 0:  # noqa: ASYNC110 - not an event
+                await asyncio.sleep(rest_s)  # then another of its requests may have come first
+        finally:
+            self._resting[token_id] -= 1
+            if not self._resting[token_id]:
+                del self._resting[token_id]
+        if not self._holds(caller):
+            raise Unauthenticated
 
 
 @coroutine
@@ -47,7 +84,7 @@ def step_by_step(
 
     A step is what goes on between two waits: the event loop does nothing else meanwhile.
     """
-    step = partial(work.send, None)
+    step: Callable[[], Any] | None = partial(work.send, None)
     while True:
         began = time.thread_time()
         try:
@@ -55,6 +92,7 @@ def step_by_step(
         except StopIteration:
             return
         finally:
+            step = None  # an error in it refers to this frame
             spend(time.thread_time() - began)
         try:
             sent = yield awaited

@@ -1,6 +1,7 @@
 """The layer that lets a token rest: what it counts, whom it lets wait, and what it leaves alone."""
 
 import asyncio
+import gc
 import itertools
 import time
 from typing import Any
@@ -9,8 +10,9 @@ import pytest
 
 from server.access.loop_time import LoopTime
 from server.access.roles import Principal
-from server.web.asgi import Message, Receive, Scope, Send
-from server.web.layers.loop_shares import LoopShares, step_by_step
+from server.errors import LimitReached, Unauthenticated
+from server.web.asgi import App, Message, Receive, Scope, Send
+from server.web.layers.loop_shares import MOST_RESTING, LoopShares, step_by_step
 
 
 def _work(seconds: float) -> None:
@@ -28,7 +30,12 @@ async def _send(_: Message) -> None:
 
 
 def _scope(token_id: str, role: Any = "user", method: str = "POST") -> Scope:
-    return {"method": method, "state": {"principal": Principal(token_id, role)}}
+    state = {"principal": Principal(token_id, role)}
+    return {"type": "http", "method": method, "path": "/v1/jobs", "state": state}
+
+
+def _layer(app: App, taken: LoopTime | None = None, *, holds: bool = True) -> LoopShares:
+    return LoopShares(app, lambda _: holds, taken)
 
 
 class Noted(LoopTime):
@@ -105,14 +112,16 @@ def test_users_rest_before_writes_until_they_may_go_on_and_workers_never_do() ->
         await asyncio.sleep(0)
 
     taken = Noted(rests=3)
-    layer = LoopShares(app, taken)
+    layer = _layer(app, taken)
     asyncio.run(layer(_scope("greedy"), _receive, _send))
     assert taken.left < 0
     assert {who for who, _ in taken.spent} == {"greedy"}
     counted = len(taken.spent)
     asyncio.run(layer(_scope("alpha", "worker"), _receive, _send))
     asyncio.run(layer(_scope("greedy", method="GET"), _receive, _send))
-    asyncio.run(layer({"method": "POST", "state": {}}, _receive, _send))
+    asyncio.run(layer(_scope("greedy") | {"path": "/v1/leases/lease_x/report"}, _receive, _send))
+    asyncio.run(layer(_scope("greedy") | {"state": {}}, _receive, _send))
+    asyncio.run(layer({"type": "lifespan", "state": {}}, _receive, _send))
     assert len(taken.spent) == counted
 
 
@@ -124,9 +133,56 @@ def test_requests_of_one_token_that_came_together_go_one_by_one() -> None:
         _work(0.01)
 
     async def together() -> None:
-        layer = LoopShares(app)
+        layer = _layer(app)
         await asyncio.gather(*(layer(_scope("greedy"), _receive, _send) for _ in range(4)))
 
     asyncio.run(together())
     # Each holds the loop for 10 ms and then rests for longer; others are answered in between.
     assert all(after - before > 0.03 for before, after in itertools.pairwise(begun))
+
+
+async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    await asyncio.sleep(0)
+
+
+def test_only_so_many_requests_of_a_token_rest_and_cancelling_never_does() -> None:
+    async def many() -> list[Any]:
+        taken = LoopTime()
+        taken.spend("greedy", 0.05)
+        layer = _layer(_nothing, taken)
+        requests = [layer(_scope("greedy"), _receive, _send) for _ in range(MOST_RESTING + 3)]
+        resting = [asyncio.create_task(request) for request in requests]
+        await asyncio.sleep(0)
+        await layer(_scope("greedy") | {"path": "/v1/jobs/job_x/cancel"}, _receive, _send)
+        assert not any(task.done() and not task.exception() for task in resting)
+        return await asyncio.gather(*resting, return_exceptions=True)
+
+    answers = asyncio.run(many())
+    assert [type(one) for one in answers[MOST_RESTING:]] == [LimitReached] * 3
+    assert answers[:MOST_RESTING] == [None] * MOST_RESTING
+
+
+def test_a_token_that_is_revoked_meanwhile_writes_nothing() -> None:
+    taken = LoopTime()
+    taken.spend("greedy", 0.01)
+    with pytest.raises(Unauthenticated):
+        asyncio.run(_layer(_nothing, taken, holds=False)(_scope("greedy"), _receive, _send))
+
+
+def test_waits_that_time_out_leave_nothing_to_the_collector() -> None:
+    async def work() -> None:
+        for _ in range(50):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0):
+                    await asyncio.get_running_loop().create_future()
+
+    async def stepped() -> int:
+        gc.collect()
+        await step_by_step(work(), lambda _: None)
+        return gc.collect()
+
+    gc.disable()
+    try:
+        assert asyncio.run(stepped()) < 50
+    finally:
+        gc.enable()
