@@ -51,13 +51,20 @@ class Token(SQLModel, table=True):
     revoked_at: float | None = None
 
 
+# What a claim looks at, so that it need not read a row that its worker cannot take.
+QUEUE = (
+    *("status", "queue_rank", "owner_id", "queue_turn", "id"),
+    *("kind", "device", "memory_bytes"),
+)
+
+
 class Job(SQLModel, table=True):
     """A job. `version` counts its changes, for ETags."""
 
     __tablename__: ClassVar[Any] = "jobs"
     __table_args__ = (
-        Index("jobs_queue", "status", "queue_rank", "queue_turn", "id"),
-        Index("jobs_turns", "owner_id", "status", "queue_rank", "queue_turn"),
+        Index("jobs_queue", *QUEUE),
+        Index("jobs_by_owner_and_status", "owner_id", "status"),
         Index("jobs_by_owner", "owner_id", "id"),
         Index("jobs_by_name", "name", "id"),
         Index("jobs_by_checkpoint", "from_checkpoint"),
@@ -74,6 +81,7 @@ class Job(SQLModel, table=True):
     failure: str | None = None
     owner_id: str
     queue_rank: int = 0  # minus the priority, so that one index gives the order of the queue
+    # Among those of one owner and priority; 0: it had its turn, and lost its worker.
     queue_turn: int = Field(default=0, sa_column_kwargs={"server_default": text("0")})
     retry_of: str | None = None  # the job that this one was made from
     from_checkpoint: str | None = None  # where this one begins, or what it simulates or scores
@@ -222,11 +230,13 @@ class Worker(SQLModel, table=True):
 
 
 class Turn(SQLModel, table=True):
-    """How far the turns of a priority are."""
+    """When an owner last got a worker of a pool, in one priority: counted, not timed."""
 
     __tablename__: ClassVar[Any] = "turns"
 
     queue_rank: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    pool: str = Field(primary_key=True)
+    owner_id: str = Field(primary_key=True)
     turn: int
 
 

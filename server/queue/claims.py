@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import ColumnElement, Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from nbody.config import Config
 from nbody.watcher import Phase
@@ -16,10 +16,11 @@ from server.database.ids import new_id
 from server.database.tables import attempts, checkpoints, jobs
 from server.queue import job_rows
 from server.queue.ending import finish
-from server.queue.fair_turns import QUEUE_ORDER, serve
+from server.queue.fair_turns import next_job, serve
 from server.queue.job_rows import JobRow, job_folder, record_event
 from server.queue.transitions import Trigger, next_status
-from server.wire.states import LEASED, JobStatus, StopReason
+from server.queue.workers import ANYTHING, Capacity
+from server.wire.states import JobStatus, StopReason
 from server.wire.workers import Outcome
 
 RESUME_POINTS = 4  # offered to a new attempt
@@ -31,15 +32,13 @@ def claim(
     claim_id: str,
     *,
     now: float,
-    kinds: Sequence[str] = ("train",),
-    can_hold: ColumnElement[bool] | None = None,
+    capacity: Capacity = ANYTHING,
     most_running: int = 0,
 ) -> tuple[JobRow, Row[Any]] | None:
     """Take the next queued job under a new lease; the same claim_id gets the same job again.
 
     Args:
-        kinds: of jobs that the worker can do.
-        can_hold: whether a job fits it; default: every job does.
+        capacity: what the worker can take; default: every training.
         most_running: jobs of an owner that may run at a time; 0 means no limit.
 
     Returns:
@@ -51,18 +50,9 @@ def claim(
     if attempt is not None:
         job = job_rows.get(connection, attempt.job_id)
         return (job, attempt) if job.lease_id == attempt.lease_id else None
-    waiting = select(jobs.c.id).where(jobs.c.status == JobStatus.QUEUED, jobs.c.kind.in_(kinds))
-    if can_hold is not None:
-        waiting = waiting.where(can_hold)
-    if most_running:
-        busy = (
-            select(jobs.c.owner_id)
-            .where(jobs.c.status.in_(LEASED))
-            .group_by(jobs.c.owner_id)
-            .having(func.count() >= most_running)
-        )
-        waiting = waiting.where(jobs.c.owner_id.not_in(busy))
-    queued = waiting.order_by(*QUEUE_ORDER).limit(1).scalar_subquery()
+    queued = next_job(connection, capacity, most_running)
+    if queued is None:
+        return None
     lease_id = new_id("lease")
     job = connection.execute(
         update(jobs)
@@ -76,10 +66,8 @@ def claim(
             version=jobs.c.version + 1,
         )
         .returning(jobs)
-    ).first()
-    if job is None:
-        return None
-    serve(connection, job)
+    ).one()
+    serve(connection, job, capacity.pool)
     connection.execute(
         insert(attempts).values(
             job_id=job.id,

@@ -13,7 +13,7 @@ from server import steady_clock
 from server.database.tables import attempts, checkpoints, epochs, jobs
 from server.errors import LeaseLost, ReportConflict
 from server.queue import job_rows, stepper_jobs
-from server.queue.fair_turns import turn_again
+from server.queue.fair_turns import HAD_TURN
 from server.queue.job_rows import JobRow
 from server.queue.transitions import Trigger, move, status_after
 from server.wire.kinds import KINDS
@@ -126,7 +126,7 @@ def _end_attempt(
     lost = trigger in {Trigger.LOST, Trigger.GIVE_UP} and job.status == JobStatus.RUNNING
     values: dict[str, Any] = {"lease_id": None, "phase": None, "failures": job.failures + int(lost)}
     if after is JobStatus.QUEUED:
-        values["queue_turn"] = turn_again(connection, job)
+        values["queue_turn"] = HAD_TURN
     if after is JobStatus.FAILED:
         values["failure"] = outcome.detail or "no detail was reported"
     if after is JobStatus.SUCCEEDED:

@@ -1,66 +1,144 @@
 """Whose job is next among those of one priority: owners take turns.
 
-A job has a turn, given when it enters the queue: one more than its owner's last, and later than
-the turn that is being served. So who submits a hundred jobs stands behind somebody else's first
-one, and a claim needs no more than the head of an index. That is start-time fair queueing (Goyal
-et al. 1996) with jobs of equal size; what is served goes on with each claim, so that a job that no
-worker can take holds up nobody's turn and makes room for none.
+A claim goes to the owner whose last turn lies furthest back, among those with a job that the worker
+can take: round robin over the owners that wait (Nagle 1987), decided when a worker asks. So a
+hundred jobs of one stand behind another's first, and a job that no worker can take holds up nobody.
+Each pool, workers that can take the same jobs, has turns of its own: what an owner gets from hosts
+without a GPU costs no turn at a GPU.
+
+An owner's own jobs come in the order of `queue_turn`. One that lost its worker had its turn
+(`HAD_TURN`): it is next again, and takes no other.
 """
 
-from sqlalchemy import ColumnElement, Connection, func, insert, select, update
+from typing import Any
+
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Connection,
+    Integer,
+    Select,
+    Subquery,
+    and_,
+    bindparam,
+    case,
+    func,
+    select,
+)
+from sqlalchemy.dialects.sqlite import Insert, insert
 
 from server.database.tables import jobs, turns
 from server.queue.job_rows import JobRow
-from server.wire.states import JobStatus
+from server.queue.workers import Capacity
+from server.wire.states import LEASED, JobStatus
 
-QUEUE_ORDER = (jobs.c.queue_rank, jobs.c.queue_turn, jobs.c.id)
+HAD_TURN = 0
+NO_LIMIT = 2**62
+
+WAITS = jobs.c.status == JobStatus.QUEUED
+RANK = bindparam("rank", type_=Integer)
+OWNER: BindParameter[str] = bindparam("owner_id")
+POOL: BindParameter[str] = bindparam("pool")
+IN_RANK = WAITS, jobs.c.queue_rank == RANK
+OWN_ORDER = jobs.c.queue_turn, jobs.c.id
+
+LAST_TURN = select(func.max(jobs.c.queue_turn)).where(*IN_RANK, jobs.c.owner_id == OWNER)
 
 
 def next_turn(connection: Connection, owner_id: str, queue_rank: int) -> int:
-    """The turn of an owner's next job in a queue that has the jobs of one priority."""
-    served = _served(connection, queue_rank)
-    begins = _waiting(connection, func.min(jobs.c.queue_turn), queue_rank)
-    own = jobs.c.owner_id == owner_id
-    last = _waiting(connection, func.max(jobs.c.queue_turn), queue_rank, own)
-    earliest = (begins or 0) if served is None else served + 1
-    return earliest if last is None else max(earliest, last + 1)
+    """The `queue_turn` of a job that comes after all of its owner's in one priority."""
+    mine = {"rank": queue_rank, "owner_id": owner_id}
+    return (connection.execute(LAST_TURN, mine).scalar_one() or HAD_TURN) + 1
 
 
-def turn_again(connection: Connection, job: JobRow) -> int:
-    """The turn of a job that lost its worker: it had its turn, and is next again."""
-    served = _served(connection, job.queue_rank)
-    return job.queue_turn if served is None else min(job.queue_turn, served)
+def next_job(connection: Connection, capacity: Capacity, most_running: int) -> str | None:
+    """The job that a worker gets, if there is one that it can take.
 
-
-def serve(connection: Connection, job: JobRow) -> None:
-    """A job was claimed: its turn is served.
-
-    One that was taken past others moves it by one: they are not to wait for all that came between.
+    Args:
+        most_running: jobs of an owner that may run at a time; 0 means no limit.
     """
-    served = _served(connection, job.queue_rank)
-    first = _waiting(connection, func.min(jobs.c.queue_turn), job.queue_rank)
-    turn = job.queue_turn
-    if first is not None and first < turn:
-        turn = first if served is None else min(turn, served + 1)
-    if served is None:
-        connection.execute(insert(turns).values(queue_rank=job.queue_rank, turn=turn))
-    elif turn > served:
-        rank = turns.c.queue_rank == job.queue_rank
-        connection.execute(update(turns).where(rank).values(turn=turn))
+    asked = {
+        "pool": capacity.pool,
+        "kinds": capacity.kinds,
+        "most_running": most_running or NO_LIMIT,
+        **capacity.memory,
+    }
+    rank = connection.execute(NEXT_RANK, asked).scalar()
+    if rank is None:
+        return None
+    return connection.execute(NEXT_JOB, {"rank": rank, **asked}).scalar_one()
 
 
-def _served(connection: Connection, queue_rank: int) -> int | None:
-    """The turn that is being served; None before the first claim."""
-    found = select(turns.c.turn).where(turns.c.queue_rank == queue_rank)
-    return connection.execute(found).scalar()
+def serve(connection: Connection, job: JobRow, pool: str) -> None:
+    """A worker of a pool took a job: its owner's turn there was now."""
+    if job.queue_turn != HAD_TURN:
+        taken = {"rank": job.queue_rank, "pool": pool, "owner_id": job.owner_id}
+        connection.execute(TAKE_TURN, taken)
 
 
-def _waiting(
-    connection: Connection,
-    which: ColumnElement[int],
-    queue_rank: int,
-    *of: ColumnElement[bool],
-) -> int | None:
-    """The first or last turn of those that wait; None where nobody does."""
-    waiting = jobs.c.status == JobStatus.QUEUED, jobs.c.queue_rank == queue_rank
-    return connection.execute(select(which).where(*waiting, *of)).scalar_one()
+def busy_owners(most_running: Any) -> Select[Any]:
+    """Who has as many jobs running as one may."""
+    running = select(jobs.c.owner_id).where(jobs.c.status.in_(LEASED)).group_by(jobs.c.owner_id)
+    return running.having(func.count() >= most_running)
+
+
+def _take_turn() -> Insert:
+    latest = select(func.max(turns.c.turn)).where(turns.c.queue_rank == RANK).scalar_subquery()
+    taken = insert(turns).values(
+        queue_rank=RANK, pool=POOL, owner_id=OWNER, turn=func.coalesce(latest, 0) + 1
+    )
+    return taken.on_conflict_do_update(
+        index_elements=list(turns.primary_key), set_={"turn": taken.excluded.turn}
+    )
+
+
+def _next_job() -> Select[Any]:
+    """The first of the first jobs of each owner."""
+    first = _first_of_each_owner()
+    last = turns.c.queue_rank == RANK, turns.c.pool == POOL
+    return (
+        select(jobs.c.id)
+        .join(first, first.c.job_id == jobs.c.id)
+        .outerjoin(turns, and_(*last, turns.c.owner_id == jobs.c.owner_id))
+        .order_by(jobs.c.queue_turn != HAD_TURN, func.coalesce(turns.c.turn, 0), jobs.c.id)
+        .limit(1)
+    )
+
+
+def _first_of_each_owner() -> Subquery:
+    """Of each owner the first job that a worker can take, as (job_id); a step of the index each."""
+    owner = func.min(jobs.c.owner_id)
+    owners = select(owner.label("id")).where(*IN_RANK).cte("owners", recursive=True)
+    beyond = select(owner).where(*IN_RANK, jobs.c.owner_id > owners.c.id).scalar_subquery()
+    owners = owners.union_all(select(beyond).where(owners.c.id.is_not(None)))
+    first = (
+        select(jobs.c.id)
+        .where(*IN_RANK, jobs.c.owner_id == owners.c.id, _fits())
+        .order_by(*OWN_ORDER)
+        .limit(1)
+        .scalar_subquery()
+    )
+    return select(first.label("job_id")).select_from(owners).where(_may_run(owners.c.id)).subquery()
+
+
+def _fits() -> ColumnElement[bool]:
+    """Whether the worker can take a job."""
+    room = case(
+        *((jobs.c.device == device, bindparam(device)) for device in ("cpu", "cuda")),
+        else_=bindparam("auto"),
+    )
+    return jobs.c.kind.in_(bindparam("kinds", expanding=True)) & (jobs.c.memory_bytes < room)
+
+
+def _may_run(owner_id: ColumnElement[str]) -> ColumnElement[bool]:
+    """Whether an owner may have another job running."""
+    return owner_id.not_in(busy_owners(bindparam("most_running")))
+
+
+NEXT_RANK = (
+    select(jobs.c.queue_rank)
+    .where(WAITS, _fits(), _may_run(jobs.c.owner_id))
+    .order_by(jobs.c.queue_rank)
+    .limit(1)
+)
+TAKE_TURN, NEXT_JOB = _take_turn(), _next_job()

@@ -4,29 +4,28 @@ they can hold.
 Every function takes a connection inside a transaction. Nothing here knows of HTTP.
 """
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
-    ColumnElement,
     Connection,
     Row,
-    and_,
     bindparam,
     delete,
     func,
     insert,
-    or_,
     select,
     update,
 )
 
 from server.database.ids import new_id
-from server.database.tables import attempts, jobs, workers
+from server.database.tables import attempts, workers
 from server.errors import LeaseLost, NotFound
 from server.wire.workers import WorkerRegistration
 
 ROOM = 1.25  # estimates of a job's memory are that near, measured
-NO_BOUND = 2**62
+NO_BOUND = 2**60
 REMEMBERED_S = 86400.0  # a worker that is not heard of, and that no attempt names
 
 
@@ -105,21 +104,39 @@ def job_held_by(connection: Connection, lease_id: str, token_id: str) -> str:
     return row.job_id
 
 
+@dataclass(frozen=True)
+class Capacity:
+    """What a worker can take.
+
+    Attributes:
+        kinds: of jobs.
+        memory: by a job's device, the bytes that its estimate must be below.
+    """
+
+    kinds: tuple[str, ...]
+    memory: dict[str, float]
+
+    @property
+    def pool(self) -> str:
+        """The name of those that can take the same jobs, but for a factor of two in memory."""
+        powers = (f"{device}:{int(room).bit_length()}" for device, room in self.memory.items())
+        return " ".join((*sorted(self.kinds), *powers))
+
+
+ANYTHING = Capacity(("train",), dict.fromkeys(("cpu", "cuda", "auto"), NO_BOUND))
+
+
+def capacity_of(worker: Row[Any], kinds: Iterable[str]) -> Capacity:
+    """What a worker can take, as far as its memory is known."""
+    room = {device: ROOM * memory for device, memory in memory_of(worker).items()}
+    return Capacity(tuple(kinds), room)
+
+
 def memory_of(worker: Row[Any]) -> dict[str, int]:
     """Bytes that jobs of each device may use there: those of the host, or of its smallest GPU."""
     gpus = [gpu["memory_bytes"] or NO_BOUND for gpu in worker.gpus]
     on_gpu, on_host = min(gpus, default=0), worker.memory_bytes or NO_BOUND
     return {"cpu": on_host, "cuda": on_gpu, "auto": on_gpu or on_host}
-
-
-def can_hold(worker: Row[Any]) -> ColumnElement[bool]:
-    """Whether a job fits a worker, as far as both are known."""
-    return or_(
-        *(
-            and_(jobs.c.device == device, jobs.c.memory_bytes < ROOM * memory)
-            for device, memory in memory_of(worker).items()
-        )
-    )
 
 
 def note_seen(connection: Connection, last_seen: dict[str, float], *, now: float) -> None:

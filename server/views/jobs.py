@@ -4,15 +4,15 @@ from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, Row, bindparam, func, select, tuple_
+from sqlalchemy import Connection, Row, bindparam, func, select
 
 from nbody.config import Config
 from nbody.metrics import EpochMetrics
 from server.database.tables import ALIASES, METRIC_COLUMNS, epochs, jobs
 from server.errors import NotFound
 from server.queue import users_checkpoints
-from server.queue.fair_turns import QUEUE_ORDER
-from server.queue.ownership import is_visible
+from server.queue.ownership import find_job, is_visible
+from server.views import queue_order
 from server.views.files import checkpoint_view
 from server.views.pages import instant, instant_or_none, page
 from server.views.waiting import Waiting
@@ -112,21 +112,13 @@ def queue_page(
     Raises:
         NotFound: the job to begin after is gone.
     """
-    query = (
-        select(*SUMMARY_COLUMNS)
-        .where(jobs.c.status == JobStatus.QUEUED)
-        .order_by(*QUEUE_ORDER)
-        .limit(limit + 1)
-    )
-    query = query.where(is_visible(owner_id, jobs.c.owner_id))
-    if after is not None:
-        place = connection.execute(select(*QUEUE_ORDER).where(jobs.c.id == after)).first()
-        if place is None:
-            raise NotFound(f"job {after} to begin after")
-        query = query.where(tuple_(*QUEUE_ORDER) > tuple_(*place))
+    last = None if after is None else find_job(connection, after, owner_id)
+    ids = queue_order.part(connection, limit + 1, last, owner_id)
+    found = connection.execute(select(*SUMMARY_COLUMNS).where(jobs.c.id.in_(ids)))
+    rows = {row.id: row for row in found}
     entries = [
-        QueueEntry(**_summary_fields(row), waits_for=waiting.reason(row))
-        for row in connection.execute(query).all()
+        QueueEntry(**_summary_fields(rows[job_id]), waits_for=waiting.reason(rows[job_id]))
+        for job_id in ids
     ]
     return page(entries, limit)
 
@@ -188,12 +180,7 @@ def _metrics(row: Row[Any]) -> dict[str, Any]:
 
 
 def _queue_position(connection: Connection, row: Row[Any]) -> int | None:
-    if row.status != JobStatus.QUEUED:
-        return None
-    ahead = tuple_(*QUEUE_ORDER) < tuple_(row.queue_rank, row.queue_turn, row.id)
-    return connection.execute(
-        select(func.count()).where(jobs.c.status == JobStatus.QUEUED, ahead)
-    ).scalar_one()
+    return queue_order.position(connection, row) if row.status == JobStatus.QUEUED else None
 
 
 def _eta(connection: Connection, row: Row[Any]) -> float | None:

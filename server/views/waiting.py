@@ -4,11 +4,12 @@ import time
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, select
 
-from server.database.tables import jobs, workers
+from server.database.tables import workers
+from server.queue.fair_turns import busy_owners
 from server.queue.workers import ROOM, memory_of
-from server.wire.states import LEASED, JobStatus
+from server.wire.states import JobStatus
 
 HEARD_S = 300.0  # a worker is there if it was heard of so lately; that is noted once a minute
 GIB = 2**30
@@ -63,6 +64,4 @@ class Waiting:
         """Those who have as many jobs running as they may."""
         if not self._most_running:
             return set()
-        running = select(jobs.c.owner_id).where(jobs.c.status.in_(LEASED)).group_by(jobs.c.owner_id)
-        busy = running.having(func.count() >= self._most_running)
-        return set(self._connection.execute(busy).scalars())
+        return set(self._connection.scalars(busy_owners(self._most_running)))

@@ -121,8 +121,7 @@ async def claim_job(
             worker_id,
             request.claim_id,
             now=time.time(),
-            kinds=() if known.draining else request.kinds,
-            can_hold=workers.can_hold(known),
+            capacity=workers.capacity_of(known, () if known.draining else request.kinds),
             most_running=service.settings.max_running_jobs,
         )
         if claimed is None:

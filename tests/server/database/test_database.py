@@ -24,6 +24,8 @@ from sqlmodel import SQLModel
 from server.database.engines import DatabaseDamaged, check_integrity, driver_of, write_engine
 from server.database.migrate import migrate
 from server.database.writer import Database, _Waiting
+from server.queue import job_rows
+from server.queue.fair_turns import HAD_TURN
 from server.queue.idempotency import Key, made_before
 from server.service import Service
 from server.settings import ServerSettings
@@ -317,12 +319,7 @@ def test_the_migrated_schema_is_that_of_the_tables(tmp_path: Path) -> None:
     path = tmp_path / "orrery.db"
     migrate(path)
     migrate(path)
-    engine = write_engine(path)
-    with engine.begin() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, SQLModel.metadata) == []
-        assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
-    engine.dispose()
+    _expect_the_tables(path)
 
 
 def test_a_migration_keeps_what_was_answered_before(tmp_path: Path) -> None:
@@ -343,8 +340,29 @@ def test_a_migration_keeps_what_was_answered_before(tmp_path: Path) -> None:
     with engine.begin() as connection:
         key = Key("token_1", "k", "h")
         assert made_before(connection, key) == "job_1"
+        assert job_rows.get(connection, "job_1").queue_turn > HAD_TURN
         connection.exec_driver_sql("DELETE FROM jobs")
         assert made_before(connection, key) is None
+    engine.dispose()
+
+
+def test_a_database_of_the_first_step_0011_gets_the_columns_of_the_second(tmp_path: Path) -> None:
+    path = tmp_path / "orrery.db"
+    migrate(path, "0010")
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("ALTER TABLE attempts ADD clock_steps_s FLOAT NOT NULL DEFAULT 0")
+        connection.execute("UPDATE alembic_version SET version_num = '0011'")
+    migrate(path)
+    _expect_the_tables(path)
+
+
+def _expect_the_tables(path: Path) -> None:
+    """The schema of a file is that of the tables, and no row refers to nothing."""
+    engine = write_engine(path)
+    with engine.begin() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, SQLModel.metadata) == []
+        assert connection.exec_driver_sql("PRAGMA foreign_key_check").all() == []
     engine.dispose()
 
 

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from server.errors import Conflict, LeaseLost, ReportConflict
 from server.queue import claims, ending, job_actions, reports
 from server.queue.submission import submit
 from server.queue.transitions import TRANSITIONS, Trigger, next_status
+from server.queue.workers import ANYTHING
 from server.wire.jobs import JobSubmission
 from server.wire.states import LEASED, TERMINAL, JobStatus
 from server.wire.workers import Outcome, Report
@@ -111,7 +113,10 @@ def test_every_state_is_either_over_or_can_be_left() -> None:
 
 
 # What each worker can take.
-HOLDS = {"worker_a": job_table.c.device != "cuda", "worker_b": None}
+HOLDS = {
+    "worker_a": replace(ANYTHING, memory={**ANYTHING.memory, "cuda": 0}),
+    "worker_b": ANYTHING,
+}
 
 
 class Queue(RuleBasedStateMachine):
@@ -167,8 +172,9 @@ class Queue(RuleBasedStateMachine):
                     attempt_table.c.worker_id == worker, attempt_table.c.claim_id == f"c{number}"
                 )
             ).scalar()
-            fits = HOLDS[worker]
-            claimed = claims.claim(connection, worker, f"c{number}", now=self.tick(), can_hold=fits)
+            claimed = claims.claim(
+                connection, worker, f"c{number}", now=self.tick(), capacity=HOLDS[worker]
+            )
         if claimed is None:
             assert known is not None or not self._waiting(worker)
             return multiple()
