@@ -49,6 +49,11 @@ def allowed_roles(method: str, path: str) -> frozenset[Role]:
     return frozenset({"admin"})
 
 
+def is_public(method: str, path: str) -> bool:
+    """Whether a call needs no token."""
+    return path in PUBLIC_PATHS and method in SAFE_METHODS
+
+
 def authorize(principal: Principal, method: str, path: str) -> None:
     """Let the call pass, or raise Forbidden."""
     allowed = allowed_roles(method, path)

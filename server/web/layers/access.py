@@ -102,7 +102,7 @@ class AccessControl:
 
     def _check_access(self, scope: Scope, headers: Headers) -> None:
         path = scope["path"]
-        if path in roles.PUBLIC_PATHS:
+        if roles.is_public(scope["method"], path):
             return
         if self._settings.auth:
             authorization = headers.get(b"authorization", b"").decode("latin-1")

@@ -224,6 +224,21 @@ def test_a_job_that_lost_its_worker_is_next_again(server: OrreryServer) -> None:
     assert _owners_in_turn(server, 5) == ["a0", "a1", "b0", "a2", "a3"]
 
 
+def test_a_job_that_is_next_again_costs_its_owner_no_other_turn(server: OrreryServer) -> None:
+    ann, bob = server.new_client("user"), server.new_client("user")
+    server.submit(ann, name="a0")
+    assert _owners_in_turn(server, 1) == ["a0"]
+    server.lose_leases()
+    server.submit(bob, name="b0", priority=1)
+    server.submit(ann, name="a1", priority=1)
+    assert _owners_in_turn(server, 2) == ["b0", "a1"]
+    for name, client in (("b1", bob), ("a2", ann)):
+        server.submit(client, name=name)
+    server.submit(bob, name="b2")
+    assert _owners_in_turn(server, 2) == ["a0", "b1"]
+    assert _owners_in_turn(server, 2) == ["a2", "b2"]
+
+
 def test_a_resumed_job_is_the_last_of_its_owner(server: OrreryServer) -> None:
     ann, bob = server.new_client("user"), server.new_client("user")
     paused = [server.submit(ann, name=f"a{n}")["id"] for n in range(3)]
