@@ -11,9 +11,11 @@ from sqlalchemy import Connection
 
 from nbody.durable_file import make_folder_durably
 from server.access import secret_files, tokens
-from server.access.roles import Principal
+from server.access.caller_shares import CallerShares
+from server.access.roles import CALLER, Principal
 from server.data_folder import folder_id, locate
 from server.database import identity
+from server.database.engines import READERS
 from server.database.filesystems import check_local
 from server.database.folder_lock import FolderLock
 from server.database.migrate import migrate
@@ -93,6 +95,7 @@ class Service:
         )
         self.sweeps = SweepDriver(self.database, self.changes, self.limits)
         self.chores = Chores(settings, self.database, self.changes, self.last_seen)
+        self._reads, self._thoughts = CallerShares(READERS // 2), CallerShares(1)
         self._tasks: list[asyncio.Task[None]] = []
         self._loading_tokens = asyncio.Lock()
         self._checking = asyncio.Lock()
@@ -153,8 +156,14 @@ class Service:
         return result
 
     async def read(self, work: Callable[[Connection], Result]) -> Result:
-        """Run a read."""
-        return await self.database.read(work)
+        """Run a read for whoever is being answered: many of one caller's wait for each other."""
+        async with self._reads.share(CALLER.get()):
+            return await self.database.read(work)
+
+    async def think(self, work: Callable[[], Result]) -> Result:
+        """Run what takes seconds of a processor, one thing of a caller at a time."""
+        async with self._thoughts.share(CALLER.get()):
+            return await asyncio.to_thread(work)
 
     def waiting(self, connection: Connection) -> Waiting:
         """What holds jobs up."""

@@ -1,5 +1,6 @@
 """Who may do what: roles, and the one place that decides."""
 
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 from server.errors import Forbidden
@@ -29,6 +30,8 @@ class Principal:
 
 
 LOCAL_ADMIN = Principal("token_local", "admin")
+# The token that a request is worked on for; None: the server's own work.
+CALLER: ContextVar[str | None] = ContextVar("caller", default=None)
 
 
 def allowed_roles(method: str, path: str) -> frozenset[Role]:

@@ -108,7 +108,7 @@ class AccessControl:
             authorization = headers.get(b"authorization", b"").decode("latin-1")
             principal = self._tokens.authenticate(authorization, time.time())
             if (connection := scope["state"].get("connection")) is not None:
-                connection.recognise()
+                connection.recognise(principal.token_id)
             roles.authorize(principal, scope["method"], path)
         else:
             principal = roles.LOCAL_ADMIN
@@ -116,6 +116,7 @@ class AccessControl:
         if counts and principal.role != "worker":
             self._writes.spend(principal.token_id)
         scope["state"]["principal"] = principal
+        roles.CALLER.set(principal.token_id)
 
     def _while_welcome(self, scope: Scope, send: Send) -> Send:
         """An answer that comes late, after a wait, is not for a token that is good no more."""

@@ -1,8 +1,9 @@
-"""No token has the event loop for itself: what a request holds it for is counted, then it rests.
+"""No token has the event loop for itself: whatever is done for it comes in turns with the others.
 
-While a piece of work is under way, nobody else is answered. The layers below bound how long one
-piece can be; this one how many of them a user has, whatever their bodies ask for. Reads come in
-pages, and never rest; nor do workers, whose reports are what the service is for.
+While a step of some work is under way, nobody else is answered. The layers below bound how long one
+can be; this one how much of the loop's time a user has: the steps of its requests, however many
+there are at a time, take turns with those of others, and long ones of its writes are followed by a
+rest. Workers, whose reports are what the service is for, go on at once.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from types import coroutine
 from typing import Any, cast
 
 from server.access.loop_time import LoopTime
+from server.access.loop_turns import LoopTurns
 from server.access.roles import Principal
 from server.access.write_rate import UNCOUNTED
 from server.errors import LimitReached, Unauthenticated
@@ -25,7 +27,7 @@ RETRY_S = 1.0
 
 
 class LoopShares:
-    """Lets the writes of a token wait while it has had more than its share of the loop.
+    """Lets the requests of a token wait while it has had its share of the loop.
 
     Args:
         holds: whether a caller's token is still good.
@@ -35,6 +37,7 @@ class LoopShares:
         self, app: App, holds: Callable[[Principal], bool], taken: LoopTime | None = None
     ) -> None:
         self._app, self._holds, self._taken = app, holds, taken or LoopTime()
+        self._turns = LoopTurns()
         self._resting: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -44,21 +47,24 @@ class LoopShares:
             LimitReached: too many of its writes wait already.
             Unauthenticated: its token was revoked while it waited.
         """
-        caller: Principal | None = None
-        if scope["type"] == "http" and scope["method"] in BODY_METHODS:
-            caller = scope["state"].get("principal")
+        caller: Principal | None = scope.get("state", {}).get("principal")
         if caller is None or caller.role == "worker" or scope["path"].startswith(OF_WORKERS):
             await self._app(scope, receive, send)
             return
-        token_id = caller.token_id
-        if self._taken.rest_s(token_id) > 0 and not scope["path"].endswith(UNCOUNTED):
+        token_id, writes = caller.token_id, scope["method"] in BODY_METHODS
+        if writes and not scope["path"].endswith(UNCOUNTED) and self._taken.rest_s(token_id) > 0:
             await self._rest(caller)
 
         def spend(seconds: float) -> None:
-            self._taken.spend(token_id, seconds)
+            self._turns.spend(token_id, seconds)
+            if writes:
+                self._taken.spend(token_id, seconds)
 
         work = cast(Coroutine[Any, Any, None], self._app(scope, receive, send))
-        await step_by_step(work, spend)
+        await step_by_step(work, spend, partial(self._turn, token_id))
+
+    def _turn(self, token_id: str) -> "asyncio.Future[None] | None":
+        return self._turns.next(token_id) if self._turns.is_over(token_id) else None
 
     async def _rest(self, caller: Principal) -> None:
         token_id = caller.token_id
@@ -78,14 +84,24 @@ class LoopShares:
 
 @coroutine
 def step_by_step(
-    work: Coroutine[Any, Any, None], spend: Callable[[float], None]
+    work: Coroutine[Any, Any, None],
+    spend: Callable[[float], None],
+    turn: Callable[[], "asyncio.Future[None] | None"] = lambda: None,
 ) -> Generator[Any, Any, None]:
     """Await `work`, and tell of each of its steps how much processor time it took [s].
 
     A step is what goes on between two waits: the event loop does nothing else meanwhile.
+
+    Args:
+        turn: what a step has to await before it begins.
     """
     step: Callable[[], Any] | None = partial(work.send, None)
     while True:
+        try:
+            if (awaited := turn()) is not None:
+                yield from awaited
+        except BaseException as error:  # noqa: BLE001 - cancelled before it came to its turn
+            step = partial(work.throw, error)
         began = time.thread_time()
         try:
             awaited = step()

@@ -58,18 +58,28 @@ class ImpatientProtocol(HttpToolsProtocol):
         """Close at once."""
         self.transport.abort()
 
-    def recognise(self) -> None:
-        """Whoever is there has shown a valid token."""
-        self._all_connections.recognise(self)
+    def recognise(self, token_id: str) -> None:
+        """Whoever is there has shown a valid token.
+
+        Raises:
+            LimitReached: there are too many connections of it.
+        """
+        self._all_connections.recognise(self, token_id)
+
+    def unread_bytes(self) -> int:
+        """What was sent and is not read."""
+        return self.transport.get_write_buffer_size()
 
     def pause_writing(self) -> None:
         """The client does not read: for how long, is watched."""
         super().pause_writing()
+        self._all_connections.leave_unread(self)
         self._watch_reader()
 
     def resume_writing(self) -> None:
         """It reads again."""
         super().resume_writing()
+        self._all_connections.read_again(self)
         self._stop_watching()
 
     def _watch_reader(self) -> None:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
+from server.errors import FieldProblem, InvalidRequest
 from server.views import audit as audit_view
 from server.views import jobs as job_views
 from server.views import series
@@ -23,6 +24,7 @@ from server.wire.messages import Page
 from server.wire.tokens import AuditEntry
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
+MOST_VALUES = 240_000  # of one answer: every metric of twenty jobs, a thousand epochs
 
 
 @router.get("/queue")
@@ -54,7 +56,12 @@ async def compare_jobs(
     ],
     limit: Annotated[int, Query(ge=1, le=10000, description="Last epochs of each.")] = 1000,
 ) -> Response:
-    """Metrics of several jobs side by side."""
+    """Metrics of several jobs side by side, 240,000 values at most: jobs × epochs × keys."""
+    series_asked = len(set(ids)) * len(set(keys))
+    if series_asked * limit > MOST_VALUES:
+        most = MOST_VALUES // series_asked
+        advice = f"of so many jobs and keys at most {most} epochs at a time"
+        raise InvalidRequest(FieldProblem("/query/limit", advice))
     return await service.read(
         lambda connection: write_json(
             series.comparison(connection, ids, keys, owner_id=caller.owner_filter, limit=limit)

@@ -1,6 +1,5 @@
 """Sweeps: searches for the best fields of a config, whose trials are ordinary jobs."""
 
-import asyncio
 import time
 from typing import Annotated, Any
 
@@ -51,7 +50,7 @@ async def create_sweep(
     """Begin a sweep. Its trials are jobs of kind train, with the sweep as `parent`."""
     check_priority(request.priority, caller, service.settings.user_priority)
     key = idempotency.key_of(caller.token_id, idempotency_key, request.model_dump_json())
-    await asyncio.to_thread(sweep_rows.check_space, request)
+    await service.think(lambda: sweep_rows.check_space(request))
 
     def work(connection: Connection) -> tuple[SweepView, bool]:
         sweep_id = known = idempotency.made_before(connection, key)
@@ -145,7 +144,7 @@ async def sweep_importance(sweep_id: SweepId, service: TheService, caller: Calle
         return SweepRequest.model_validate(row.request), sweep_views.values(connection, sweep_id)
 
     request, rows = await service.read(work)
-    shares = await asyncio.to_thread(_importance, request, rows)
+    shares = await service.think(lambda: _importance(request, rows))
     return Importance(sweep_id=sweep_id, data=shares)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from nbody.metrics import METRIC_NAMES
 from server.client import Client
 from server.database.engines import write_engine
 from server.database.migrate import migrate
@@ -237,6 +238,14 @@ def test_series_of_several_jobs_side_by_side(server: OrreryServer) -> None:
     assert list(found["data"]) == [first["id"], second["id"]]
     assert found["data"][first["id"]] == [{"epoch": 3, "epoch_time": 3.5}]
     ids = {"ids": first["id"]}
+    keys = [name for name in METRIC_NAMES if name != "epoch"]
+    several = ["job_" + str(number).zfill(26) for number in range(10)]
+    too_much = {"ids": [first["id"], *several, several[0]], "keys": keys, "limit": 10000}
+    refused = assert_problem(server.admin.get("/v1/compare", params=too_much), 422)
+    most = 240_000 // (11 * len(keys))
+    assert refused["errors"][0]["detail"].endswith(f"at most {most} epochs at a time")
+    most = {"ids": [first["id"], second["id"]], "keys": keys, "limit": 10000}
+    assert server.admin.get("/v1/compare", params=most).status_code == 200
     wrong = server.admin.get("/v1/compare", params={**ids, "keys": "epoch_tmie"})
     assert "did you mean 'epoch_time'?" in assert_problem(wrong, 422, "invalid_request")["detail"]
     assert_problem(server.admin.get("/v1/compare", params=ids), 422, "invalid_request")

@@ -166,3 +166,55 @@ def test_a_token_that_is_revoked_meanwhile_writes_nothing() -> None:
     taken.spend("greedy", 0.01)
     with pytest.raises(Unauthenticated):
         asyncio.run(_layer(_nothing, taken, holds=False)(_scope("greedy"), _receive, _send))
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_hundred_requests_of_one_token_do_not_come_before_anothers(method: str) -> None:
+    order: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        for _ in range(3):
+            _work(0.002)
+            order.append(scope["state"]["principal"].token_id)
+            await asyncio.sleep(0)
+
+    async def crowd() -> None:
+        layer = _layer(app)
+        many = [layer(_scope("greedy", method=method), _receive, _send) for _ in range(100)]
+        tasks = [asyncio.create_task(one) for one in many]
+        await asyncio.sleep(0)
+        await layer(_scope("modest", method=method), _receive, _send)
+        assert order.count("greedy") <= 12
+        await asyncio.gather(*tasks)
+
+    asyncio.run(crowd())
+    assert len(order) == 303
+
+
+def test_whoever_is_cancelled_before_its_turn_ends_as_cancelled() -> None:
+    seen: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            _work(0.002)
+            await asyncio.sleep(0)
+            _work(0.002)
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+            raise
+
+    async def cancelled() -> None:
+        layer = _layer(app)
+        tasks = [
+            asyncio.create_task(_awaited(layer(_scope("greedy"), _receive, _send)))
+            for _ in range(5)
+        ]
+        for _ in range(3):
+            await asyncio.sleep(0)
+        for task in tasks:
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        assert {type(end) for end in ended} == {asyncio.CancelledError}
+
+    asyncio.run(cancelled())
+    assert seen
