@@ -49,6 +49,7 @@ class ServerError(Exception):
     code: ClassVar[str] = "server_error"
     title: ClassVar[str] = "Server error"
     headers: Mapping[str, str] = MappingProxyType({})
+    closes = False  # whether the rest of the request is not read
 
     def __init__(self, detail: str, fields: tuple[FieldProblem, ...] = ()) -> None:
         super().__init__(detail)
@@ -199,6 +200,7 @@ class BodyTooLarge(ServerError):
     """The body is larger than this server reads."""
 
     status, code, title = 413, "body_too_large", "The body is too large"
+    closes = True
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"The body is larger than {limit} bytes; send less.")
@@ -260,6 +262,7 @@ class BodyTimeout(ServerError):
     """The body did not arrive in time."""
 
     status, code, title = 408, "body_timeout", "The body did not arrive in time"
+    closes = True
 
     def __init__(self, seconds: float) -> None:
         super().__init__(f"The body did not arrive within {seconds:g} s; send it again.")

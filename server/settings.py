@@ -63,7 +63,9 @@ class ServerSettings(BaseSettings):
     )
 
     writes_per_minute: Annotated[int, Field(ge=0, le=10**6)] = Field(
-        default=600, description="Writes of one token in a minute, workers apart; 0: no limit."
+        default=600,
+        description="Writes of one token in a minute, workers apart; each 32 KiB of a body count "
+        "as another; 0: no limit.",
     )
     max_queued_jobs: Annotated[int, Field(ge=0, le=10**6)] = Field(
         default=1000, description="Waiting jobs of one token; 0: no limit."

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-SHARE = 0.15  # of the loop's time
+SHARE = 0.05  # of the loop's time
 LONG_S = 0.005  # of a processor; a piece of work that is shorter holds up nobody
 MOST_KEPT = 10_000
 

@@ -1,6 +1,7 @@
 """Requests that may come twice: a key makes the second one get the answer of the first."""
 
 import hashlib
+from collections.abc import Callable
 from typing import NamedTuple
 
 from sqlalchemy import Connection, insert, select
@@ -26,11 +27,11 @@ class Key(NamedTuple):
     request_hash: str
 
 
-def key_of(token_id: str, key: str | None, request: str) -> Key | None:
-    """What is kept of a request: whose it is, its key, and a digest of what it asks."""
+def key_of(token_id: str, key: str | None, request: Callable[[], str]) -> Key | None:
+    """What is kept of a request that has a key: whose it is, and a digest of what it asks."""
     if key is None:
         return None
-    return Key(token_id, key, hashlib.sha256(request.encode()).hexdigest())
+    return Key(token_id, key, hashlib.sha256(request().encode()).hexdigest())
 
 
 def made_before(connection: Connection, key: Key | None) -> str | None:

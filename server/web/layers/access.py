@@ -28,10 +28,12 @@ from server.log_format import REQUEST_ID
 from server.settings import ServerSettings, is_loopback
 from server.telemetry import Telemetry
 from server.web.asgi import BODY_METHODS, App, Message, Receive, Scope, Send, give_again
+from server.web.layers.large_refusals import LARGE_BYTES, LargeRefusals, length_of
 
 DRAIN_TIMEOUT_S = 5.0
 LATE_S = 0.5  # an answer that took longer waited for something
 MOST_DRAINED_BYTES = 2**26
+REFUSED_UNREAD = frozenset({401, 403, 421, 429})  # before the body was looked at
 LONGEST_HOST = 300  # a name and a port
 
 Headers = dict[bytes, bytes]
@@ -48,6 +50,7 @@ class AccessControl:
         self._app, self._settings, self._tokens = app, settings, tokens
         self._telemetry = telemetry
         self._writes = WriteRate(settings.writes_per_minute)
+        self._refusals = LargeRefusals()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
@@ -77,12 +80,14 @@ class AccessControl:
             headers = dict(scope["headers"])
             self._check_site(headers)
             self._check_access(scope, headers)
-            if scope["method"] in BODY_METHODS:
-                receive = await self._receive_whole(scope, headers, receive)
+            receive = await self._receive_whole(scope, headers, receive)
             await self._app(_as_get(scope), receive, self._while_welcome(scope, send_with_id))
         except Exception as error:  # noqa: BLE001 - the last that can answer
             if not status:  # else it is under way: cut off, or logged where it was raised
-                await send_problem(send_with_id, _problem_of(error, request_id), request_id)
+                problem = _problem_of(error, request_id)
+                if problem.status in REFUSED_UNREAD:
+                    problem.closes = not await self._refusals.rest(scope)
+                await send_problem(send_with_id, problem, request_id)
         finally:
             duration = time.perf_counter() - started
             method, path = scope["method"], scope["path"]
@@ -113,9 +118,10 @@ class AccessControl:
         else:
             principal = roles.LOCAL_ADMIN
         counts = scope["method"] in BODY_METHODS and not path.endswith(UNCOUNTED)
+        scope["state"]["principal"] = principal
         if counts and principal.role != "worker":
             self._writes.spend(principal.token_id)
-        scope["state"]["principal"] = principal
+            scope["state"]["counts"] = principal.token_id
         roles.CALLER.set(principal.token_id)
 
     def _while_welcome(self, scope: Scope, send: Send) -> Send:
@@ -139,6 +145,10 @@ class AccessControl:
 
     async def _receive_whole(self, scope: Scope, headers: Headers, receive: Receive) -> Receive:
         """The whole body, read before anyone works on it; too large or too slow is an answer."""
+        if scope["method"] not in BODY_METHODS:
+            if b"transfer-encoding" in headers or length_of(headers) >= LARGE_BYTES:
+                raise BodyTooLarge(LARGE_BYTES)  # nobody asked for it, and nobody reads it
+            return receive
         reports = scope["path"].startswith("/v1/leases/")
         settings = self._settings
         limit = settings.max_report_bytes if reports else settings.max_body_bytes
@@ -164,6 +174,8 @@ class AccessControl:
                     more = message.get("more_body", False)
         except TimeoutError:
             raise BodyTimeout(settings.body_timeout_s) from None
+        if (counts := scope["state"].get("counts")) is not None:
+            self._writes.count_body(counts, size)
         whole = {"type": "http.request", "body": b"".join(parts), "more_body": False}
         return give_again(whole, then=receive)
 
@@ -211,7 +223,7 @@ async def send_problem(send: Send, error: ServerError, request_id: str) -> None:
         "content-length": str(len(body)),
         **error.headers,
     }
-    if error.status in {408, 413}:
+    if error.closes:
         headers["connection"] = "close"
     raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": error.status, "headers": raw})

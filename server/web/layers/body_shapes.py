@@ -6,6 +6,7 @@ the number of values, the keys of an object, their length and the nesting have b
 every route alike, far beyond what any valid request needs.
 """
 
+import asyncio
 from typing import Any, cast
 
 from pydantic_core import from_json
@@ -15,13 +16,15 @@ from server.web.asgi import BODY_METHODS, App, Receive, Scope, Send, give_again
 
 SMALL_BYTES = 2**13  # a body that no shape makes slow
 MOST_VALUES = 40_000  # particles of an inline system are the most that is sent: 4096 of 7 numbers
+MOST_FIELDS, REPORTS = 10_000, "/v1/leases/"  # of all objects, but for rows of metrics
 PLAIN = frozenset({float, str, bool, type(None)})  # whatever is in them is quick to check
 MOST_KEYS = 400  # of an object
 LONGEST_KEY = 200
 DEEPEST = 32
-MOST_BITS = (
-    1024  # of a whole number: no float holds more, and each digit takes longer than the last
-)
+MOST_BITS = 1024  # of a whole number: no float holds more, and each digit takes longer
+MOST_DIGITS, MOST_LONG_NUMBERS = 300, 20  # that many are told apart from texts once parsed
+LONG_BYTES = 2**16
+DIGITS_ALIKE = bytes(ord("0") if chr(byte).isdigit() else byte for byte in range(128)) + bytes(128)
 
 
 class BodyShapes:
@@ -38,13 +41,20 @@ class BodyShapes:
         """
         if scope["type"] == "http" and scope["method"] in BODY_METHODS:
             whole = await receive()
-            scope["state"]["is_json"] = check_shape(whole.get("body", b""))
+            most_fields = MOST_VALUES if scope["path"].startswith(REPORTS) else MOST_FIELDS
+            is_json = check_shape(whole.get("body", b""), most_fields)
+            scope["state"]["is_json"] = is_json
             receive = give_again(whole, then=receive)
+            if is_json:  # and large: others come in between before it is parsed again
+                await asyncio.sleep(0)
         await self._app(scope, receive, send)
 
 
-def check_shape(body: bytes) -> bool:
+def check_shape(body: bytes, most_fields: int = MOST_VALUES) -> bool:
     """Look at a JSON document as a whole; what is not JSON is for others to refuse.
+
+    Args:
+        most_fields: of all its objects.
 
     Returns:
         Whether it is known to be JSON; of small bodies nothing is.
@@ -55,8 +65,13 @@ def check_shape(body: bytes) -> bool:
     if len(body) <= SMALL_BYTES:
         return False
     # Before it is parsed: no document has more values than these, and one.
-    if sum(map(body.count, (b",", b"[", b"{"))) > MOST_VALUES:
+    if len(body) - len(body.translate(None, b",[{")) > MOST_VALUES:
         raise _too_much(f"it has more than {MOST_VALUES} values (commas in texts count, too)")
+    if body.count(b":") > most_fields:
+        raise _too_much(f"it has more than {most_fields} keys (colons in texts count, too)")
+    digits = body.translate(DIGITS_ALIKE) if len(body) > LONG_BYTES else b""
+    if digits.count(b"0" * MOST_DIGITS) > MOST_LONG_NUMBERS:
+        raise _too_much(f"numbers in it have more than {MOST_DIGITS} digits (in texts, too)")
     try:
         document = from_json(body)
     except ValueError:

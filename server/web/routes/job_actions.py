@@ -88,7 +88,9 @@ async def retry_job(
         audit_log.note(connection, caller, "job.retry", new_job)
         return new_job
 
-    asked = f"{job_id} {request.model_dump_json()}"
+    def asked() -> str:
+        return f"{job_id} {request.model_dump_json()}"
+
     key = idempotency.key_of(caller.token_id, idempotency_key, asked)
     return await make_job(service, response, key, make, job_id)
 

@@ -78,7 +78,7 @@ async def submit_job(
         return job_id
 
     check_priority(submission.priority, caller, service.settings.user_priority)
-    key = idempotency.key_of(caller.token_id, idempotency_key, submission.model_dump_json())
+    key = idempotency.key_of(caller.token_id, idempotency_key, submission.model_dump_json)
     return await make_job(service, response, key, make)
 
 

@@ -49,7 +49,7 @@ async def create_sweep(
 ) -> SweepView:
     """Begin a sweep. Its trials are jobs of kind train, with the sweep as `parent`."""
     check_priority(request.priority, caller, service.settings.user_priority)
-    key = idempotency.key_of(caller.token_id, idempotency_key, request.model_dump_json())
+    key = idempotency.key_of(caller.token_id, idempotency_key, request.model_dump_json)
     await service.think(lambda: sweep_rows.check_space(request))
 
     def work(connection: Connection) -> tuple[SweepView, bool]:

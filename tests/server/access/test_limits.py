@@ -1,11 +1,15 @@
 """Limits say which one it is, and when to come back."""
 
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from server.access.write_rate import WriteRate
 from server.errors import LimitReached
+from server.web.layers import large_refusals
 from tests.server.conftest import TINY, Clock, OrreryServer, assert_problem
 
 
@@ -29,10 +33,63 @@ def test_a_burst_passes_then_the_rate_counts() -> None:
         rate.spend("a")
 
 
+def test_a_large_body_counts_as_many_writes() -> None:
+    clock = Clock()
+    rate = WriteRate(60, clock)
+    rate.spend("a")
+    rate.count_body("a", 2**15 - 1)
+    for _ in range(29):
+        rate.spend("a")
+    rate.count_body("a", 2**20)  # as 32; it is paid for afterwards
+    with pytest.raises(LimitReached) as refused:
+        rate.spend("a")
+    assert refused.value.headers["Retry-After"] == "3"
+    clock.advance(3.0)
+    rate.spend("a")
+    rate.spend("b")
+
+
 def test_no_limit_is_no_limit() -> None:
     rate = WriteRate(0)
+    rate.count_body("a", 2**30)
     for _ in range(1000):
         rate.spend("a")
+
+
+def _refused(server: OrreryServer, size: int) -> tuple[float, bytes]:
+    """How long a refusal of a body without a token took, and what it was."""
+    head = f"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", server.port), 10) as connection:
+        began = time.perf_counter()
+        connection.sendall(head.encode())
+        answer = connection.recv(4096)
+        return time.perf_counter() - began, answer
+
+
+def test_a_large_body_that_is_refused_is_read_late_or_not_at_all(
+    server: OrreryServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(large_refusals, "REST_S", 0.3)
+    monkeypatch.setattr(large_refusals, "MOST_RESTING", 1)
+    small_s, small = _refused(server, 10)
+    large_s, large = _refused(server, 10**6)
+    assert small_s < 0.3 <= large_s
+    for answer in (small, large):
+        assert answer.startswith(b"HTTP/1.1 401")
+        assert b"connection: close" not in answer
+    with ThreadPoolExecutor() as pool:
+        answers = list(pool.map(lambda _: _refused(server, 10**6)[1], range(3)))
+    assert sorted(b"connection: close" in answer for answer in answers) == [False, True, True]
+
+
+@pytest.mark.parametrize("field", ["Content-Length: 99999", "Transfer-Encoding: chunked"])
+def test_a_request_that_has_no_use_for_a_body_has_none(server: OrreryServer, field: str) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), 10) as connection:
+        head = f"GET /healthz HTTP/1.1\r\nHost: localhost\r\n{field}\r\n\r\n"
+        connection.sendall(head.encode())
+        answer = connection.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b"connection: close" in answer
 
 
 @pytest.mark.slow

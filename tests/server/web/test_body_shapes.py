@@ -9,7 +9,7 @@ from nbody.config import Config
 from nbody.config import config as config_module
 from server.errors import InvalidRequest
 from server.web.layers import body_shapes
-from server.web.layers.body_shapes import MOST_KEYS, MOST_VALUES, check_shape
+from server.web.layers.body_shapes import MOST_FIELDS, MOST_KEYS, MOST_VALUES, check_shape
 from tests.server.conftest import OrreryServer, assert_problem
 
 LARGEST_SYSTEM = [[1.0, float(i), 2.0, 3.0, 4.0, 5.0, 6.0] for i in range(4096)]
@@ -40,6 +40,11 @@ def test_a_document_that_is_far_too_wide_is_not_even_parsed(
 ) -> None:
     monkeypatch.setattr(body_shapes, "from_json", None)
     _refused([1] * 3 * MOST_VALUES + [1, 1])
+    digits = b'{"a":[%s]}' % b",".join([b"7" * 4200] * 200)
+    keys = json.dumps({f"k{i}": 1 for i in range(MOST_FIELDS + 1)}).encode()
+    for body, what in ((digits, "300 digits"), (keys, "keys")):
+        with pytest.raises(InvalidRequest, match=what):
+            check_shape(body, MOST_FIELDS)
 
 
 @pytest.mark.parametrize(
