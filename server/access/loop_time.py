@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 SHARE = 0.05  # of the loop's time
 LONG_S = 0.005  # of a processor; a piece of work that is shorter holds up nobody
+MOST_S = 0.03  # no shape of a body makes a longer one: what is, is loaded for the first time
 MOST_KEPT = 10_000
 
 
@@ -26,7 +27,7 @@ class LoopTime:
         if len(self._rests_until) >= MOST_KEPT:
             self._rests_until = {who: end for who, end in self._rests_until.items() if end > now}
         begins = max(now, self._rests_until.get(principal_id, now))
-        self._rests_until[principal_id] = begins + seconds * (1 / SHARE - 1)
+        self._rests_until[principal_id] = begins + min(seconds, MOST_S) * (1 / SHARE - 1)
 
     def rest_s(self, principal_id: str) -> float:
         """How long it has to wait before the next piece [s]; not positive: it may go on."""

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, delete, func, select, update
 
 from server import steady_clock
-from server.database.tables import attempts, checkpoints, epochs, jobs
+from server.database.tables import attempts, checkpoints, epochs, jobs, workers
 from server.errors import LeaseLost, ReportConflict
 from server.queue import job_rows, stepper_jobs
 from server.queue.fair_turns import HAD_TURN
@@ -98,12 +98,18 @@ def held_leases(connection: Connection) -> list[str]:
 
 
 def _ran_s(connection: Connection, job: JobRow, now: float) -> float:
-    """Seconds of a job's present attempt; by the wall clock only if the machine began anew."""
-    present = attempts.c.lease_id == job.lease_id
-    columns = attempts.c.boot_id, attempts.c.clock, attempts.c.started_at
-    began = connection.execute(select(*columns).where(present)).one()
+    """Seconds of a job's present attempt; if the machine began anew, until its worker was last
+    heard of by the wall clock.
+    """
+    columns = attempts.c.boot_id, attempts.c.clock, attempts.c.started_at, workers.c.last_seen_at
+    began = connection.execute(
+        select(*columns)
+        .join(workers, workers.c.id == attempts.c.worker_id)
+        .where(attempts.c.lease_id == job.lease_id)
+    ).one()
     ran = steady_clock.seconds_since(began.boot_id, began.clock)
-    return max(now - began.started_at, 0.0) if ran is None else ran
+    ended = now if began.last_seen_at is None else min(now, began.last_seen_at)
+    return max(ended - began.started_at, 0.0) if ran is None else ran
 
 
 def _loss(job: JobRow) -> Trigger:

@@ -60,16 +60,18 @@ class SweepDriver:
             what = f"sweep {sweep_id} could not be moved on; trying again"
             gone = contextlib.suppress(NotFound)  # it was deleted meanwhile
             began = time.monotonic()
+            has_moved = True  # or failed to
             with failures_told(logger, what), gone:
-                await self.move(sweep_id)
-            await asyncio.sleep(min(LOOK_INTERVAL_S, RESTS * (time.monotonic() - began)))
+                has_moved = await self.move(sweep_id)
+            if has_moved:
+                await asyncio.sleep(min(LOOK_INTERVAL_S, RESTS * (time.monotonic() - began)))
 
-    async def move(self, sweep_id: str) -> None:
-        """One step of a sweep."""
+    async def move(self, sweep_id: str) -> bool:
+        """One step of a sweep; whether there was one to make."""
         version, *seen = await self._database.read(lambda connection: _look(connection, sweep_id))
         move = await asyncio.to_thread(_think, *seen)
         if move.is_none:
-            return
+            return False
         touched = await self._database.write(
             lambda connection: sweep_rows.apply(
                 connection,
@@ -82,6 +84,7 @@ class SweepDriver:
         )
         for topic in (sweep_id, *touched, *([Changes.QUEUE] if touched else [])):
             self._changes.notify(topic)
+        return True
 
 
 def _look(

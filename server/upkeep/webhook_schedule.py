@@ -18,6 +18,8 @@ from server.queue.job_rows import record_event
 RETRY_AFTER_S = (5.0, 60.0, 300.0, 1800.0, 7200.0, 18000.0, 36000.0)  # then it is given up
 MOST_AT_ONCE, MOST_OF_OWNER = 40, 5
 
+STEP_S = 60.0  # a clock that is set right, not moved
+
 
 @dataclass(frozen=True)
 class Delivery:
@@ -36,7 +38,7 @@ def due(connection: Connection, now: float, under_way: Collection[str] = ()) -> 
     An owner has some calls at a time, so that a silent address of one delays no other's.
     """
     # What is planned for later than any plan goes was planned by a clock that was moved since.
-    beyond = now + max(RETRY_AFTER_S)
+    beyond = now + max(RETRY_AFTER_S) + STEP_S
     due = (deliveries.c.next_at <= now) | (deliveries.c.next_at > beyond)
     busy = deliveries.c.id.in_(under_way)
     number = func.row_number().over(

@@ -22,6 +22,7 @@ from server.errors import (
     Forbidden,
     Misdirected,
     ServerError,
+    Stopping,
     Unauthenticated,
 )
 from server.log_format import REQUEST_ID
@@ -54,10 +55,12 @@ class AccessControl:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one connection."""
-        if scope["type"] != "http":
-            if scope["type"] == "lifespan":
-                await self._app(scope, receive, send)
-            return
+        if scope["type"] == "http":
+            await self._answer(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         request_id = new_id("req")
         REQUEST_ID.set(request_id)
         scope.setdefault("state", {}).update(request_id=request_id, method=scope["method"])
@@ -77,11 +80,10 @@ class AccessControl:
             await send(message)
 
         try:
-            headers = dict(scope["headers"])
-            self._check_site(headers)
-            self._check_access(scope, headers)
-            receive = await self._receive_whole(scope, headers, receive)
-            await self._app(_as_get(scope), receive, self._while_welcome(scope, send_with_id))
+            await self._let_in(scope, receive, send_with_id)
+        except asyncio.CancelledError:  # the server ends, and waits no longer for this
+            if not status:
+                await send_problem(send_with_id, Stopping(), request_id)
         except Exception as error:  # noqa: BLE001 - the last that can answer
             if not status:  # else it is under way: cut off, or logged where it was raised
                 problem = _problem_of(error, request_id)
@@ -94,6 +96,13 @@ class AccessControl:
             self._telemetry.count_request(method, status, duration)
             if logger.isEnabledFor(logging.INFO):
                 _log(method, path, status, round(1000 * duration, 1))
+
+    async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        self._check_site(headers)
+        self._check_access(scope, headers)
+        receive = await self._receive_whole(scope, headers, receive)
+        await self._app(_as_get(scope), receive, self._while_welcome(scope, send))
 
     def _check_site(self, headers: Headers) -> None:
         """Against DNS rebinding and foreign pages: the host is ours, and so is the page."""

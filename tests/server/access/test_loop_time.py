@@ -1,7 +1,7 @@
 """Who holds the loop for long has to rest."""
 
 from server.access import loop_time
-from server.access.loop_time import LONG_S, SHARE, LoopTime
+from server.access.loop_time import LONG_S, MOST_S, SHARE, LoopTime
 
 
 class Clock:
@@ -46,8 +46,15 @@ def test_those_who_have_rested_are_forgotten() -> None:
     taken = LoopTime(clock)
     for number in range(loop_time.MOST_KEPT):
         taken.spend(f"token {number}", 0.01)
-    taken.spend("last", 100.0)
+    for _ in range(1000):
+        taken.spend("last", 0.01)
     clock.now += 50.0
     taken.spend("another", 0.01)
     assert taken.rest_s("last") > 0.0
     assert taken.rest_s("token 1") <= 0.0
+
+
+def test_what_is_loaded_at_the_first_request_is_not_paid_for_by_whoever_came_first() -> None:
+    taken = LoopTime(Clock())
+    taken.spend("first", 2.0)
+    assert taken.rest_s("first") <= MOST_S / SHARE

@@ -82,10 +82,15 @@ def test_a_moved_wall_clock_uses_up_no_runtime(
     assert second["runtime_left_s"] == pytest.approx(100, abs=5)
 
 
-def test_an_attempt_that_outlives_its_machine_ran_by_the_wall_clock(server: OrreryServer) -> None:
+def test_an_attempt_that_outlives_its_machine_ran_until_its_worker_was_last_heard_of(
+    server: OrreryServer,
+) -> None:
     server.start(max_runtime_s=100)
-    elsewhere = "UPDATE attempts SET boot_id = 'another', started_at = started_at - 70"
-    server.write(lambda connection: connection.execute(text(elsewhere)))
+    for change in (
+        "UPDATE attempts SET boot_id = 'another', started_at = started_at - 7270",
+        "UPDATE workers SET last_seen_at = last_seen_at - 7200",  # for so long the machine was off
+    ):
+        server.write(lambda connection, change=change: connection.execute(text(change)))
     server.lose_leases()
     second = server.claim()
     assert second is not None

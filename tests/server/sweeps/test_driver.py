@@ -19,8 +19,9 @@ def test_an_owners_sweeps_rest_after_each_move(
 ) -> None:
     now, rested = [100.0], list[float]()
 
-    async def move(_: Any, sweep_id: str) -> None:
+    async def move(_: Any, sweep_id: str) -> bool:
         now[0] += took_s
+        return sweep_id != "swp_still"
 
     async def sleep(seconds: float) -> None:
         rested.append(seconds)
@@ -29,7 +30,7 @@ def test_an_owners_sweeps_rest_after_each_move(
     monkeypatch.setattr(driver, "time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(driver, "asyncio", SimpleNamespace(sleep=sleep))
     sweeps = SweepDriver(cast(Any, None), Changes(), NO_LIMITS)
-    work = sweeps._move_each(["swp_a", "swp_b"])
+    work = sweeps._move_each(["swp_a", "swp_still", "swp_b"])
     with pytest.raises(StopIteration):
         work.send(None)
     assert rested == pytest.approx([rests_s, rests_s])

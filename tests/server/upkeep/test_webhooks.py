@@ -139,6 +139,7 @@ def test_a_clock_that_was_set_back_holds_up_no_call(open_server: OrreryServer) -
         return "m" in [call.id for call in calls]
 
     assert not is_due(planned_at + 1)
+    assert not is_due(planned_at - 1)  # a clock that is set right by a little
     assert is_due(planned_at - 86400)
 
 

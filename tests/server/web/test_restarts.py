@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import httpx
 import pytest
 
 from server.client import Client, ServerUnreachable
-from tests.server.conftest import OrreryServer, assert_problem
+from server.web.layers.loop_shares import LoopShares
+from tests.server.conftest import OrreryServer, assert_problem, layer
 
 
 def _restarted(tmp_path: Path, waits: Callable[[Client, str], Any]) -> Any:
@@ -61,6 +63,22 @@ def test_long_polls_and_streams_end_before_the_server_does(tmp_path: Path) -> No
         assert_problem(polled.result(20), 503, "stopping")
         assert polled.result().headers["retry-after"] == "2"
         assert "event: restart" in followed.result(20)
+
+
+@pytest.mark.slow
+def test_a_write_that_rests_is_told_that_the_server_stops(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with OrreryServer(tmp_path) as server, ThreadPoolExecutor(1) as pool:
+        shares = layer(server.app, LoopShares)
+        shares._taken.rest_s = lambda _: 30.0
+        headers = {"Authorization": f"Bearer {server.admin_token}"}
+        ask = partial(httpx.post, f"{server.url}/v1/jobs", json={}, headers=headers, timeout=60)
+        asked = pool.submit(ask)
+        server.until(lambda: bool(shares._resting))
+        server.__exit__()
+        assert_problem(asked.result(20), 503, "stopping")
+    assert not [line for line in caplog.messages if "Exception" in line]
 
 
 def test_whoever_begins_at_an_address_where_nobody_is_fails_at_once() -> None:
