@@ -44,7 +44,8 @@ class ServerSettings(BaseSettings):
     max_connections: Annotated[int, Field(ge=8, le=10**6)] = Field(
         default=4096,
         description="Connections in all, as far as file descriptors allow; half of them for "
-        "clients that have shown no token yet.",
+        "clients that have shown no token yet. Where those with tokens are all taken, the token "
+        "that has most makes room.",
     )
     body_timeout_s: Annotated[float, Field(gt=0, le=3600)] = Field(
         default=20.0, description="Time for a request body to arrive [s]."
