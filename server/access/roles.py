@@ -8,6 +8,7 @@ from server.wire.tokens import Role
 
 PUBLIC_PATHS = frozenset({"/healthz", "/readyz"})
 SAFE_METHODS = frozenset({"GET", "HEAD"})
+OF_WORKERS = ("/v1/leases/", "/v1/workers")  # whoever asks: without tokens everybody is the same
 EVERYONE: frozenset[Role] = frozenset({"admin", "user", "worker", "viewer"})
 PEOPLE: frozenset[Role] = frozenset({"admin", "user", "viewer"})
 READABLE = frozenset(  # by people

@@ -8,6 +8,7 @@ from server.errors import LimitReached
 BYTES_OF_ONE = 2**15
 MOST_BUCKETS = 10_000
 UNCOUNTED = ("/cancel",)  # writes that no limit of how much one asks for stops
+MOST_UNCOUNTED_BYTES = 2**12  # of their bodies
 
 
 class WriteRate:
@@ -17,35 +18,23 @@ class WriteRate:
         self._burst, self._clock = float(per_minute), clock
         self._buckets: dict[str, tuple[float, float]] = {}  # writes left, and when that was
 
-    def spend(self, principal_id: str) -> None:
-        """Count one write.
+    def spend(self, principal_id: str, size: int = 0) -> None:
+        """Count one write; every 32 KiB of its body are as much as another.
+
+        Args:
+            size: of the body [B].
 
         Raises:
-            LimitReached
+            LimitReached: there is none left; the last one may be larger than what is.
         """
         if not self._burst:
             return
-        left = self._left(principal_id)
+        now, per_second = self._clock(), self._burst / 60
+        left, at = self._buckets.get(principal_id, (self._burst, now))
+        left = min(self._burst, left + (now - at) * per_second)
         if left < 1:
             limit = f"{self._burst:.0f} writes a minute (ORRERY_WRITES_PER_MINUTE)"
-            raise LimitReached(limit, (1 - left) * 60 / self._burst)
-        self._keep(principal_id, left - 1)
-
-    def count_body(self, principal_id: str, size: int) -> None:
-        """Count the body of a write: every 32 KiB of it is as much as another.
-
-        Args:
-            size: [B].
-        """
-        if self._burst and size >= BYTES_OF_ONE:
-            self._keep(principal_id, self._left(principal_id) - size // BYTES_OF_ONE)
-
-    def _left(self, principal_id: str) -> float:
-        now = self._clock()
-        left, at = self._buckets.get(principal_id, (self._burst, now))
-        return min(self._burst, left + (now - at) * self._burst / 60)
-
-    def _keep(self, principal_id: str, left: float) -> None:
+            raise LimitReached(limit, (1 - left) / per_second)
         if len(self._buckets) >= MOST_BUCKETS:
             self._buckets.clear()  # everyone gets a full bucket again
-        self._buckets[principal_id] = (left, self._clock())
+        self._buckets[principal_id] = (left - 1 - size // BYTES_OF_ONE, now)

@@ -5,7 +5,6 @@ opens it.
 """
 
 import asyncio
-import contextlib
 import json
 import logging
 import time
@@ -13,11 +12,10 @@ from functools import lru_cache
 from urllib.parse import urlsplit
 
 from server.access import roles, tokens
-from server.access.write_rate import UNCOUNTED, WriteRate
+from server.access.write_rate import MOST_UNCOUNTED_BYTES, UNCOUNTED, WriteRate
 from server.database.ids import new_id
 from server.database.trouble import log_failure, trouble_of
 from server.errors import (
-    BodyTimeout,
     BodyTooLarge,
     Forbidden,
     Misdirected,
@@ -28,12 +26,11 @@ from server.errors import (
 from server.log_format import REQUEST_ID
 from server.settings import ServerSettings, is_loopback
 from server.telemetry import Telemetry
-from server.web.asgi import BODY_METHODS, App, Message, Receive, Scope, Send, give_again
+from server.web.asgi import BODY_METHODS, App, Message, Receive, Scope, Send
 from server.web.layers.large_refusals import LARGE_BYTES, LargeRefusals, length_of
+from server.web.layers.whole_bodies import receive_whole
 
-DRAIN_TIMEOUT_S = 5.0
 LATE_S = 0.5  # an answer that took longer waited for something
-MOST_DRAINED_BYTES = 2**26
 REFUSED_UNREAD = frozenset({401, 403, 421, 429})  # before the body was looked at
 LONGEST_HOST = 300  # a name and a port
 
@@ -101,8 +98,22 @@ class AccessControl:
         headers = dict(scope["headers"])
         self._check_site(headers)
         self._check_access(scope, headers)
-        receive = await self._receive_whole(scope, headers, receive)
+        if scope["method"] in BODY_METHODS:
+            limit = self._most_bytes(scope["path"])
+            receive, size = await receive_whole(
+                receive, headers, limit, self._settings.body_timeout_s
+            )
+            if b"transfer-encoding" in headers and size >= LARGE_BYTES:
+                self._count(scope, size)  # which nobody knew before
+        elif length_of(headers) >= LARGE_BYTES:
+            raise BodyTooLarge(LARGE_BYTES)  # nobody asked for it, and nobody reads it
         await self._app(_as_get(scope), receive, self._while_welcome(scope, send))
+
+    def _most_bytes(self, path: str) -> int:
+        if path.startswith("/v1/leases/"):
+            return self._settings.max_report_bytes
+        most = self._settings.max_body_bytes
+        return min(most, MOST_UNCOUNTED_BYTES) if path.endswith(UNCOUNTED) else most
 
     def _check_site(self, headers: Headers) -> None:
         """Against DNS rebinding and foreign pages: the host is ours, and so is the page."""
@@ -126,12 +137,17 @@ class AccessControl:
             roles.authorize(principal, scope["method"], path)
         else:
             principal = roles.LOCAL_ADMIN
-        counts = scope["method"] in BODY_METHODS and not path.endswith(UNCOUNTED)
         scope["state"]["principal"] = principal
-        if counts and principal.role != "worker":
-            self._writes.spend(principal.token_id)
-            scope["state"]["counts"] = principal.token_id
+        self._count(scope, length_of(headers))
         roles.CALLER.set(principal.token_id)
+
+    def _count(self, scope: Scope, size: int) -> None:
+        path, principal = scope["path"], scope["state"].get("principal")
+        if scope["method"] not in BODY_METHODS or principal is None or principal.role == "worker":
+            return
+        if not (path.endswith(UNCOUNTED) or path.startswith(roles.OF_WORKERS)):
+            most = self._settings.max_body_bytes  # no more of it is kept
+            self._writes.spend(principal.token_id, min(size, most))
 
     def _while_welcome(self, scope: Scope, send: Send) -> Send:
         """An answer that comes late, after a wait, is not for a token that is good no more."""
@@ -151,42 +167,6 @@ class AccessControl:
                 await send(message)
 
         return send_or_refuse
-
-    async def _receive_whole(self, scope: Scope, headers: Headers, receive: Receive) -> Receive:
-        """The whole body, read before anyone works on it; too large or too slow is an answer."""
-        if scope["method"] not in BODY_METHODS:
-            if b"transfer-encoding" in headers or length_of(headers) >= LARGE_BYTES:
-                raise BodyTooLarge(LARGE_BYTES)  # nobody asked for it, and nobody reads it
-            return receive
-        reports = scope["path"].startswith("/v1/leases/")
-        settings = self._settings
-        limit = settings.max_report_bytes if reports else settings.max_body_bytes
-        length = headers.get(b"content-length", b"0").decode("latin-1")
-        if not length.isascii() or not length.isdigit() or int(length[:20]) > limit:
-            if length.isdigit() and int(length[:20]) <= MOST_DRAINED_BYTES:
-                await _drain(receive)
-            raise BodyTooLarge(limit)
-        parts: list[bytes] = []
-        size, more = 0, True
-        try:
-            async with asyncio.timeout(settings.body_timeout_s):
-                while more:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        return give_again(message)
-                    parts.append(message.get("body", b""))
-                    size += len(parts[-1])
-                    if size > limit:
-                        parts.clear()
-                        await _drain(receive)
-                        raise BodyTooLarge(limit)
-                    more = message.get("more_body", False)
-        except TimeoutError:
-            raise BodyTimeout(settings.body_timeout_s) from None
-        if (counts := scope["state"].get("counts")) is not None:
-            self._writes.count_body(counts, size)
-        whole = {"type": "http.request", "body": b"".join(parts), "more_body": False}
-        return give_again(whole, then=receive)
 
 
 def _problem_of(error: Exception, request_id: str) -> ServerError:
@@ -210,18 +190,6 @@ def _log(method: str, path: str, status: int, milliseconds: float) -> None:
     about = {"method": method, "path": path, "status": status, "milliseconds": milliseconds}
     line = "%s %s %d %.1f ms"
     logger.info(line, method, ascii(path), status, milliseconds, extra=about)
-
-
-async def _drain(receive: Receive) -> None:
-    """Read on for a while, keeping nothing: a client that still sends would miss the answer."""
-    dropped = 0
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(DRAIN_TIMEOUT_S):
-            while dropped < MOST_DRAINED_BYTES:
-                message = await receive()
-                dropped += len(message.get("body", b""))
-                if message["type"] == "http.disconnect" or not message.get("more_body", False):
-                    return
 
 
 async def send_problem(send: Send, error: ServerError, request_id: str) -> None:

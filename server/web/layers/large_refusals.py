@@ -43,6 +43,8 @@ class LargeRefusals:
 
 
 def length_of(headers: dict[bytes, bytes]) -> int:
-    """The length of a body, as its request says [B]; 0 where it does not."""
+    """The length of a body, as its request says [B]; large, where it comes in chunks."""
+    if b"transfer-encoding" in headers:
+        return LARGE_BYTES
     length = headers.get(b"content-length", b"")
     return int(length[:20]) if length.isdigit() else 0

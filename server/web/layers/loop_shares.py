@@ -16,13 +16,12 @@ from typing import Any, cast
 
 from server.access.loop_time import LoopTime
 from server.access.loop_turns import LoopTurns
-from server.access.roles import Principal
+from server.access.roles import OF_WORKERS, Principal
 from server.access.write_rate import UNCOUNTED
 from server.errors import LimitReached, Unauthenticated
 from server.web.asgi import BODY_METHODS, App, Receive, Scope, Send
 
 MOST_RESTING = 8  # writes of one token that wait for their turn; each with its whole body
-OF_WORKERS = ("/v1/leases/", "/v1/workers")  # whoever asks: without tokens everybody is the same
 RETRY_S = 1.0
 
 
@@ -96,9 +95,10 @@ def step_by_step(
         turn: what a step has to await before it begins.
     """
     step: Callable[[], Any] | None = partial(work.send, None)
+    goes_on = True
     while True:
         try:
-            if (awaited := turn()) is not None:
+            if goes_on and (awaited := turn()) is not None:
                 yield from awaited
         except BaseException as error:  # noqa: BLE001 - cancelled before it came to its turn
             step = partial(work.throw, error)
@@ -113,6 +113,6 @@ def step_by_step(
         try:
             sent = yield awaited
         except BaseException as error:  # noqa: BLE001 - cancelled or closed: the work's own affair
-            step = partial(work.throw, error)
+            step, goes_on = partial(work.throw, error), False
         else:
-            step = partial(work.send, sent)
+            step, goes_on = partial(work.send, sent), True

@@ -72,7 +72,8 @@ class Connections:
         """
         if self._known.get(connection) == token_id:
             return
-        if len(self._known) >= self.most - max(1, int(self.most * FOR_STRANGERS)):
+        is_new = connection not in self._known
+        if is_new and len(self._known) >= self.most - max(1, int(self.most * FOR_STRANGERS)):
             most = max(self._of_token.values(), key=len)
             if most is self._of_token.get(token_id):
                 raise LimitReached(f"{len(most)} connections of your token now", RETRY_S)

@@ -77,7 +77,7 @@ async def _events(
             try:
                 seen = await service.streams.look(
                     (job_id, after, service.changes.count),
-                    partial(service.database.read, partial(_look, job_id, after)),
+                    partial(service.read, partial(_look, job_id, after)),
                 )
             except NotFound:
                 yield _message("end", {"status": "deleted"})

@@ -38,29 +38,58 @@ def test_a_burst_passes_then_the_rate_counts() -> None:
 def test_a_large_body_counts_as_many_writes() -> None:
     clock = Clock()
     rate = WriteRate(60, clock)
-    rate.spend("a")
-    rate.count_body("a", 2**15 - 1)
-    for _ in range(29):
+    rate.spend("a", 2**15 - 1)
+    for _ in range(58):
         rate.spend("a")
-    rate.count_body("a", 2**20)  # as 32; it is paid for afterwards
+    rate.spend("a", 2**20)  # the last may be larger than what is left
     with pytest.raises(LimitReached) as refused:
         rate.spend("a")
-    assert refused.value.headers["Retry-After"] == "3"
-    clock.advance(3.0)
+    assert refused.value.headers["Retry-After"] == "33"
+    clock.advance(33.0)
     rate.spend("a")
     rate.spend("b")
 
 
+def test_reports_are_not_counted_whoever_sends_them(tmp_path: Path) -> None:
+    with OrreryServer(tmp_path, auth=False, writes_per_minute=2) as server:
+        nobody = server.http(None)
+        for _ in range(2):
+            assert nobody.post("/v1/jobs/validate", json={"config": {}}).status_code == 200
+        assert_problem(nobody.post("/v1/jobs/validate", json={"config": {}}), 429)
+        path = f"/v1/leases/lease_{'0' * 26}/report"
+        for _ in range(3):
+            assert_problem(nobody.post(path, json={"epochs": []}), 409)
+
+
+def test_a_body_in_chunks_counts_as_much(tmp_path: Path) -> None:
+    with OrreryServer(tmp_path, writes_per_minute=20) as server:
+        body = [b'{"config":{}}', b" " * 2**19, b" " * 2**18]
+        for status in (200, 429):
+            answer = server.admin.post(
+                "/v1/jobs/validate",
+                content=iter(body),
+                headers={"Content-Type": "application/json"},
+            )
+            assert answer.status_code == status
+
+
+def test_what_no_limit_stops_has_a_small_body(server: OrreryServer) -> None:
+    path = f"/v1/jobs/{server.submit()['id']}/cancel"
+    large = {"grace_s": 1.0, "note": "x" * 5000}
+    assert_problem(server.admin.post(path, json=large), 413, "body_too_large")
+    assert server.admin.post(path, json={"grace_s": 1.0}).status_code == 202
+
+
 def test_no_limit_is_no_limit() -> None:
     rate = WriteRate(0)
-    rate.count_body("a", 2**30)
+    rate.spend("a", 2**30)
     for _ in range(1000):
         rate.spend("a")
 
 
-def _refused(server: OrreryServer, size: int) -> bytes:
+def _refused(server: OrreryServer, field: str) -> bytes:
     """The refusal of a body without a token, which is not sent."""
-    head = f"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: {size}\r\n\r\n"
+    head = f"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\n{field}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", server.port), 10) as connection:
         connection.sendall(head.encode())
         return connection.recv(4096)
@@ -70,9 +99,10 @@ def test_large_bodies_that_are_refused_are_not_read_where_they_are_many(
     server: OrreryServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(large_refusals, "MOST_RESTING", 0)
-    answers = [_refused(server, size) for size in (10, 10**6)]
+    fields = ("Content-Length: 10", "Content-Length: 1000000", "Transfer-Encoding: chunked")
+    answers = [_refused(server, field) for field in fields]
     assert all(answer.startswith(b"HTTP/1.1 401") for answer in answers)
-    assert [b"connection: close" in answer for answer in answers] == [False, True]
+    assert [b"connection: close" in answer for answer in answers] == [False, True, True]
 
 
 def test_some_large_bodies_of_a_token_rest_before_they_are_refused(

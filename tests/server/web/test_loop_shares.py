@@ -218,3 +218,20 @@ def test_whoever_is_cancelled_before_its_turn_ends_as_cancelled() -> None:
 
     asyncio.run(cancelled())
     assert seen
+
+
+def test_work_that_is_closed_is_closed_at_once() -> None:
+    seen: list[str] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(0)
+        except GeneratorExit:
+            seen.append("closed")
+            raise
+
+    asked: list[str] = []
+    steps: Any = step_by_step(work(), lambda _: None, lambda: asked.append("turn"))
+    steps.send(None)
+    steps.close()
+    assert (seen, asked) == (["closed"], ["turn"])
