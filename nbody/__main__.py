@@ -1,24 +1,39 @@
-"""Run one config with no server: `python -m nbody CONFIG [--set key=value] [--save-dir FOLDER]`."""
+"""Train, simulate, or both, with no server: `python -m nbody [train | simulate | both] CONFIG`.
+
+`train` is what is meant where none is named. Of AITimeStepper's files each half reads the shared
+keys and its own section.
+"""
 
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from nbody.config import Config
-from nbody.config.files import parse_override
+from nbody.config.files import parse_override, read_config_file, say_warnings_plainly
+from nbody.config.stepping_rules import rule_with_stepper
 from nbody.device import set_process_switches
 from nbody.epoch_line import epoch_line
 from nbody.errors import NBodyError
 from nbody.evaluation.score import evaluate
+from nbody.simulation import __main__ as simulation
 from nbody.stepper import Stepper
 from nbody.training.run import TrainingRun
 from nbody.unified_training import checkpoint_path, epochs, is_checkpoint_epoch
 
+HALVES = ("train", "simulate", "both")
+
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train, printing one line per epoch; checkpoints go to the save folder."""
-    parser = argparse.ArgumentParser(prog="python -m nbody", description=__doc__)
+    """Train, simulate, or train and then simulate; returns the exit code."""
+    given = sys.argv[1:] if arguments is None else arguments
+    half, rest = (given[0], given[1:]) if given and given[0] in HALVES else ("train", given)
+    if half == "simulate":
+        return simulation.main(rest)
+    parser = argparse.ArgumentParser(
+        prog="python -m nbody", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("config", type=Path, help="JSON or TOML file, ours or AITimeStepper's")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="replace a field"
@@ -29,22 +44,25 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--save-dir", type=Path, help="checkpoints; default DATA/SAVE_NAME/model")
     parser.add_argument("--resume", type=Path, help="continue from this checkpoint")
     parser.add_argument("--json", action="store_true", help="one JSON object per epoch")
-    options = parser.parse_args(arguments)
+    if half == "both":
+        parser.add_argument("--states", type=Path, help="write the simulated states to this npz")
+        parser.add_argument("--picture", type=Path, help="draw the simulation to this file")
+    options = parser.parse_args(rest)
+    work: Callable[[argparse.Namespace], int] = train_and_simulate if half == "both" else train
     try:
-        config = Config.from_file(options.config, dict(map(parse_override, options.set)))
-        train(config, options)
+        return work(options)
     except (ValueError, OSError, NBodyError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
-    return 0
 
 
-def train(config: Config, options: argparse.Namespace) -> None:
-    """Run a config to its end."""
-    folder = options.save_dir or options.data / (config.save_name or "run_nbody") / "model"
+def train(options: argparse.Namespace) -> int:
+    """Run a config to its end, printing one line per epoch; checkpoints go to the save folder."""
+    config = Config.from_file(options.config, dict(map(parse_override, options.set)))
+    folder = _folder(config, options)
     for warning in [*config.warnings(), *wandb_hint(config)]:
         print(f"warning: {warning}", file=sys.stderr)
     set_process_switches(config)
@@ -68,6 +86,30 @@ def train(config: Config, options: argparse.Namespace) -> None:
             data_folder=options.data,
         )
         print(json.dumps({"evaluation": scores}, indent=None if options.json else 2))
+    return 0
+
+
+def train_and_simulate(options: argparse.Namespace) -> int:
+    """Train, then simulate with the last checkpoint: by the stepper, unless another rule is named.
+
+    Raises:
+        ValueError: a field is wrong; that of the simulation is found before training begins.
+    """
+    changes = dict(map(parse_override, options.set))
+    trained = Config.from_file(options.config, changes)
+    fields = read_config_file(options.config, changes, "simulate")
+    rule = fields.get("integrator_mode", rule_with_stepper(trained.history_len))
+    Config.model_validate(fields | {"integrator_mode": rule})
+    code = train(options)
+    last = checkpoint_path(_folder(trained, options), trained.epochs - 1)
+    arguments = [str(options.config), "--stepper", str(last), "--rule", rule]
+    arguments += ["--data", str(options.data)]
+    for assignment in options.set:
+        arguments += ["--set", assignment]
+    for name in ("states", "picture"):
+        if getattr(options, name):
+            arguments += [f"--{name}", str(getattr(options, name))]
+    return code or simulation.main(arguments)
 
 
 def wandb_hint(config: Config) -> list[str]:
@@ -75,5 +117,10 @@ def wandb_hint(config: Config) -> list[str]:
     return ["without a worker nothing is logged to W&B"] if config.wandb else []
 
 
+def _folder(config: Config, options: argparse.Namespace) -> Path:
+    return options.save_dir or options.data / (config.save_name or "run_nbody") / "model"
+
+
 if __name__ == "__main__":
+    say_warnings_plainly()
     sys.exit(main())

@@ -5,6 +5,7 @@ model_state_dict optimizer_state_dict loss info logs config config_summary histo
 dtype extra`.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from nbody.config import Config
-from nbody.config.original_format import means_basic, translate
+from nbody.config.original_format import RENAMED, translate_flat
 from nbody.durable_file import write_durably
 from nbody.errors import CheckpointUnreadable
 from nbody.particle import TENSORS, ParticleTorch
@@ -109,20 +110,33 @@ def load_config_from_checkpoint(path: str | Path) -> Config | None:
 
 
 def config_of(content: dict[str, Any]) -> Config | None:
-    """The config in a checkpoint's content. One that names no dt_head is the original's."""
+    """The config in a checkpoint's content. One that names no dt_head is the original's.
+
+    Raises:
+        pydantic.ValidationError: a field of it makes no sense.
+    """
     if not isinstance(content.get("config"), dict):
         return None
     fields: dict[str, Any] = dict(content["config"])
-    known = {key: fields.pop(key) for key in list(fields) if key in Config.model_fields}
-    known.setdefault("dt_head", "softplus")
-    if known["dt_head"] == "softplus":
-        known.setdefault("feature_type", "delta_mag")
-        known.setdefault("initial_conditions", "random")
-        known.setdefault("loss", "band_failing")
-        known = {key: value for key, value in known.items() if value is not None}
-    if not isinstance(known.get("extra"), dict):  # the original's: whatever else it kept
-        known["extra"] = _json_only(fields)
-    return Config.model_validate(translate(known) if means_basic(known) else known)
+    ours = "dt_head" in fields
+    known = set(Config.model_fields) if ours else {*Config.model_fields, *RENAMED}
+    kept = {key: value for key, value in fields.items() if key in known}
+    if not isinstance(kept.get("extra"), dict):  # the original's: whatever else it kept
+        kept["extra"] = _json_only({key: v for key, v in fields.items() if key not in known})
+    if ours:
+        return Config.model_validate(kept)
+    if kept.pop("ic_path", None) is not None:  # of another machine; the rows are beside it
+        kept |= trained_on(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a file that nobody can change any more
+        return Config.model_validate(translate_flat(kept))
+
+
+def trained_on(content: dict[str, Any]) -> dict[str, Any]:
+    """Fields of a Config: the initial condition that the original keeps beside its weights."""
+    extra = content.get("extra")
+    rows = cast(Mapping[str, Any], extra).get("train_ic") if isinstance(extra, dict) else None
+    return {"initial_conditions": "inline", "particles": rows} if rows else {}
 
 
 def to_plain(value: Any) -> Any:

@@ -14,7 +14,8 @@ from torch import Tensor
 from nbody.config.input_width import WITH_TIME_SCALE
 from nbody.config.sections import FeatureType
 from nbody.features.of_states import features_of_states
-from nbody.features.original import delta_features
+from nbody.features.original import HISTORY_SOFTENING, delta_features
+from nbody.gravity.force import pairwise
 from nbody.gravity.vectors import broadcast_mask
 from nbody.integrators.states import States
 from nbody.particle import ParticleTorch
@@ -138,8 +139,10 @@ class HistoryBuffer:
         self, series: dict[str, Tensor], known: Tensor, states: States, threshold: Tensor | float
     ) -> Tensor:
         if self.feature_type == "delta_mag":
-            names = ("position", "velocity", "acceleration", "dt")
-            blocks = delta_features(*(series[name] for name in names))
+            position, velocity, mass = (series[n] for n in ("position", "velocity", "mass"))
+            softening = states.softening or HISTORY_SOFTENING
+            force = pairwise(position, mass, softening, states.field).acceleration
+            blocks = delta_features(position, velocity, force, series["dt"])
             return blocks.masked_fill(~known.unsqueeze(-1), 0.0).flatten(1)
         tensors = {name: values for name, values in series.items() if name != "dt"}
         if isinstance(threshold, Tensor):

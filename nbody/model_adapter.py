@@ -12,7 +12,13 @@ from nbody.config.input_width import WIDTHS
 from nbody.config.sections import FeatureType
 from nbody.device import compile_function, resolve_device, resolve_dtype
 from nbody.features.of_states import features_of_states
-from nbody.features.original import ACCELERATIONS, LENGTHS, SPEEDS
+from nbody.features.original import (
+    ACCELERATIONS,
+    LENGTHS,
+    RMS_FLOOR,
+    ROOT_MEAN_SQUARES,
+    SPEEDS,
+)
 from nbody.gravity.force import pairwise
 from nbody.gravity.invariants import centre_of_mass
 from nbody.gravity.vectors import at_least_2d
@@ -135,19 +141,32 @@ class ModelAdapter:
     def _normalize(self, features: Tensor) -> Tensor:
         if self.scales is None:
             return features
-        divisor = _divisor(self.config.feature_type, self.scales, features.dtype, features.device)
-        return features / divisor.repeat(features.shape[-1] // len(divisor))
+        divisor, floor = _divisor(
+            self.config.feature_type, self.scales, features.dtype, features.device
+        )
+        states = features.shape[-1] // len(divisor)
+        scaled = features / divisor.repeat(states)
+        if floor is None:
+            return scaled
+        return (scaled.square() + floor.repeat(states)).clamp_min(0).sqrt()
 
 
 @lru_cache(maxsize=16)
 def _divisor(
     kind: FeatureType, scales: NormScales, dtype: torch.dtype, device: torch.device
-) -> Tensor:
-    """What the columns of one state's features are divided by."""
+) -> tuple[Tensor, Tensor | None]:
+    """What the columns of one state's features are divided by; what is added to their squares.
+
+    The original takes the root mean squares of a change after it divides, with a floor under each.
+    """
     columns = [1.0] * WIDTHS[kind]
+    floor: Tensor | None = None
     if kind == "delta_mag":
         columns = [scales.length] * 3 + [scales.speed] * 3 + [scales.acceleration] * 3
         columns.append(scales.time)
+        floor = torch.zeros(len(columns), dtype=dtype, device=device)
+        for place in ROOT_MEAN_SQUARES:
+            floor[place] = RMS_FLOOR * (1 - columns[place] ** -2)
     else:
         for places, scale in (
             (LENGTHS[kind], scales.length),
@@ -156,7 +175,7 @@ def _divisor(
         ):
             for place in places:
                 columns[place] = scale
-    return torch.tensor(columns, dtype=dtype, device=device)
+    return torch.tensor(columns, dtype=dtype, device=device), floor
 
 
 def gate_threshold(states: States, config: Config) -> Threshold:

@@ -90,8 +90,8 @@ class Config(
         mode = self.integrator_mode
         if STEPPING_RULES[mode].past == "required" and self.history_len == 0:
             raise field_error("history_len", f"integrator_mode {mode!r} needs history_len >= 1")
-        self._check_external_field()
         self._check_initial_conditions()
+        self._check_external_field()
         return self
 
     def _check_external_field(self) -> None:
@@ -230,7 +230,7 @@ class Config(
             ValueError: the file is not JSON or TOML, or a field is wrong.
             OSError: the file cannot be read.
         """
-        return cls.model_validate({**read_config_file(path), **(overrides or {})})
+        return cls.model_validate(read_config_file(path, overrides))
 
 
 def nearest_key(key: str) -> str | None:

@@ -2,26 +2,46 @@
 
 import json
 import tomllib
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from nbody.config import original_format
 
 
-def read_config_file(path: str | Path) -> dict[str, Any]:
-    """The fields in a config file, before validation; the original's files are translated."""
+def read_config_file(
+    path: str | Path,
+    overrides: Mapping[str, Any] | None = None,
+    half: original_format.Half = "train",
+) -> dict[str, Any]:
+    """The fields in a config file, before validation; the original's files are translated.
+
+    Args:
+        overrides: fields that replace those of the file, before any file that it names is opened.
+        half: which section of an original's file counts.
+
+    Raises:
+        ValueError: the file is not JSON or TOML.
+        InvalidInitialConditions: an original's file names initial conditions that cannot be read.
+        OSError: the file cannot be read.
+    """
     path = Path(path)
     toml = path.suffix == ".toml"
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8-sig")
     try:
         data: Any = tomllib.loads(text) if toml else json.loads(text)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     if not isinstance(data, dict):
         raise ValueError(f"{path}: a config is a table of fields")
-    if original_format.is_original(data) or (toml and original_format.means_basic(data)):
-        return original_format.translate(data, folder=path.parent)
-    return cast(dict[str, Any], data)
+    fields, changes = cast(dict[str, Any], data), dict(overrides or {})
+    if original_format.is_original(fields) or (toml and original_format.means_basic(fields)):
+        if isinstance(changes.get("ic_path"), str):  # given on a command line: from where it stands
+            changes["ic_path"] = str(Path(changes["ic_path"]).absolute())
+        chosen = original_format.of_half(fields, half) | changes
+        return original_format.translate(chosen, folder=path.parent)
+    return fields | changes
 
 
 def parse_override(assignment: str) -> tuple[str, Any]:
@@ -37,3 +57,12 @@ def parse_override(assignment: str) -> tuple[str, Any]:
         return key, json.loads(value)
     except ValueError:
         return key, value
+
+
+def say_warnings_plainly() -> None:
+    """Warnings of this process say what they say, and not in which line of which file."""
+
+    def plain(message: Warning | str, *_: object, **__: object) -> str:
+        return f"warning: {message}\n"
+
+    warnings.formatwarning = plain

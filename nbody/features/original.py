@@ -9,14 +9,16 @@ from torch import Tensor
 
 from nbody.gravity.force import pairwise
 from nbody.gravity.free_fall import pair_index
-from nbody.gravity.invariants import centre_of_mass
 from nbody.gravity.vectors import lengths
 
 # Columns of `basic` and `rich` that are lengths, speeds and accelerations.
 LENGTHS = {"basic": (3, 4, 9, 10), "rich": (7, 8, 9, 10, 19, 20, 21, 22)}
 SPEEDS = {"basic": (5, 6), "rich": (11, 12, 13, 14)}
 ACCELERATIONS = {"basic": (7, 8), "rich": (15, 16, 17, 18)}
+ROOT_MEAN_SQUARES = (2, 5, 8)  # columns of `delta_mag`
 RMS_FLOOR = 1e-12
+MASS_FLOOR = 1e-12  # beside the total mass, where the original divides by it
+HISTORY_SOFTENING = 1e-6  # of the accelerations of past states where there is none
 
 
 def _rms(values: Tensor) -> Tensor:
@@ -31,9 +33,11 @@ def system_features(
     mode: str,
 ) -> Float[Tensor, "*B F"]:
     """The original's statistics of a state, (..., 11) for `basic` or (..., 23) for `rich`."""
-    relative = position - centre_of_mass(position, mass)
-    radius = lengths(relative)  # (..., N)
-    speed = lengths(velocity - centre_of_mass(velocity, mass))
+    weights = (mass / (mass.sum(-1, keepdim=True) + MASS_FLOOR)).unsqueeze(-1)  # (..., N, 1)
+    radius, speed = (
+        lengths(values - (weights * values).sum(-2, keepdim=True))
+        for values in (position, velocity)
+    )  # (..., N)
     force = pairwise(position, mass, softening).acceleration
     acceleration = lengths(force)
     i, j = pair_index(position.shape[-2], position.device)

@@ -19,7 +19,7 @@ from nbody.gravity.external_field import field_from_config
 from nbody.gravity.invariants import centre_of_mass
 from nbody.initial_conditions.draws import draw_elements, draw_masses, draw_thresholds
 from nbody.initial_conditions.few_body import hierarchical_triples, near_figure_eight, random_bound
-from nbody.initial_conditions.kepler import kepler_orbits, pad_to
+from nbody.initial_conditions.kepler import kepler_orbits, pad_to, period_of_pair
 from nbody.initial_conditions.named_systems import figure_eight, lagrange_triangle, pythagorean
 from nbody.initial_conditions.plummer import plummer_spheres
 from nbody.particle import ParticleTorch, make_particle
@@ -129,8 +129,10 @@ def _prepare(particle: ParticleTorch, config: Config) -> ParticleTorch:
     """Centre of mass at rest at the origin, on the config's device and type, with its field."""
     device, dtype, mass = resolve_device(config), resolve_dtype(config), particle.mass
     field = field_from_config(config)
-    position, velocity = particle.position, particle.velocity
+    position, velocity, period = particle.position, particle.velocity, particle.period
     if field is None:
+        if period is None and not config.softening:
+            period = period_of_pair(particle)
         position = position - centre_of_mass(position, mass)
         velocity = velocity - centre_of_mass(velocity, mass)
     return ParticleTorch(
@@ -138,6 +140,6 @@ def _prepare(particle: ParticleTorch, config: Config) -> ParticleTorch:
         position.to(device, dtype),
         velocity.to(device, dtype),
         softening=config.softening,
-        period=None if particle.period is None else particle.period.to(device, dtype),
+        period=None if period is None else period.to(device, dtype),
         external_field=field,
     )

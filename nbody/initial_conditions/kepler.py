@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from nbody.gravity.vectors import lengths
 from nbody.particle import ParticleTorch
 
 KEPLER_ITERATIONS = 60
@@ -83,6 +84,20 @@ def eccentric_anomaly(
         residual = anomaly - eccentricity * anomaly.sin() - mean_anomaly
         anomaly = anomaly - residual / (1 - eccentricity * anomaly.cos()).clamp_min(1e-8)
     return anomaly
+
+
+def period_of_pair(particle: ParticleTorch) -> Float[Tensor, "*B"] | None:
+    """Orbital period, () or (B,), of two bodies without softening, where every pair is bound."""
+    if particle.position.shape[-2] != 2:
+        return None
+    separation, velocity = (
+        values.diff(dim=-2).squeeze(-2) for values in (particle.position, particle.velocity)
+    )
+    total = particle.mass.sum(-1)
+    inverse_axis = 2 / lengths(separation) - velocity.square().sum(-1) / total  # vis-viva: 1/a
+    if not bool((inverse_axis > 0).all()):
+        return None
+    return 2 * math.pi * (inverse_axis**3 * total).rsqrt()
 
 
 def pad_to(particle: ParticleTorch, dim: int) -> ParticleTorch:

@@ -4,16 +4,19 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
+from nbody.checkpoint import load_checkpoint, trained_on
 from nbody.config import Config
-from nbody.config.files import parse_override, read_config_file
+from nbody.config.files import parse_override, read_config_file, say_warnings_plainly
+from nbody.config.sections import InitialConditionSection
 from nbody.config.stepping_rules import STEPPING_RULES
 from nbody.device import set_process_switches
 from nbody.errors import NBodyError
 from nbody.initial_conditions.from_config import initial_particle
 from nbody.simulation.picture import draw_runs
 from nbody.simulation.run import Simulation, simulate
-from nbody.stepper import load_stepper
+from nbody.stepper import Stepper, load_stepper
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,13 +56,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _runs(options: argparse.Namespace) -> dict[str, Simulation]:
-    fields = read_config_file(options.config) if options.config else {}
-    config = Config.model_validate(fields | dict(map(parse_override, options.set)))
+    changes = dict(map(parse_override, options.set))
+    fields = read_config_file(options.config, changes, "simulate") if options.config else changes
+    extra: dict[str, Any] = fields.get("extra") or {}
+    path: Path | None = options.stepper or extra.get("model_path")  # AITimeStepper's
+    stepper = load_stepper(path) if path else None
+    config = Config.model_validate(fields | _asked_of(fields, stepper, path))
     set_process_switches(config)
     particle = initial_particle(config, seed=config.seed or 0, data_folder=options.data)
     if options.picture and particle.is_batch:
         raise ValueError("a picture is of one system: use num_systems=1, or initial_conditions")
-    stepper = load_stepper(options.stepper) if options.stepper else None
     runs: dict[str, Simulation] = {}
     for rule in options.rule or [config.integrator_mode]:
         ruled = Config.model_validate({**config.model_dump(), "integrator_mode": rule})
@@ -67,5 +73,25 @@ def _runs(options: argparse.Namespace) -> dict[str, Simulation]:
     return runs
 
 
+def _asked_of(fields: dict[str, Any], stepper: Stepper | None, path: Path | None) -> dict[str, Any]:
+    """What a stepper settles: its history, and what it was trained on, where that is asked for."""
+    if stepper is None or path is None:
+        return {}
+    settled: dict[str, Any] = {}
+    if fields.get("history_len", 0) != stepper.config.history_len:
+        settled["history_len"] = stepper.config.history_len
+    if (fields.get("extra") or {}).get("use_train_ic"):
+        settled |= trained_on(load_checkpoint(path)) or _population(stepper.config)
+    return settled
+
+
+def _population(config: Config) -> dict[str, Any]:
+    """The fields that say what a config's systems are, where they are not the defaults."""
+    given = config.model_dump(include=set(InitialConditionSection.model_fields))
+    defaults = InitialConditionSection.model_construct()
+    return {name: value for name, value in given.items() if value != getattr(defaults, name)}
+
+
 if __name__ == "__main__":
+    say_warnings_plainly()
     sys.exit(main())

@@ -63,8 +63,7 @@ def submit(
     """Submit a training job."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        fields = read_config_file(config)
-    fields |= dict(map(parse_override, assignments or []))
+        fields = read_config_file(config, dict(map(parse_override, assignments or [])))
     _check(fields)
     given = {"name": name, "webhook": webhook, "metadata": dict(map(_label, labels or []))}
     options: dict[str, Any] = {key: value for key, value in given.items() if value}
@@ -93,8 +92,8 @@ def simulate(
     as_json: AsJson = False,
 ) -> None:
     """Simulate on a worker, with a trained stepper or, without JOB, with a classical rule."""
-    fields = read_config_file(config) if config else {}
-    fields |= dict(map(parse_override, assignments or []))
+    changes = dict(map(parse_override, assignments or []))
+    fields = read_config_file(config, changes, "simulate") if config else changes
     options = _stepper(job_id, epoch) | ({"name": name} if name else {})
     job = client.submit(fields, kind="simulate", **options)
     _show_new(client, job, watch=watch, as_json=as_json)
@@ -128,7 +127,7 @@ def validate(
     ] = None,
 ) -> Shown:
     """Say what would run, how large it is, and what is wrong; nothing is stored."""
-    fields = read_config_file(config) | dict(map(parse_override, assignments or []))
+    fields = read_config_file(config, dict(map(parse_override, assignments or [])))
     report = client.validate(fields)
     return Shown(report, tables.validation(report))
 

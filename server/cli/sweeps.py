@@ -48,8 +48,8 @@ def create(
 ) -> Shown:
     """Begin a sweep and print its id."""
     body: dict[str, Any] = json.loads(request.read_text(encoding="utf-8"))
-    fields: dict[str, Any] = read_config_file(config) if config else {}
-    fields |= body.pop("config", {}) | dict(map(parse_override, assignments or []))
+    changes: dict[str, Any] = body.pop("config", {}) | dict(map(parse_override, assignments or []))
+    fields = read_config_file(config, changes) if config else changes
     given = {"n_trials": trials, "parallelism": parallelism}
     body |= {key: value for key, value in given.items() if value is not None}
     sweep = client.create_sweep(body.pop("space", {}), fields, **body)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from nbody.config import Config
+from nbody.config.files import read_config_file
 
 EXAMPLE = """
 feature_type = "delta_mag"
@@ -50,6 +51,15 @@ def quiet(folder: Path, text: str) -> Config:
     return read(folder, text)[0]
 
 
+def simulated(folder: Path, text: str) -> Config:
+    """What the other half of such a file says."""
+    path = folder / "run.toml"
+    path.write_text(text)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return Config.model_validate(read_config_file(path, half="simulate"))
+
+
 def test_an_example_of_the_original_is_read(tmp_path: Path) -> None:
     config = quiet(tmp_path, EXAMPLE)
     config.validate()
@@ -60,8 +70,8 @@ def test_an_example_of_the_original_is_read(tmp_path: Path) -> None:
     assert (config.E_lower, config.E_upper) == (2e-6, 5e-4)
     assert config.wandb
     assert config.debug
-    assert config.integrator_mode == "ml"
-    assert config.Nperiod == 4
+    other = simulated(tmp_path, EXAMPLE)
+    assert (other.integrator_mode, other.Nperiod) == ("ml", 4)
 
 
 def test_a_config_of_the_original_keeps_its_head_and_its_loss(tmp_path: Path) -> None:
@@ -87,7 +97,7 @@ def test_legacy_keys_are_kept_in_extra_with_a_warning(tmp_path: Path) -> None:
     assert config.extra["retrain_log_every"] == 40
     assert config.extra["movie"] is True
     assert config.extra["movie_max_frames"] == 250
-    for key in ("retrain_log_every", "movie", "L_upper", "use_train_ic"):
+    for key in ("retrain_log_every", "movie", "L_upper"):
         assert any(key in text for text in warned)
     json.dumps(config.as_wandb_dict(), allow_nan=False)
 
@@ -101,12 +111,12 @@ def test_the_cap_on_retraining_may_be_written_as_a_float(tmp_path: Path) -> None
 @pytest.mark.parametrize(("key", "sentinel"), [("dt", "-1.0"), ("steps", "-1"), ("duration", "-1")])
 def test_minus_one_means_not_set(tmp_path: Path, key: str, sentinel: str) -> None:
     text = f'feature_type = "basic"\n[train]\nepochs = 5\n[simulate]\n{key} = {sentinel}\n'
-    assert getattr(quiet(tmp_path, text), key) is None
+    assert getattr(simulated(tmp_path, text), key) is None
 
 
 def test_simulation_values_that_are_set_are_kept(tmp_path: Path) -> None:
     text = 'feature_type = "basic"\n[train]\n[simulate]\ndt = 0.01\nsteps = 500\nduration = 2.5\n'
-    config = quiet(tmp_path, text)
+    config = simulated(tmp_path, text)
     assert (config.dt, config.steps, config.duration) == (0.01, 500, 2.5)
 
 
@@ -116,13 +126,73 @@ def test_a_section_overrides_the_shared_keys(tmp_path: Path) -> None:
     assert (config.epochs, config.lr) == (9, 0.5)
 
 
-def test_the_simulation_section_does_not_change_what_is_trained(tmp_path: Path) -> None:
-    text = (
-        'feature_type = "basic"\n'
-        "[train]\nnum_orbits = 6\nsteps_per_epoch = 4\n"
-        "[simulate]\nnum_orbits = 1\n"
+HALVES = """
+feature_type = "basic"
+[train]
+num_orbits = 6
+[simulate]
+num_orbits = 1
+num_particles = 5
+dim = 3
+external_field_mass = 2.0
+external_field_position = [9.0, 0.0, 0.0]
+ic_path = "nowhere.npy"
+"""
+
+
+def test_each_section_speaks_for_its_own_half(tmp_path: Path) -> None:
+    config = quiet(tmp_path, HALVES)
+    assert (config.num_orbits, config.num_particles, config.dim) == (6, 2, 2)
+    assert config.external_field_mass is None
+    assert config.initial_conditions == "kepler_ensemble"
+    assert config.extra["simulate"]["num_particles"] == 5
+    other = simulated(tmp_path, HALVES.replace('ic_path = "nowhere.npy"', ""))
+    assert (other.num_particles, other.dim, other.external_field_mass) == (5, 3, 2.0)
+    assert other.initial_conditions == "random"
+
+
+def test_what_the_file_leaves_out_is_as_the_original_has_it(tmp_path: Path) -> None:
+    config = quiet(tmp_path, 'feature_type = "basic"\n[train]\n')
+    assert (config.n_steps, config.max_retrain_steps) == (10, 1000)
+    assert (config.initial_conditions, config.num_orbits) == ("kepler_ensemble", 8)
+
+
+@pytest.mark.parametrize(
+    ("keys", "kind"),
+    [
+        ("num_orbits = 1", "random"),
+        ("num_orbits = 1\nstop_at_period = true", "kepler_ensemble"),
+        ("num_particles = 4", "random"),
+    ],
+)
+def test_what_the_original_draws(tmp_path: Path, keys: str, kind: str) -> None:
+    text = f'feature_type = "basic"\n{keys}\n[train]\n'
+    assert quiet(tmp_path, text).initial_conditions == kind
+
+
+def test_a_cap_of_zero_is_none(tmp_path: Path) -> None:
+    text = 'feature_type = "basic"\n[train]\nmax_retrain_steps = 0\n'
+    assert quiet(tmp_path, text).max_retrain_steps == 0
+
+
+def test_a_field_that_is_set_is_set_before_a_file_is_opened(tmp_path: Path) -> None:
+    rows = [[1.0, 0.5, 0.0, 0.0, 0.7], [1.0, -0.5, 0.0, 0.0, -0.7]]
+    np.save(tmp_path / "two.npy", np.array(rows))
+    path = tmp_path / "run.toml"
+    path.write_text('feature_type = "basic"\n[train]\nic_path = "/not/on/this/machine.npy"\n')
+    assert Config.from_file(path, {"ic_path": str(tmp_path / "two.npy")}).particles == rows
+    assert Config.from_file(path, {"initial_conditions": "kepler"}).initial_conditions == "kepler"
+
+
+def test_a_perturber_of_a_system_whose_rows_say_its_dimension() -> None:
+    rows = [[1.0, 0.5, 0.0, 0.1, 0.0, 0.7, 0.0], [1.0, -0.5, 0.0, 0.0, 0.0, -0.7, 0.0]]
+    config = Config(
+        initial_conditions="inline",
+        particles=rows,
+        external_field_mass=1.0,
+        external_field_position=[9.0, 0.0, 3.0],
     )
-    assert quiet(tmp_path, text).num_orbits == 6
+    assert config.dim == 3
 
 
 def test_a_misspelt_key_in_a_section_is_still_an_error(tmp_path: Path) -> None:
