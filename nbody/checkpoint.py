@@ -123,6 +123,7 @@ def config_of(content: dict[str, Any]) -> Config | None:
     kept = {key: value for key, value in fields.items() if key in known}
     if not isinstance(kept.get("extra"), dict):  # the original's: whatever else it kept
         kept["extra"] = _json_only({key: v for key, v in fields.items() if key not in known})
+    kept.setdefault("gate", "energy")  # older than the choice
     if ours:
         return Config.model_validate(kept)
     if kept.pop("ic_path", None) is not None:  # of another machine; the rows are beside it

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from nbody.config import Config
 from nbody.history_buffer import HistoryBuffer
+from nbody.model import LogTimeStepNN
 from nbody.model_adapter import ModelAdapter, dt_from_features
 from nbody.particle import ParticleTorch
 from nbody.training.descent import check_weights
@@ -24,7 +25,7 @@ from nbody.training.losses import energy_losses
 from nbody.training.samples import Samples
 from nbody.training.setup import TrainingSetup
 from nbody.training.trajectory import Trajectory
-from nbody.training.verdict import Verdict, is_done, judge
+from nbody.training.verdict import is_done, judge
 from nbody.watcher import NoWatcher, Watcher
 
 Pairs = Sequence[tuple[ParticleTorch, float]]
@@ -114,8 +115,7 @@ def generalize_on_trajectory(
     whole = Trajectory.of(trajectory, adapter, history_buffer)
     if len(whole) < config.min_replay_size:
         samples = Samples(whole.states, whole.features, None)
-        verdict = judge(model, samples, config)
-        return verdict.all_pass, 0, {**_final_metrics(verdict), "skipped": True}
+        return _final_verdict(model, samples, config, 0, {"skipped": True})
     samples = Samples.of(whole.states, whole.features, config, watcher)
     size = min(config.replay_batch_size, len(samples))
     minibatches = _minibatches(len(samples), size, whole.dt.device)
@@ -132,8 +132,7 @@ def generalize_on_trajectory(
         watcher.tick()
     learner.check()
     check_weights(model)
-    final = judge(model, samples, config)
-    return final.all_pass, iterations, _final_metrics(final)
+    return _final_verdict(model, samples, config, iterations, {})
 
 
 def _minibatches(samples: int, size: int, device: torch.device) -> Iterator[Tensor]:
@@ -146,9 +145,16 @@ def _minibatches(samples: int, size: int, device: torch.device) -> Iterator[Tens
         yield from (shuffled[k : k + size] for k in range(0, samples - size + 1, size))
 
 
-def _final_metrics(verdict: Verdict) -> dict[str, Any]:
-    return {
+def _final_verdict(
+    model: nn.Module, samples: Samples, config: Config, iterations: int, more: dict[str, Any]
+) -> tuple[bool, int, dict[str, Any]]:
+    """What Part 2 returns. The network's envelope takes in the samples that pass now."""
+    verdict = judge(model, samples, config)
+    if isinstance(model, LogTimeStepNN):
+        model.see(samples.features[verdict.passed], verdict.dt[verdict.passed])
+    metrics = {
         "mean_rel_dE": float(verdict.energy_error.mean()),
         "max_rel_dE": float(verdict.energy_error.max()),
         "final_pass_rate": float(verdict.passed.double().mean()),
     }
+    return verdict.all_pass, iterations, metrics | more

@@ -20,7 +20,7 @@ from nbody.gravity.vectors import broadcast_mask
 from nbody.integrators.states import States
 from nbody.particle import ParticleTorch
 
-SERIES = ("position", "velocity", "acceleration", "mass", "energy")
+SERIES = ("position", "velocity", "acceleration", "mass", "energy", "scale")
 THRESHOLD = 2e-4  # of features asked for without a gate
 
 

@@ -2,15 +2,17 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from nbody.config import Config
 from nbody.config.input_width import OUTPUTS
 
+ENVELOPE_MARGIN = 0.02  # of a feature's range
+ENVELOPE_NOISE = 1e-4  # where a feature was the same in all that was seen
 INITIAL_LOG_RATIO = math.log(0.05)  # an untrained stepper starts on the safe side of the gate
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -89,7 +91,16 @@ class LogTimeStepNN(FullyConnectedNN):
 
     Scaling a system by λ scales t_ref, and so dt, by λ^1.5, exactly. Arguments as for
     FullyConnectedNN, whose `input_dim` here counts the last column.
+
+    The network knows where it was trained, its envelope: least and largest of each feature that it
+    has seen and, in the last column, of ln(dt/t_ref) of the steps that passed. Outside it has
+    learned nothing, and whoever takes its steps must ask (`knows`).
+
+    Attributes:
+        envelope: (2, input_dim); empty, from infinity to minus infinity, before it was trained.
     """
+
+    envelope: Tensor
 
     def __init__(self, input_dim: int, output_dim: int, **options: Any) -> None:
         super().__init__(input_dim - 1, output_dim, output_positive=False, **options)
@@ -99,9 +110,45 @@ class LogTimeStepNN(FullyConnectedNN):
             with torch.no_grad():
                 last.weight.mul_(0.1)
                 last.bias.fill_(INITIAL_LOG_RATIO)
+        nothing = torch.tensor([[torch.inf], [-torch.inf]]).repeat(1, input_dim)
+        self.register_buffer("envelope", nothing)
+        self.register_load_state_dict_pre_hook(_without_envelope)
+
+    @torch.no_grad()
+    def see(self, x: Float[Tensor, "B F"], dt: Float[Tensor, " B"]) -> None:
+        """Widen the envelope by inputs and the steps that passed there."""
+        if len(x):
+            seen = torch.cat((x[:, :-1], dt.log().unsqueeze(1) - x[:, -1:]), dim=1)
+            ends = torch.minimum(self.envelope[0], seen.amin(0)), seen.amax(0)
+            self.envelope.copy_(torch.stack((ends[0], torch.maximum(self.envelope[1], ends[1]))))
+
+    def knows(self, x: Float[Tensor, "B F"]) -> Bool[Tensor, " B"]:
+        """Which inputs lie in the envelope; all of them for a network that has none."""
+        low, high = self.envelope[:, :-1]
+        if not bool((low <= high).all()):
+            return torch.ones_like(x[:, 0], dtype=torch.bool)
+        margin = ENVELOPE_MARGIN * (high - low) + ENVELOPE_NOISE
+        features = x[:, :-1]
+        return ((features >= low - margin) & (features <= high + margin)).all(1)
+
+    def bounded(
+        self, x: Float[Tensor, "B F"], dt: Float[Tensor, " B"]
+    ) -> Float[Tensor, " B"]:
+        """The steps, corrected by no more than in training."""
+        low, high = self.envelope[:, -1]
+        if not bool(low <= high):
+            return dt
+        return torch.minimum(torch.maximum(dt, (x[:, -1] + low).exp()), (x[:, -1] + high).exp())
 
     def forward(self, x: Float[Tensor, "B F"]) -> Float[Tensor, "B outputs"]:
         return (x[:, -1:] + super().forward(x[:, :-1])).exp()
+
+
+def _without_envelope(
+    module: nn.Module, state: dict[str, Any], prefix: str, *_: object
+) -> None:
+    """Checkpoints that are older than the envelope have none."""
+    state.setdefault(f"{prefix}envelope", cast(LogTimeStepNN, module).envelope)
 
 
 def build_model(config: Config, input_dim: int) -> FullyConnectedNN:

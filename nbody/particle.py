@@ -12,13 +12,13 @@ from nbody.gravity.external_field import PointMassTidalField
 from nbody.gravity.force import pairwise
 from nbody.gravity.invariants import Energies, energies
 from nbody.integrators.kick_drift_kick import substep
-from nbody.integrators.states import States
+from nbody.integrators.states import Gate, States
 
 TENSORS = (
     *("mass", "position", "velocity", "acceleration"),
     *("dt", "current_time", "period", "energy_threshold"),
 )
-ATTRIBUTES = (*TENSORS, "softening", "external_field")
+ATTRIBUTES = (*TENSORS, "softening", "external_field", "gate")
 
 
 class ParticleTorch:
@@ -34,6 +34,7 @@ class ParticleTorch:
         external_field: field acting on every particle, or None.
         energy_threshold: () or (B,), the gate of systems that have their own; else None, and the
             config's holds.
+        gate: what the gate looks at: `energy`, or the orbit of `each` body, too.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class ParticleTorch:
         period: Float[Tensor, "*B"] | None = None,
         external_field: PointMassTidalField | None = None,
         energy_threshold: Float[Tensor, "*B"] | None = None,
+        gate: Gate = "energy",
     ) -> None:
         if position.dim() not in {2, 3} or position.shape != velocity.shape:
             raise ValueError(
@@ -67,6 +69,7 @@ class ParticleTorch:
         self.period = period
         self.external_field = external_field
         self.energy_threshold = energy_threshold
+        self.gate: Gate = gate
 
     @classmethod
     def from_tensors(
@@ -91,6 +94,7 @@ class ParticleTorch:
             acceleration=states.acceleration,
             external_field=states.field,
             energy_threshold=states.threshold,
+            gate=states.gate,
             **attributes,
         )
 
@@ -104,6 +108,7 @@ class ParticleTorch:
             batch.softening,
             batch.external_field,
             batch.energy_threshold,
+            batch.gate,
         )
 
     @property
@@ -198,6 +203,8 @@ def stack_particles(particles: Sequence[ParticleTorch]) -> ParticleTorch:
         raise ValueError("systems with different softening cannot form one batch")
     if any(p.external_field != first.external_field for p in particles):
         raise ValueError("systems in different external fields cannot form one batch")
+    if any(p.gate != first.gate for p in particles):
+        raise ValueError("systems with different gates cannot form one batch")
 
     def stacked(name: str) -> Tensor | None:
         values = [getattr(p, name) for p in particles]

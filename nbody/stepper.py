@@ -1,6 +1,7 @@
 """A trained network, ready to use: positions, velocities and masses in, time steps out."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from nbody.device import resolve_dtype
 from nbody.errors import CheckpointUnreadable
 from nbody.gravity.external_field import field_from_config
 from nbody.history_buffer import HistoryBuffer
+from nbody.integrators.oracle import cautious_step
 from nbody.integrators.states import States
 from nbody.model import FullyConnectedNN, LogTimeStepNN
 from nbody.model_adapter import ModelAdapter, Threshold, gate_dt, gate_threshold
@@ -26,11 +28,19 @@ PREDICTED_AT_ONCE, PREDICTED_PAIRS = 8192, 2**17  # states, and pairs of particl
 
 
 class Stepper:
-    """`stepper(position, velocity, mass) -> dt`, without gradients and with dropout off."""
+    """`stepper(position, velocity, mass) -> dt`, without gradients and with dropout off.
+
+    Where a state lies outside of what the network was trained on, the step is found by trying
+    (`cautious_step`); a network of the original's, which does not know, is always asked.
+
+    Attributes:
+        outside: for how many states that was, so far.
+    """
 
     def __init__(self, model: nn.Module, adapter: ModelAdapter) -> None:
         self.model = model.eval()
         self.adapter = adapter
+        self.outside = 0  # states so far that the network was not trained on
 
     @property
     def config(self) -> Config:
@@ -100,10 +110,25 @@ class Stepper:
         if len(rows) > 1 and history is None:
             led = led.expand(len(states))
             return torch.cat([self.of_states(states.take(part), led[part]) for part in rows])
+        if self.config.gate != "auto":
+            states = replace(states, gate=self.config.gate)
         features = self.adapter.features_of(states, led, history).to(self.adapter.dtype)
-        dt = gate_dt(self.model, features).to(states.energy)
-        finite = states.position.isfinite() & states.velocity.isfinite()
-        return dt.masked_fill(~finite.all(-1).all(-1), torch.nan)
+        dt = gate_dt(self.model, features)
+        finite = (states.position.isfinite() & states.velocity.isfinite()).all(-1).all(-1)
+        if isinstance(self.model, LogTimeStepNN):
+            known = self.model.knows(features)
+            dt = self.model.bounded(features, dt)
+            strange = (finite & ~known).nonzero().squeeze(1)
+            if len(strange):
+                self.outside += len(strange)
+                dt = dt.index_copy(0, strange, self._cautious(states.take(strange)).to(dt))
+        return dt.to(states.energy).masked_fill(~finite, torch.nan)
+
+    def _cautious(self, states: States) -> Tensor:
+        threshold = torch.as_tensor(self.threshold_of(states)).to(states.energy)
+        parts = states.parts(PREDICTED_PAIRS)
+        limit = threshold.expand(len(states))
+        return torch.cat([cautious_step(states.take(part), limit[part]) for part in parts])
 
     def threshold_of(self, states: States) -> Threshold:
         """The relative energy error that the steps of these states are for."""

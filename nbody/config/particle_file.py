@@ -46,9 +46,9 @@ def read_particles(path: str | Path) -> list[list[float]]:
             f"{path.name} has shape {rows.shape}; use 2 to {MAX_PARTICLES} rows of m x y vx vy or "
             "m x y z vx vy vz"
         )
-    if not np.isfinite(rows).all() or not (rows[:, 0] > 0).all():
+    if not np.isfinite(rows).all() or not (rows[:, 0] >= 0).all():
         raise InvalidInitialConditions(
-            f"{path.name} has a mass <= 0 or a number that is not finite"
+            f"{path.name} has a negative mass or a number that is not finite"
         )
     return rows.tolist()
 

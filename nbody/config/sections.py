@@ -44,8 +44,8 @@ def _check_ic_path(path: str) -> str:
 def _check_row(row: list[float]) -> list[float]:
     if len(row) not in {5, 7}:
         raise ValueError("a particle is [m, x, y, vx, vy] or [m, x, y, z, vx, vy, vz]")
-    if row[0] <= 0:
-        raise ValueError("a particle's mass must be > 0")
+    if row[0] < 0:
+        raise ValueError("a particle's mass must be >= 0")
     return row
 
 
@@ -134,6 +134,12 @@ class GateSection(BaseModel):
         allow_inf_nan=False,
         description="Where given, every system has a gate of its own, log-uniform between "
         "energy_threshold and this: one network for a range of thresholds.",
+    )
+    gate: Literal["auto", "energy", "each"] = Field(
+        default="auto",
+        description="What the gate looks at: energy, the total one alone; each, the orbit of every "
+        "body about the neighbour that dominates it, too, so that light bodies count; auto: each "
+        "where the lightest mass is under a tenth of the heaviest.",
     )
     steps_per_epoch: Annotated[int, Mark.CHANGEABLE] = Field(
         default=1, ge=1, le=10**6, description="Accepted steps per orbit in Part 1 of an epoch."

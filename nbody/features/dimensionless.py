@@ -12,10 +12,11 @@ from torch import Tensor
 
 from nbody.features.original import RMS_FLOOR
 from nbody.gravity.edges import Edges, edges_of, squared_distance_floor
-from nbody.gravity.invariants import kinetic_energy
+from nbody.gravity.invariants import Energies, kinetic_energy
 
 SOFT_MINIMUM_POWER = 4.0
 LOG_RANGE = 30.0
+LEAST_PAIR_MASS = 1e-18  # of the system's mass
 
 
 class Geometry(NamedTuple):
@@ -64,7 +65,8 @@ def shape_features(
     edges, squared, floor = pairs.edges, pairs.squared, squared_distance_floor(velocity.dtype)
     mass = mass.expand(velocity.shape[:-1])
     first, second = edges.ends(mass)
-    pair_mass = first + second  # (..., E)
+    # Two massless bodies do not pull: a pair that never decides, and numbers that stay finite.
+    pair_mass = (first + second).clamp_min(LEAST_PAIR_MASS * mass.sum(-1, keepdim=True))  # (..., E)
     distance = squared.sqrt()
     log_time = 0.5 * (1.5 * squared.log() - pair_mass.log())  # ln t_ff, (..., E)
 
@@ -76,7 +78,8 @@ def shape_features(
     binding = first * second / distance  # |φ_ij|, (..., E)
     potential = edges.total(binding)
     kinetic = kinetic_energy(velocity, mass)
-    log_depth = _bounded_log(potential / (kinetic - potential).abs().clamp_min(floor))
+    scale = Energies(kinetic, -potential).scale
+    log_depth = _bounded_log(potential / scale.clamp_min(floor))
     log_reference = log_soft_minimum - log_depth / 3
 
     circular = (pair_mass / distance).sqrt()  # speed of a circular orbit, (..., E)
@@ -84,14 +87,14 @@ def shape_features(
     radial = approach / distance / circular
     swiftness = pairs.relative_velocity.square().sum(-1) / circular.square()  # v² r / GM
     direction = radial / (swiftness + RMS_FLOOR).sqrt()  # cos(r, v)
-    dominance = _bounded_log(binding / potential.unsqueeze(-1))
+    dominance = _bounded_log(binding / potential.unsqueeze(-1).clamp_min(floor))
     columns = [
         log_depth,
         (weight * radial).sum(-1),
         (weight * direction).sum(-1),
         (weight * swiftness / (1 + swiftness)).sum(-1),
         (weight * (swiftness + 0.01).log()).sum(-1),
-        kinetic / (kinetic + potential),
+        kinetic / (kinetic + potential).clamp_min(floor),
         (weight * dominance).sum(-1),
         (weight * (weight / share.clamp_min(floor) + RMS_FLOOR).log()).sum(-1),
         (weight * (4 * first * second / pair_mass.square())).sum(-1),

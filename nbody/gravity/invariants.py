@@ -14,6 +14,11 @@ from nbody.gravity.force import pairwise
 from nbody.gravity.vectors import cross
 
 
+# Least share of K + |U| that an energy error is relative to: rounding stays well under the gate.
+LEAST_SHARE = {torch.float32: 1e-2, torch.float64: 1e-4}
+TINY_ENERGY = 1e-12  # what the original divides by where an energy is zero
+
+
 class Energies(NamedTuple):
     """Kinetic and potential energy, each (...,)."""
 
@@ -23,6 +28,13 @@ class Energies(NamedTuple):
     @property
     def total(self) -> Float[Tensor, "*B"]:
         return self.kinetic + self.potential
+
+    @property
+    def scale(self) -> Float[Tensor, "*B"]:
+        """What energy errors are relative to: |E|, but where E is small against K + |U| a share of
+        that, which no parabolic orbit makes vanish."""
+        least = LEAST_SHARE.get(self.kinetic.dtype, LEAST_SHARE[torch.float32])
+        return torch.maximum(self.total.abs(), least * (self.kinetic + self.potential.abs()))
 
 
 def centre_of_mass(
@@ -82,5 +94,9 @@ def angular_momentum(
 def relative_energy_error(
     energy_before: Float[Tensor, "*#B"], energy_after: Float[Tensor, "*#B"]
 ) -> Float[Tensor, "..."]:
-    """|E1 - E0| / |E0|, elementwise; not finite where E0 is zero or an energy is not finite."""
-    return (energy_after - energy_before).abs() / energy_before.abs()
+    """|E1 - E0| / |E0|, elementwise; not finite where an energy is not finite.
+
+    As in the original an energy of zero counts as 1e-12; the gate, which knows the state and not
+    only its energy, takes `Energies.scale`.
+    """
+    return (energy_after - energy_before).abs() / energy_before.abs().clamp_min(TINY_ENERGY)

@@ -9,6 +9,8 @@ import math
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from nbody.config import Config
 from nbody.config.particle_file import read_particles
@@ -22,7 +24,10 @@ from nbody.initial_conditions.few_body import hierarchical_triples, near_figure_
 from nbody.initial_conditions.kepler import kepler_orbits, pad_to, period_of_pair
 from nbody.initial_conditions.named_systems import figure_eight, lagrange_triangle, pythagorean
 from nbody.initial_conditions.plummer import plummer_spheres
+from nbody.integrators.states import Gate
 from nbody.particle import ParticleTorch, make_particle
+
+UNEQUAL = 0.1  # mass ratio below which the total energy says little of the lighter body
 
 
 def initial_particle(
@@ -119,6 +124,8 @@ def _from_rows(config: Config, data_folder: Path | None) -> ParticleTorch:
             raise InvalidInitialConditions(f"ic_path: {error}") from None
         rows = read_particles(path)
     particle = make_particle(rows)
+    if not bool(particle.mass.any()):
+        raise InvalidInitialConditions("all particles are massless: nothing pulls them")
     places = len(torch.unique(particle.position, dim=0))
     if places < len(particle.position) and not config.softening:
         raise InvalidInitialConditions("two particles are at one place; move one, or set softening")
@@ -142,4 +149,16 @@ def _prepare(particle: ParticleTorch, config: Config) -> ParticleTorch:
         softening=config.softening,
         period=None if period is None else period.to(device, dtype),
         external_field=field,
+        gate=gate_of(config, mass),
     )
+
+
+def gate_of(config: Config, mass: Float[Tensor, "*B N"]) -> Gate:
+    """The gate that a config names, or that masses (..., N) of a system ask for."""
+    if config.gate != "auto":
+        return config.gate
+    if config.is_drawn:
+        lightest = config.mass_ratio_min
+    else:
+        lightest = float((mass.amin(-1) / mass.amax(-1)).min())
+    return "each" if lightest < UNEQUAL else "energy"

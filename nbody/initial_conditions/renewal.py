@@ -33,4 +33,5 @@ def renew(evolved: ParticleTorch, fresh: ParticleTorch, lifetime: float) -> Part
         period=None if fresh.period is None else chosen("period"),
         external_field=fresh.external_field,
         energy_threshold=fresh.energy_threshold,
+        gate=fresh.gate,
     )

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from nbody.gravity.external_field import PointMassTidalField
 from nbody.gravity.force import pairwise
-from nbody.gravity.invariants import kinetic_energy, relative_energy_error
+from nbody.gravity.invariants import Energies, kinetic_energy
+from nbody.integrators.each_body import Orbits
 
 
 class Substep(NamedTuple):
@@ -31,7 +32,8 @@ class Step(NamedTuple):
     velocity: Float[Tensor, "*B N D"]
     acceleration: Float[Tensor, "*B N D"]  # at the new position
     energy: Float[Tensor, "*B"]  # total, after the step
-    energy_error: Float[Tensor, "*B"]  # largest relative error over the step's substeps
+    scale: Float[Tensor, "*B"]  # what an energy error is relative to, after the step
+    energy_error: Float[Tensor, "*B"]  # largest over the substeps: what the gate looks at
 
 
 def substep(
@@ -66,25 +68,35 @@ def kick_drift_kick(
     energy: Float[Tensor, "*#B"],
     dt: Float[Tensor, "*#B"],
     *,
+    scale: Float[Tensor, "*#B"] | None = None,
     softening: float = 0.0,
     field: PointMassTidalField | None = None,
     n_steps: int = 1,
-    G: float = 1.0,
+    orbits: Orbits | None = None,
 ) -> Step:
-    """`n_steps` KDK steps of dt each. One new force evaluation a step.
+    """`n_steps` KDK steps of dt each. One new force evaluation a step, two with `orbits`.
 
     Args:
         position, velocity, acceleration: (..., N, D); acceleration at `position`.
         energy: (...,) total energy before the step.
         dt: (...,) time step of each system.
+        scale: (...,) what energy errors are relative to, |energy| where it is left out; where it
+            is zero there are none.
+        orbits: of each body before the step, where their errors count, too.
     """
     errors: list[Tensor] = []
-    energy_after = energy
+    scale = energy.abs() if scale is None else scale
+    divisor = torch.where(scale > 0, scale, 1.0)
+    energies = Energies(energy, torch.zeros_like(energy))
     for _ in range(n_steps):
+        before = position, velocity, acceleration
         position, velocity, acceleration, potential = substep(
-            position, velocity, mass, acceleration, dt, softening=softening, field=field, G=G
+            *(position, velocity, mass, acceleration, dt), softening=softening, field=field
         )
-        energy_after = kinetic_energy(velocity, mass, field) + potential
-        errors.append(relative_energy_error(energy, energy_after))
-    error = errors[0] if n_steps == 1 else torch.stack(errors).amax(0)
-    return Step(position, velocity, acceleration, energy_after, error)
+        energies = Energies(kinetic_energy(velocity, mass, field), potential)
+        errors.append((energies.total - energy).abs() / divisor)
+        if orbits is not None:
+            orbits = orbits.after(before, (position, velocity, acceleration), dt)
+            errors.append(orbits.errors().amax(-1))
+    error = errors[0] if len(errors) == 1 else torch.stack(errors).amax(0)
+    return Step(position, velocity, acceleration, energies.total, energies.scale, error)

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from nbody.config.size import ORACLE_ELEMENTS, ORACLE_TRIALS
 from nbody.gravity.free_fall import free_fall_time
+from nbody.integrators.error_crossing import crossing_of
+from nbody.integrators.error_series import error_series
 from nbody.integrators.states import States
 from nbody.watcher import NoWatcher, Watcher
 
@@ -21,6 +23,10 @@ COARSE_EVERY = 8  # fine steps in one coarse step
 FAR_BELOW = 1 / 30  # of the threshold: coarse steps suffice while the error is below this
 LARGEST = 1e6  # of the free-fall time: steps beyond are not looked for
 REFINEMENTS = 14  # of a bracket two percent wide: down to round-off
+FIRST_TRIAL = 16.0  # fraction of the series' crossing where trials begin
+TRIED = 1.1  # ratio of successive trials
+CAUTION = 0.97
+TINY = 1e-300
 BISECTIONS = 45  # of a bracket that starts at zero
 
 
@@ -51,6 +57,35 @@ def first_crossing(
         parts.append(_crossing(states.take(rows), limit[rows], n_steps))
         watcher.tick()
     return torch.cat(parts) if parts else states.energy.new_empty(0)
+
+
+@torch.no_grad()
+def cautious_step(
+    states: States, threshold: Float[Tensor, " T"] | Float[Tensor, ""] | float
+) -> Float[Tensor, " T"]:
+    """A step (T,) that passes, within some percent of dt*, found by trying: for states that no
+    network was trained on.
+
+    From far below where the step's own error series crosses the threshold the step is enlarged by a
+    tenth at a time, each time with a force at its end, until it fails; it ends where the error,
+    interpolated, is still under the threshold.
+    """
+    limit = torch.as_tensor(threshold, dtype=states.energy.dtype, device=states.energy.device)
+    limit = limit.expand(len(states))
+    unit = free_fall_time(states.position, states.mass, states.softening)
+    series = error_series(states, unit)
+    guess = unit * crossing_of(series, limit * states.scale.clamp_min(TINY)).log_step.exp()
+    start = torch.minimum(guess, unit) / FIRST_TRIAL
+    for _ in range(BISECTIONS):
+        passes = states.step(start).energy_error < limit
+        if bool(passes.all()):
+            break
+        start = torch.where(passes, start, start / FIRST_TRIAL)
+    ceiling = start * LARGEST
+    low, high = _scan(states, start, ceiling, limit, 1, TRIED)
+    below, above = (_excess(states, dt, limit, 1) for dt in (low, high))
+    share = (below / (below - above)).nan_to_num(0.0).clamp(0.0, 1.0)  # where ln error is ln limit
+    return low * (high / low) ** share * CAUTION
 
 
 def _crossing(states: States, limit: Tensor, n_steps: int) -> Tensor:

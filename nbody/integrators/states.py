@@ -5,7 +5,7 @@ Legend: T systems (or samples of a trajectory), N particles, D dimensions.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -13,9 +13,13 @@ from torch import Tensor
 
 from nbody.gravity.external_field import PointMassTidalField
 from nbody.gravity.force import pairwise
-from nbody.gravity.invariants import kinetic_energy
+from nbody.gravity.invariants import Energies, kinetic_energy
 from nbody.gravity.vectors import broadcast_mask
+from nbody.integrators.each_body import Orbits
 from nbody.integrators.kick_drift_kick import Step, kick_drift_kick
+
+Gate = Literal["energy", "each"]
+MOVING = ("position", "velocity", "acceleration", "energy", "scale")
 
 
 @dataclass(frozen=True)
@@ -27,9 +31,11 @@ class States:
     mass: Float[Tensor, "*T N"]
     acceleration: Float[Tensor, "*T N D"]
     energy: Float[Tensor, "*T"]
+    scale: Float[Tensor, "*T"]  # what energy errors are relative to
     softening: float
     field: PointMassTidalField | None
     threshold: Float[Tensor, "*T"] | None = None  # of the gate, where systems have their own
+    gate: Gate = "energy"  # what it looks at: the total energy, or each body's orbit, too
 
     @classmethod
     def at(
@@ -40,11 +46,15 @@ class States:
         softening: float = 0.0,
         field: PointMassTidalField | None = None,
         threshold: Float[Tensor, "*T"] | None = None,
+        gate: Gate = "energy",
     ) -> "States":
         """Systems at positions and with velocities (T, N, D); their forces are found here."""
         acceleration, potential = pairwise(position, mass, softening, field)
-        energy = kinetic_energy(velocity, mass, field) + potential
-        return cls(position, velocity, mass, acceleration, energy, softening, field, threshold)
+        energies = Energies(kinetic_energy(velocity, mass, field), potential)
+        return cls(
+            *(position, velocity, mass, acceleration, energies.total, energies.scale),
+            *(softening, field, threshold, gate),
+        )
 
     def __len__(self) -> int:
         return len(self.energy)
@@ -58,10 +68,17 @@ class States:
             self.acceleration,
             self.energy,
             dt,
+            scale=self.scale,
             softening=self.softening,
             field=self.field,
             n_steps=n_steps,
+            orbits=self.orbits() if self.gate == "each" else None,
         )
+
+    def orbits(self) -> Orbits:
+        """The orbit of each body about its neighbour."""
+        motion = self.position, self.velocity, self.acceleration
+        return Orbits.at(motion, self.mass, self.softening, self.field)
 
     def after(self, step: Step) -> "States":
         """The states at the end of a step."""
@@ -71,6 +88,7 @@ class States:
             velocity=step.velocity,
             acceleration=step.acceleration,
             energy=step.energy,
+            scale=step.scale,
         )
 
     def take(self, index: Int[Tensor, " A"] | Bool[Tensor, " T"]) -> "States":
@@ -92,7 +110,7 @@ class States:
         """These states with those at an index (A,) replaced by `other`, A states."""
         tensors = {
             name: getattr(self, name).index_copy(0, index, getattr(other, name))
-            for name in ("position", "velocity", "acceleration", "energy")
+            for name in MOVING
         }
         return replace(self, **tensors)
 
@@ -107,7 +125,7 @@ class States:
 
     def advance_(self, step: Step, where: Bool[Tensor, " T"]) -> None:
         """Move the states that a mask (T,) picks, in place, to the end of a step of all."""
-        for name in ("position", "velocity", "acceleration", "energy"):
+        for name in MOVING:
             before, after = getattr(self, name), getattr(step, name)
             before.copy_(torch.where(broadcast_mask(where, before), after, before))
 
@@ -126,8 +144,9 @@ class States:
 def concatenate_states(parts: list[States]) -> States:
     """The systems of several batches, in order. All share one softening and one external field."""
     first = parts[0]
-    if any((p.softening, p.field) != (first.softening, first.field) for p in parts):
-        raise ValueError("states of one batch share one softening and one external field")
+    shared = first.softening, first.field, first.gate
+    if any((p.softening, p.field, p.gate) != shared for p in parts):
+        raise ValueError("states of one batch share one softening, external field and gate")
     names = [
         field.name for field in fields(States) if isinstance(getattr(first, field.name), Tensor)
     ]

@@ -24,8 +24,8 @@ class CollectionRecord:
         self.orbits = len(states)
         self.accepted = torch.zeros(self.orbits, dtype=torch.long, device=like.device)  # (B,)
         self.rejections = torch.zeros(slots, self.orbits, dtype=torch.long, device=like.device)
-        self.dt, self.energy_error, self.time, self.last_dt, self.energy = (
-            like.new_zeros(slots, self.orbits) for _ in range(5)
+        self.dt, self.energy_error, self.time, self.last_dt, self.energy, self.scale = (
+            like.new_zeros(slots, self.orbits) for _ in range(6)
         )
         self.features = like.new_zeros(slots, *features.shape)
         self.position, self.velocity, self.acceleration = (
@@ -57,6 +57,7 @@ class CollectionRecord:
             (self.time, time),
             (self.last_dt, last_dt),
             (self.energy, states.energy),
+            (self.scale, states.scale),
             (self.features, features),
             (self.position, states.position),
             (self.velocity, states.velocity),
@@ -117,6 +118,7 @@ class CollectionRecord:
             mass=states.mass.index_select(0, owner),
             acceleration=of(self.acceleration),
             energy=of(self.energy),
+            scale=of(self.scale),
             threshold=None if own is None else own.index_select(0, owner),
         )
         return Trajectory(recorded, of(self.features), of(self.dt), of(self.time), of(self.last_dt))

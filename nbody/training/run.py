@@ -125,7 +125,7 @@ class TrainingRun:
             self.optimizer,
             epoch=self.next_epoch - 1,
             logs=logs,
-            config=self.adapter.fitted_config(),
+            config=self.adapter.fitted_config().model_copy(update={"gate": self.initial.gate}),
             extra={"training_run": self.state_dict()},
         )
 

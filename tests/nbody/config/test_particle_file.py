@@ -142,14 +142,14 @@ def test_a_file_too_large_to_be_read_is_refused_by_its_size(tmp_path: Path) -> N
         np.ones((0, 5)),
         np.array([[1, 0, 0, 0, np.nan], [1, 1, 1, 1, 1]]),
         np.array([[1, 0, 0, np.inf, 0], [1, 1, 1, 1, 1]]),
-        np.array([[0.0, 0, 0, 0, 0], [1, 1, 1, 1, 1]]),
+        np.array([[0.0, 0, 0, 0, 0], [0, 1, 1, 1, 1]]),
         np.array([[-1.0, 0, 0, 0, 0], [1, 1, 1, 1, 1]]),
         np.ones((2, 5), dtype=complex),
         np.full((2, 5), "one"),
     ],
     ids=[
         "4 columns", "6 columns", "8 columns", "1 axis", "3 axes", "1 particle", "no particle",
-        "nan", "infinity", "massless", "negative mass", "complex", "text",
+        "nan", "infinity", "all massless", "negative mass", "complex", "text",
     ],
 )  # fmt: skip
 def test_what_is_no_table_of_particles_is_refused(tmp_path: Path, table: np.ndarray) -> None:

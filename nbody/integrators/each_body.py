@@ -1,0 +1,148 @@
+"""What a step does to the orbit of each body, however little of the system's energy it carries.
+
+A light body may be thrown out of its orbit while the total energy is kept to all digits. So each
+body is looked at together with the neighbour that dominates it, the one with the largest
+(m_i + m_j) / r³: the pair's specific energy ε = v²/2 - (m_i + m_j)/r changes by the work that all
+others do on the pair, and what a step changes beyond that is its error. Of two bodies alone it is
+the error of their total energy: the gates are one and the same.
+
+The others' work ∫ v·P dt, P the relative acceleration less the pair's own, is taken by Simpson's
+rule along the step, with one more force in its middle: its own error is of higher order than the
+step's.
+
+Legend: ... any leading axes (systems), N particles, D dimensions. G = 1.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from nbody.gravity.edges import squared_distance_floor
+from nbody.gravity.external_field import PointMassTidalField
+from nbody.gravity.force import pairwise
+from nbody.gravity.invariants import Energies
+
+ROWS_AT_ONCE = 2**20  # numbers in memory while neighbours are looked for
+Motion = tuple[Tensor, Tensor, Tensor]  # position, velocity, acceleration, (..., N, D) each
+
+
+@dataclass(frozen=True)
+class Orbits:
+    """The orbit of each body about its neighbour.
+
+    Attributes:
+        neighbour: j of each body.
+        mass: of each body.
+        scale: of specific energy, what each orbit's error is relative to: |ε|, or a share of the
+            pair's kinetic and potential energy where ε is near zero, or, where the others pull
+            harder than the neighbour, so that the pair is no orbit, their pull times the distance.
+        error: of each orbit's specific energy so far.
+    """
+
+    neighbour: Int[Tensor, "*B N"]
+    mass: Float[Tensor, "*B N"]
+    softening: float
+    field: PointMassTidalField | None
+    scale: Float[Tensor, "*B N"]
+    error: Float[Tensor, "*B N"]
+
+    @classmethod
+    def at(
+        cls,
+        motion: Motion,
+        mass: Float[Tensor, "*B N"],
+        softening: float,
+        field: PointMassTidalField | None,
+    ) -> "Orbits":
+        """The orbits of all bodies of states."""
+        neighbour = dominant_neighbour(motion[0].detach(), mass)
+        nothing = torch.zeros_like(mass)
+        orbits = cls(neighbour, mass, softening, field, nothing, nothing)
+        separation, velocity, acceleration = orbits.relative(motion)
+        energies = orbits.energies(separation, velocity)
+        others = acceleration - orbits.own_pull(separation)
+        disturbance = separation.norm(dim=-1) * others.norm(dim=-1)
+        return replace(orbits, scale=torch.maximum(energies.scale, disturbance))
+
+    def relative(self, motion: Motion) -> list[Float[Tensor, "*B N D"]]:
+        """Separation, velocity and acceleration of each neighbour, as its body sees it."""
+        return [self.to_neighbour(values) for values in motion]
+
+    def to_neighbour(self, values: Float[Tensor, "*B N D"]) -> Float[Tensor, "*B N D"]:
+        """values_j - values_i of vectors (..., N, D)."""
+        index = self.neighbour.unsqueeze(-1).expand(values.shape)
+        return values.gather(-2, index) - values
+
+    def pair_mass(self) -> Float[Tensor, "*B N"]:
+        """m_i + m_j."""
+        return self.mass + self.mass.gather(-1, self.neighbour)
+
+    def squared(self, separation: Float[Tensor, "*B N D"]) -> Float[Tensor, "*B N"]:
+        """r² + ε² of separations (..., N, D)."""
+        floor = squared_distance_floor(separation.dtype)
+        return (separation.square().sum(-1) + self.softening**2).clamp_min(floor)
+
+    def energies(
+        self, separation: Float[Tensor, "*B N D"], velocity: Float[Tensor, "*B N D"]
+    ) -> Energies:
+        """Of each pair, per reduced mass: (..., N) each."""
+        potential = -self.pair_mass() / self.squared(separation).sqrt()
+        return Energies(0.5 * velocity.square().sum(-1), potential)
+
+    def own_pull(self, separation: Float[Tensor, "*B N D"]) -> Float[Tensor, "*B N D"]:
+        """Relative acceleration (..., N, D) that each pair gives itself."""
+        strength = -self.pair_mass() * self.squared(separation) ** -1.5
+        return strength.unsqueeze(-1) * separation
+
+    def after(self, before: Motion, after: Motion, dt: Float[Tensor, "*B"]) -> "Orbits":
+        """The orbits with the error of a kick-drift-kick step added; differentiable."""
+        step = dt[..., None, None]
+        start, end = self.relative(before), self.relative(after)
+        shape = torch.broadcast_shapes(start[0].shape, end[0].shape)
+        gained = self.energies(end[0], end[1]).total - self.energies(start[0], start[1]).total
+        if shape[-2] > 2 or self.field is not None:  # noqa: PLR2004 - two bodies have no others
+            position, velocity, acceleration = before
+            middle = position + step * (velocity / 2 + step * acceleration / 8)
+            force = pairwise(middle, self.mass, self.softening, self.field).acceleration
+            separations = [start[0], self.to_neighbour(middle), end[0]]
+            pulls = [start[2], self.to_neighbour(force), end[2]]
+            gained = gained - self._work(start[1], separations, pulls, step)
+        return replace(self, error=self.error + gained)
+
+    def errors(self) -> Float[Tensor, "*B N"]:
+        """Relative errors of the orbits so far."""
+        return self.error.abs() / torch.where(self.scale > 0, self.scale, 1.0)
+
+    def _work(
+        self, velocity: Tensor, separations: list[Tensor], pulls: list[Tensor], step: Tensor
+    ) -> Tensor:
+        """What the others do on each pair over the step, per reduced mass."""
+        first, middle, last = pulls
+        speeds = [
+            velocity,
+            velocity + step * (5 * first + 8 * middle - last) / 24,
+            velocity + step * (first + 4 * middle + last) / 6,
+        ]
+        rates = [
+            (speed * (pull - self.own_pull(separation))).sum(-1)
+            for speed, pull, separation in zip(speeds, pulls, separations, strict=True)
+        ]
+        return step.squeeze(-1) / 6 * (rates[0] + 4 * rates[1] + rates[2])
+
+
+def dominant_neighbour(
+    position: Float[Tensor, "*B N D"], mass: Float[Tensor, "*B N"]
+) -> Int[Tensor, "*B N"]:
+    """Of each body i the neighbour j with the largest (m_i + m_j) / r_ij³."""
+    rows: list[Tensor] = []
+    floor = squared_distance_floor(position.dtype)
+    every = torch.arange(position.shape[-2], device=position.device)
+    size = max(1, ROWS_AT_ONCE // max(1, mass.numel()))
+    for part in every.split(size):
+        separation = position[..., None, :, :] - position[..., part, None, :]
+        squared = separation.square().sum(-1).clamp_min(floor)  # (..., R, N)
+        pull = (mass[..., part, None] + mass[..., None, :]) * squared**-1.5
+        rows.append(pull.masked_fill(part.unsqueeze(1) == every, -1.0).argmax(-1))
+    return torch.cat(rows, dim=-1)
