@@ -110,9 +110,9 @@ class Stepper:
         if len(rows) > 1 and history is None:
             led = led.expand(len(states))
             return torch.cat([self.of_states(states.take(part), led[part]) for part in rows])
-        if self.config.gate != "auto":
-            states = replace(states, gate=self.config.gate)
-        features = self.adapter.features_of(states, led, history).to(self.adapter.dtype)
+        gate = states.gate if self.config.gate == "auto" else self.config.gate
+        seen = replace(states, gate=gate)  # as in training
+        features = self.adapter.features_of(seen, led, history).to(self.adapter.dtype)
         dt = gate_dt(self.model, features)
         finite = (states.position.isfinite() & states.velocity.isfinite()).all(-1).all(-1)
         if isinstance(self.model, LogTimeStepNN):

@@ -46,7 +46,7 @@ class Orbits:
     softening: float
     field: PointMassTidalField | None
     scale: Float[Tensor, "*B N"]
-    error: Float[Tensor, "*B N"]
+    error: Float[Tensor, "... N"]
 
     @classmethod
     def at(
