@@ -294,18 +294,32 @@ class InitialConditionSection(BaseModel):
     num_orbits: Annotated[int, Mark.OF_A_POPULATION] = Field(
         default=8, ge=1, le=2**20, description="Orbits of `kepler_ensemble`."
     )
-    e_min: float = Field(default=0.6, ge=0, lt=1, description="Least eccentricity of the ensemble.")
+    e_min: float = Field(
+        default=0.6, ge=0, le=1e4, description="Least eccentricity of the ensemble."
+    )
     e_max: float = Field(
-        default=0.95, ge=0, lt=1, description="Largest eccentricity of the ensemble."
+        default=0.95,
+        ge=0,
+        le=1e4,
+        description="Largest eccentricity of the ensemble; orbits with e >= 1 are unbound, and "
+        "followed between fifty pericentres in and out.",
     )
     a_min: Positive = Field(
-        default=0.8, description="Least semi-major axis, of the ensemble or a triple's inner orbit."
+        default=0.8,
+        description="Least semi-major axis, of the ensemble or a triple's inner orbit; of a "
+        "hyperbola |a|, of a parabola the pericentre distance.",
     )
     a_max: Positive = Field(
         default=1.2,
         description="Largest semi-major axis, of the ensemble or a triple's inner orbit.",
     )
-    eccentricity: float = Field(default=0.9, ge=0, lt=1, description="Eccentricity of `kepler`.")
+    eccentricity: float = Field(
+        default=0.9,
+        ge=0,
+        le=1e4,
+        description="Eccentricity of `kepler`; an unbound orbit (>= 1) starts fifty pericentres "
+        "away, on its way in.",
+    )
     semi_major: Positive = Field(default=1.0, description="Semi-major axis of `kepler`.")
     ic_path: Annotated[
         Annotated[str, AfterValidator(_check_ic_path)] | None, Mark.OF_A_POPULATION

@@ -3,7 +3,6 @@
 Legend: B systems, K states of each; N particles, D dimensions.
 """
 
-import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,6 +16,12 @@ from torch import Tensor
 from nbody.config import Config
 from nbody.gravity.free_fall import free_fall_time
 from nbody.history_buffer import HistoryBuffer
+from nbody.initial_conditions.conics import (
+    farthest_anomaly,
+    mean_anomaly,
+    mean_anomaly_slope,
+    mean_motion,
+)
 from nbody.initial_conditions.draws import draw_elements, draw_masses, draw_thresholds
 from nbody.initial_conditions.from_config import initial_particle
 from nbody.initial_conditions.kepler import kepler_orbits
@@ -125,18 +130,21 @@ def held_out_states(
 
 
 def _kepler_states(config: Config, seed: int, systems: int) -> tuple[ParticleTorch, Tensor]:
-    """K states of each orbit, uniform in eccentric anomaly, which resolves the pericentre.
+    """K states of each orbit, uniform in its anomaly w, which resolves the pericentre.
 
-    A state stands for the time dt = (1 - e cos E) dE / n.
+    A state stands for the time dt = (dM/dw) dw / n, M the mean anomaly and n the mean motion.
+    Unbound orbits are followed from fifty pericentres in to fifty out.
     """
     generator = torch.Generator().manual_seed(seed)
     orbits = draw_elements(config, systems, generator)
     mass = draw_masses(config, systems, generator)
     threshold = draw_thresholds(config, (systems,), generator)
     place = torch.arange(STATES_PER_SYSTEM, dtype=torch.float64) + orbits.phase.unsqueeze(1)
-    anomaly = 2 * math.pi / STATES_PER_SYSTEM * place  # E, (B, K)
-    e = orbits.eccentricity.unsqueeze(1)
-    share_of_period = (1 - e * anomaly.cos()) / STATES_PER_SYSTEM  # (B, K)
+    e = orbits.eccentricity.unsqueeze(1).expand(place.shape)
+    width = 2 / STATES_PER_SYSTEM * farthest_anomaly(e)  # of dw; an ellipse goes all around
+    anomaly = torch.where(e < 1, place, place - STATES_PER_SYSTEM / 2) * width  # (B, K)
+    motion = mean_motion(orbits.eccentricity, orbits.semi_major, mass.sum(1)).unsqueeze(1)
+    weight = mean_anomaly_slope(anomaly, e) * width / motion  # (B, K)
 
     def each(values: Tensor) -> Tensor:
         return values.repeat_interleave(STATES_PER_SYSTEM, dim=0)
@@ -144,7 +152,7 @@ def _kepler_states(config: Config, seed: int, systems: int) -> tuple[ParticleTor
     bare = kepler_orbits(
         each(orbits.eccentricity),
         each(orbits.semi_major),
-        (anomaly - e * anomaly.sin()).flatten(),  # mean anomaly
+        mean_anomaly(anomaly, e).flatten(),
         each(mass),
         config.dim,
         each(orbits.pericentre_angle),
@@ -157,9 +165,8 @@ def _kepler_states(config: Config, seed: int, systems: int) -> tuple[ParticleTor
         softening=like.softening,
         external_field=like.external_field,
         energy_threshold=None if threshold is None else each(threshold).to(like.position),
+        gate=like.gate,
     )
-    period = torch.ones_like(share_of_period) if bare.period is None else bare.period
-    weight = period.reshape(share_of_period.shape) * share_of_period
     return particle, weight.flatten().to(like.position)
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nbody.config import Config
+from nbody.initial_conditions.conics import farthest_anomaly, mean_anomaly
 
 
 class Elements(NamedTuple):
@@ -20,6 +21,13 @@ class Elements(NamedTuple):
     semi_major: Float[Tensor, " B"]
     phase: Float[Tensor, " B"]  # in the orbit, uniform in [0, 1)
     pericentre_angle: Float[Tensor, " B"]  # argument of pericentre
+
+    def mean_anomaly(self) -> Float[Tensor, " B"]:
+        """Where the phases are: uniform in time on an ellipse; on an unbound orbit uniform in its
+        anomaly, which resolves the pericentre, between fifty pericentres in and out."""
+        e, turn = self.eccentricity, 2 * self.phase - 1
+        unbound = mean_anomaly(farthest_anomaly(e) * turn, e)
+        return torch.where(e < 1, 2 * math.pi * self.phase, unbound)
 
 
 def draw_elements(config: Config, systems: int, generator: torch.Generator) -> Elements:

@@ -19,6 +19,7 @@ from nbody.device import resolve_device, resolve_dtype
 from nbody.errors import InvalidInitialConditions
 from nbody.gravity.external_field import field_from_config
 from nbody.gravity.invariants import centre_of_mass
+from nbody.initial_conditions.conics import farthest_anomaly, mean_anomaly
 from nbody.initial_conditions.draws import draw_elements, draw_masses, draw_thresholds
 from nbody.initial_conditions.few_body import hierarchical_triples, near_figure_eight, random_bound
 from nbody.initial_conditions.kepler import kepler_orbits, pad_to, period_of_pair
@@ -82,13 +83,13 @@ def draw_population(config: Config, generator: torch.Generator) -> ParticleTorch
 
 
 def kepler_ensemble(config: Config, generator: torch.Generator) -> ParticleTorch:
-    """Orbits with e and a uniform in the config's ranges, phase and orientation in angle."""
+    """Orbits with e and a uniform in the config's ranges, phase, and orientation in angle."""
     orbits = draw_elements(config, config.num_orbits, generator)
     mass = draw_masses(config, config.num_orbits, generator)
     return kepler_orbits(
         orbits.eccentricity,
         orbits.semi_major,
-        2 * math.pi * orbits.phase,
+        orbits.mean_anomaly(),
         mass,
         config.dim,
         orbits.pericentre_angle,
@@ -105,9 +106,12 @@ def random_systems(config: Config, generator: torch.Generator) -> ParticleTorch:
 def _fixed(config: Config, data_folder: Path | None) -> ParticleTorch:
     kind = config.initial_conditions
     if kind == "kepler":
-        shape = (config.eccentricity, config.semi_major, 0.0)
-        numbers = (torch.tensor([value], dtype=torch.float64) for value in shape)
-        return kepler_orbits(*numbers, mass=config.mass, dim=config.dim).select(0)
+        e, size = (
+            torch.tensor([value], dtype=torch.float64)
+            for value in (config.eccentricity, config.semi_major)
+        )
+        start = torch.where(e < 1, 0.0, mean_anomaly(-farthest_anomaly(e), e))
+        return kepler_orbits(e, size, start, mass=config.mass, dim=config.dim).select(0)
     if kind in {"file", "inline"}:
         return _from_rows(config, data_folder)
     if kind == "lagrange_triangle":

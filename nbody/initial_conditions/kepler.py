@@ -1,4 +1,4 @@
-"""Two bodies on bound Kepler orbits.
+"""Two bodies on Kepler orbits.
 
 G = 1. Legend: B systems, D dimensions.
 """
@@ -10,10 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nbody.gravity.vectors import lengths
+from nbody.initial_conditions.conics import anomaly_of, relative_motion
 from nbody.particle import ParticleTorch
-
-KEPLER_ITERATIONS = 60
-
 
 def kepler_orbits(
     eccentricity: Float[Tensor, " B"],
@@ -23,16 +21,18 @@ def kepler_orbits(
     dim: int,
     angle: Float[Tensor, " B"] | None = None,
 ) -> ParticleTorch:
-    """Two masses on bound Kepler orbits about their centre of mass at rest, (B, 2, D).
+    """Two masses on Kepler orbits about their centre of mass at rest, (B, 2, D).
 
     Args:
-        eccentricity, semi_major, mean_anomaly: (B,) each; mean anomaly 0 is pericentre.
+        eccentricity, semi_major, mean_anomaly: (B,) each; mean anomaly 0 is pericentre. Sizes of
+            unbound orbits are those of `conics`.
         mass: of each body, or (B, 2).
         dim: 2, or 3 with the orbit in the plane z = 0.
         angle: (B,) argument of pericentre.
     """
     both = torch.as_tensor(mass, dtype=eccentricity.dtype).expand(len(eccentricity), 2)
     total = both.sum(1)  # (B,)
+    bound = bool((eccentricity < 1).all())
     relative, velocity = relative_orbit(eccentricity, semi_major, mean_anomaly, total, angle)
     shares = both.flip(1) / total.unsqueeze(1)  # (B, 2)
     bodies = (shares * torch.tensor([-1.0, 1.0], dtype=relative.dtype)).unsqueeze(-1)  # (B, 2, 1)
@@ -40,7 +40,7 @@ def kepler_orbits(
         both,
         bodies * relative.unsqueeze(1),
         bodies * velocity.unsqueeze(1),
-        period=2 * math.pi * (semi_major**3 / total).sqrt(),
+        period=2 * math.pi * (semi_major**3 / total).sqrt() if bound else None,
     )
     return pad_to(particle, dim)
 
@@ -53,37 +53,14 @@ def relative_orbit(
     angle: Float[Tensor, " B"] | None = None,
 ) -> tuple[Float[Tensor, "B 2"], Float[Tensor, "B 2"]]:
     """Relative position and velocity (B, 2), from the first body to the second. All are (B,)."""
-    anomaly = eccentric_anomaly(mean_anomaly, eccentricity)  # E, (B,)
-    axis_ratio = (1 - eccentricity.square()).sqrt()
-    motion = (total_mass / semi_major**3).sqrt()  # n
-    x, y = anomaly.cos() - eccentricity, axis_ratio * anomaly.sin()
-    rate = motion / (1 - eccentricity * anomaly.cos())  # dE/dt
-    relative = semi_major.unsqueeze(1) * torch.stack((x, y), dim=1)  # (B, 2)
-    velocity = (semi_major * rate).unsqueeze(1) * torch.stack(
-        (-anomaly.sin(), axis_ratio * anomaly.cos()), dim=1
-    )
+    anomaly = anomaly_of(mean_anomaly, eccentricity)
+    relative, velocity = relative_motion(anomaly, eccentricity, semi_major, total_mass)
     if angle is not None:
         cos, sin = angle.cos(), angle.sin()
         rotation = torch.stack((cos, -sin, sin, cos), dim=1).reshape(-1, 2, 2)
         relative = (rotation @ relative.unsqueeze(-1)).squeeze(-1)
         velocity = (rotation @ velocity.unsqueeze(-1)).squeeze(-1)
     return relative, velocity
-
-
-def eccentric_anomaly(
-    mean_anomaly: Float[Tensor, "*B"], eccentricity: Float[Tensor, "*B"]
-) -> Float[Tensor, "*B"]:
-    """E of Kepler's equation E - e sin E = M, by bisection on [M - e, M + e] and Newton steps."""
-    low, high = mean_anomaly - eccentricity, mean_anomaly + eccentricity
-    for _ in range(KEPLER_ITERATIONS):
-        middle = 0.5 * (low + high)
-        above = middle - eccentricity * middle.sin() > mean_anomaly
-        high, low = torch.where(above, middle, high), torch.where(above, low, middle)
-    anomaly = 0.5 * (low + high)
-    for _ in range(2):
-        residual = anomaly - eccentricity * anomaly.sin() - mean_anomaly
-        anomaly = anomaly - residual / (1 - eccentricity * anomaly.cos()).clamp_min(1e-8)
-    return anomaly
 
 
 def period_of_pair(particle: ParticleTorch) -> Float[Tensor, "*B"] | None:

@@ -13,7 +13,7 @@ from nbody.errors import InvalidInitialConditions
 from nbody.gravity.force import pairwise
 from nbody.gravity.invariants import angular_momentum, energies, kinetic_energy
 from nbody.initial_conditions.from_config import initial_particle
-from nbody.initial_conditions.kepler import eccentric_anomaly
+from nbody.initial_conditions.conics import anomaly_of
 from nbody.initial_conditions.plummer import plummer_spheres
 from nbody.integrators.kick_drift_kick import kick_drift_kick
 from nbody.particle import ParticleTorch
@@ -94,7 +94,7 @@ def test_a_kepler_orbit_returns_after_its_period(dim: int) -> None:
 def test_keplers_equation_is_solved_up_to_the_most_eccentric_orbits() -> None:
     anomaly = torch.linspace(-20, 20, 4001, dtype=torch.float64)
     for e in (0.0, 0.6, 0.95, 0.99999):
-        solved = eccentric_anomaly(anomaly, torch.full_like(anomaly, e))
+        solved = anomaly_of(anomaly, torch.full_like(anomaly, e))
         torch.testing.assert_close(solved - e * solved.sin(), anomaly, rtol=0, atol=1e-12)
 
 
