@@ -131,9 +131,7 @@ class LogTimeStepNN(FullyConnectedNN):
         features = x[:, :-1]
         return ((features >= low - margin) & (features <= high + margin)).all(1)
 
-    def bounded(
-        self, x: Float[Tensor, "B F"], dt: Float[Tensor, " B"]
-    ) -> Float[Tensor, " B"]:
+    def bounded(self, x: Float[Tensor, "B F"], dt: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
         """The steps, corrected by no more than in training."""
         low, high = self.envelope[:, -1]
         if not bool(low <= high):
@@ -144,9 +142,7 @@ class LogTimeStepNN(FullyConnectedNN):
         return (x[:, -1:] + super().forward(x[:, :-1])).exp()
 
 
-def _without_envelope(
-    module: nn.Module, state: dict[str, Any], prefix: str, *_: object
-) -> None:
+def _without_envelope(module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
     """Checkpoints that are older than the envelope have none."""
     state.setdefault(f"{prefix}envelope", cast(LogTimeStepNN, module).envelope)
 

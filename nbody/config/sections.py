@@ -259,7 +259,11 @@ class InitialConditionSection(BaseModel):
         default="kepler_ensemble", description="Which system or population to train on."
     )
     num_particles: Annotated[int, Mark.OF_A_POPULATION] = Field(
-        default=2, ge=2, le=16384, description="N of `random`, `random_bound` and `plummer`."
+        default=2,
+        ge=2,
+        le=16384,
+        description="N of `random`, `random_bound`, `plummer` and `planetary_system` (the star, "
+        "planets, and as many massless asteroids).",
     )
     num_systems: Annotated[int, Mark.OF_A_POPULATION] = Field(
         default=1,
@@ -274,7 +278,8 @@ class InitialConditionSection(BaseModel):
     mass: Positive = Field(
         default=1.0,
         description="Mass of each particle of `kepler`, `kepler_ensemble`, `random`, "
-        "`random_bound`, `hierarchical_triple` and `lagrange_triangle`; the other systems have "
+        "`random_bound`, `hierarchical_triple`, `binary_single` and `lagrange_triangle`, of the "
+        "stars of `planetary_system`, `kozai_triple` and `resonant_chain`; the other systems have "
         "masses of their own.",
     )
     mass_ratio_min: Annotated[float, Mark.OF_A_POPULATION] = Field(
@@ -282,7 +287,8 @@ class InitialConditionSection(BaseModel):
         gt=0,
         le=1,
         description="Masses after the first are log-uniform between this fraction of it and all of "
-        "it (`kepler_ensemble`, `random_bound`, `hierarchical_triple`).",
+        "it (`kepler_ensemble`, `random_bound`, `hierarchical_triple`, `binary_single`); in "
+        "`plummer` masses follow Salpeter's law between the two.",
     )
     pos_scale: Positive = Field(
         default=0.1, description="Position scale of `random` and `random_bound`."
@@ -290,7 +296,15 @@ class InitialConditionSection(BaseModel):
     perturbation: NonNegative = Field(
         default=0.01, description="Relative noise on the coordinates of `figure_eight_family`."
     )
-    vel_scale: NonNegative = Field(default=1.0, description="Speed scale of `random`.")
+    vel_scale: NonNegative = Field(
+        default=1.0,
+        description="Speed scale of `random`; of `binary_single` the speed at infinity in units of "
+        "the critical one, at which the total energy is zero.",
+    )
+    virial_ratio: Positive = Field(
+        default=0.5,
+        description="Kinetic over |potential| energy of `plummer`; from 1 on it is unbound.",
+    )
     num_orbits: Annotated[int, Mark.OF_A_POPULATION] = Field(
         default=8, ge=1, le=2**20, description="Orbits of `kepler_ensemble`."
     )

@@ -14,6 +14,10 @@ InitialConditions = Literal[
     "hierarchical_triple",
     "figure_eight_family",
     "plummer",
+    "binary_single",
+    "planetary_system",
+    "kozai_triple",
+    "resonant_chain",
     "file",
     "inline",
 ]
@@ -45,6 +49,10 @@ SYSTEMS: dict[InitialConditions, SystemKind] = {
     "hierarchical_triple": SystemKind(drawn=True, particles=3),
     "figure_eight_family": SystemKind(drawn=True, particles=3),
     "plummer": SystemKind(drawn=True, dim=3),
+    "binary_single": SystemKind(drawn=True, particles=3),
+    "planetary_system": SystemKind(drawn=True),
+    "kozai_triple": SystemKind(drawn=True, particles=3, dim=3),
+    "resonant_chain": SystemKind(drawn=True, particles=8),
     "file": SystemKind(drawn=False),
     "inline": SystemKind(drawn=False),
 }

@@ -13,7 +13,6 @@ from nbody.gravity.external_field import PointMassTidalField
 from nbody.gravity.force import pairwise
 from nbody.gravity.vectors import cross
 
-
 # Least share of K + |U| that an energy error is relative to: rounding stays well under the gate.
 LEAST_SHARE = {torch.float32: 1e-2, torch.float64: 1e-4}
 TINY_ENERGY = 1e-12  # what the original divides by where an energy is zero

@@ -37,9 +37,7 @@ def mean_anomaly_slope(
     return _by_kind(eccentricity, ellipse, 1 + anomaly.square(), hyperbola)
 
 
-def anomaly_of(
-    mean: Float[Tensor, "*B"], eccentricity: Float[Tensor, "*B"]
-) -> Float[Tensor, "*B"]:
+def anomaly_of(mean: Float[Tensor, "*B"], eccentricity: Float[Tensor, "*B"]) -> Float[Tensor, "*B"]:
     """w of mean anomalies: Kepler's equation and its relatives, by bisection and Newton steps."""
     size = mean.abs()
     unbound = torch.minimum(  # e sinh H - H is over (e - 1) sinh H, and over e H³/6
@@ -80,7 +78,7 @@ def relative_motion(
     size: Float[Tensor, "*B"],
     mass: Float[Tensor, "*B"],
 ) -> tuple[Float[Tensor, "*B 2"], Float[Tensor, "*B 2"]]:
-    """Position and velocity (..., 2) from the first body to the second; pericentre on the x axis."""
+    """Position and velocity (..., 2) of the second body from the first; pericentre on +x."""
     e, w = eccentricity, anomaly
     axis = (1 - e.square()).abs().sqrt()
     ellipse = torch.stack((w.cos() - e, axis * w.sin()), dim=-1)

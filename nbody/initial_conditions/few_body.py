@@ -72,13 +72,13 @@ def hierarchical_triples(
     phase, angle = 2 * math.pi * draw[3:5], 2 * math.pi * draw[5:7]
     inner = relative_orbit(inner_e, semi_major, phase[0], inner_mass, angle[0])
     outer = relative_orbit(outer_e, pericentre / (1 - outer_e), phase[1], total, angle[1])
-    turns = _rotations(systems, dim, generator), _rotations(systems, dim, generator)
+    turns = rotations(systems, dim, generator), rotations(systems, dim, generator)
     shares = masses[:, :2].flip(1) / inner_mass.unsqueeze(1)
     signs = torch.tensor([-1.0, 1.0], dtype=masses.dtype)
     place: list[Tensor] = []
     for near, far in zip(inner, outer, strict=True):
-        pair = (shares * signs).unsqueeze(-1) * _turn(near, turns[0], dim).unsqueeze(1)
-        third = _turn(far, turns[1], dim).unsqueeze(1)  # from the pair to the third body
+        pair = (shares * signs).unsqueeze(-1) * turn(near, turns[0], dim).unsqueeze(1)
+        third = turn(far, turns[1], dim).unsqueeze(1)  # from the pair to the third body
         place.append(torch.cat((pair, third), dim=1))
     position, velocity = (values - centre_of_mass(values, masses) for values in place)
     return ParticleTorch(masses, position, velocity)
@@ -99,7 +99,7 @@ def near_figure_eight(
     return ParticleTorch(eight.mass, position, velocity)
 
 
-def _rotations(systems: int, dim: int, generator: torch.Generator) -> Tensor:
+def rotations(systems: int, dim: int, generator: torch.Generator) -> Tensor:
     """Uniform rotations (B, D, D); none in a plane, where the argument of pericentre is random."""
     if dim == 2:
         return torch.eye(2, dtype=torch.float64).expand(systems, 2, 2)
@@ -108,6 +108,7 @@ def _rotations(systems: int, dim: int, generator: torch.Generator) -> Tensor:
     return q * r.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)
 
 
-def _turn(vectors: Tensor, rotation: Tensor, dim: int) -> Tensor:
+def turn(vectors: Tensor, rotation: Tensor, dim: int) -> Tensor:
+    """Vectors (B, 2) of a plane, turned in D dimensions: (B, D)."""
     flat = torch.nn.functional.pad(vectors, (0, dim - 2))
     return (rotation @ flat.unsqueeze(-1)).squeeze(-1)

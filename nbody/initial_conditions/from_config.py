@@ -5,7 +5,6 @@ own, seeded from the run's seed and the epoch, so that a resumed run draws what 
 have.
 """
 
-import math
 from pathlib import Path
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from nbody.config import Config
 from nbody.config.particle_file import read_particles
+from nbody.config.systems import SYSTEMS
 from nbody.confined_path import PathEscapes, confined
 from nbody.device import resolve_device, resolve_dtype
 from nbody.errors import InvalidInitialConditions
@@ -24,7 +24,9 @@ from nbody.initial_conditions.draws import draw_elements, draw_masses, draw_thre
 from nbody.initial_conditions.few_body import hierarchical_triples, near_figure_eight, random_bound
 from nbody.initial_conditions.kepler import kepler_orbits, pad_to, period_of_pair
 from nbody.initial_conditions.named_systems import figure_eight, lagrange_triangle, pythagorean
+from nbody.initial_conditions.planetary import kozai_triples, planetary_systems, resonant_chains
 from nbody.initial_conditions.plummer import plummer_spheres
+from nbody.initial_conditions.scattering import binary_single
 from nbody.integrators.states import Gate
 from nbody.particle import ParticleTorch, make_particle
 
@@ -64,7 +66,9 @@ def draw_population(config: Config, generator: torch.Generator) -> ParticleTorch
     if kind == "random":
         batch = random_systems(config, generator)
     elif kind == "plummer":
-        batch = plummer_spheres(systems, number, generator)
+        batch = plummer_spheres(
+            systems, number, generator, config.mass_ratio_min, config.virial_ratio
+        )
     elif kind == "figure_eight_family":
         batch = near_figure_eight(systems, config.dim, config.perturbation, generator)
     elif kind == "random_bound":
@@ -72,14 +76,30 @@ def draw_population(config: Config, generator: torch.Generator) -> ParticleTorch
         batch = random_bound(
             systems, number, config.dim, masses, config.pos_scale, generator, config.softening
         )
-    elif kind == "hierarchical_triple":
-        masses = draw_masses(config, systems, generator)
-        a = torch.rand(systems, generator=generator, dtype=torch.float64)
-        semi_major = config.a_min + (config.a_max - config.a_min) * a
-        batch = hierarchical_triples(config.dim, masses, semi_major, generator)
+    elif SYSTEMS[kind].drawn:
+        batch = _around_an_orbit(config, generator)
     else:
         return None
     return batch if systems > 1 else batch.select(0)
+
+
+def _around_an_orbit(config: Config, generator: torch.Generator) -> ParticleTorch:
+    """Populations that are built on an inner orbit, whose axis is uniform in the config's range."""
+    kind, systems, dim = config.initial_conditions, config.num_systems, config.dim
+    inside = {"hierarchical_triple", "binary_single"}
+    masses = draw_masses(config, systems, generator) if kind in inside else None
+    share = torch.rand(systems, generator=generator, dtype=torch.float64)
+    axis = config.a_min + (config.a_max - config.a_min) * share
+    if masses is not None and kind == "hierarchical_triple":
+        return hierarchical_triples(dim, masses, axis, generator)
+    if masses is not None:
+        return binary_single(dim, masses, axis, config.vel_scale, generator)
+    if kind == "kozai_triple":
+        return kozai_triples(systems, config.mass, axis, generator)
+    if kind == "resonant_chain":
+        return resonant_chains(systems, dim, config.mass, axis, generator)
+    number = config.num_particles
+    return planetary_systems(systems, number, dim, config.mass, axis, generator)
 
 
 def kepler_ensemble(config: Config, generator: torch.Generator) -> ParticleTorch:
@@ -161,8 +181,7 @@ def gate_of(config: Config, mass: Float[Tensor, "*B N"]) -> Gate:
     """The gate that a config names, or that masses (..., N) of a system ask for."""
     if config.gate != "auto":
         return config.gate
-    if config.is_drawn:
-        lightest = config.mass_ratio_min
-    else:
-        lightest = float((mass.amin(-1) / mass.amax(-1)).min())
+    lightest = float((mass.amin(-1) / mass.amax(-1)).min())
+    if config.is_drawn:  # of any draw, whatever this one is
+        lightest = min(lightest, config.mass_ratio_min)
     return "each" if lightest < UNEQUAL else "energy"

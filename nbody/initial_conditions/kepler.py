@@ -13,6 +13,7 @@ from nbody.gravity.vectors import lengths
 from nbody.initial_conditions.conics import anomaly_of, relative_motion
 from nbody.particle import ParticleTorch
 
+
 def kepler_orbits(
     eccentricity: Float[Tensor, " B"],
     semi_major: Float[Tensor, " B"],

@@ -8,14 +8,26 @@ from torch import Tensor
 from nbody.gravity.invariants import centre_of_mass, energies
 from nbody.particle import ParticleTorch
 
+SALPETER = 2.35
 PLUMMER_SCALE = 3 * math.pi / 16  # a in Hénon units, where G = M = 1 and E = -1/4
 
 
-def plummer_spheres(systems: int, number: int, generator: torch.Generator) -> ParticleTorch:
-    """B spheres of N equal masses (B, N, 3): M = 1, E = -1/4, virial ratio 1/2 (Plummer 1911).
+def plummer_spheres(
+    systems: int,
+    number: int,
+    generator: torch.Generator,
+    mass_ratio: float = 1.0,
+    virial_ratio: float = 0.5,
+) -> ParticleTorch:
+    """B spheres of N masses (B, N, 3): M = 1, U = -1/2, in equilibrium E = -1/4 (Plummer 1911).
 
     Radii and speeds after Aarseth, Hénon & Wielen (1974); then scaled, so that energy and virial
     ratio hold for each drawn system and not only on average. Both are without softening.
+
+    Args:
+        mass_ratio: of the least to the largest; below 1 they follow dN ∝ m^-2.35 dm (Salpeter
+            1955).
+        virial_ratio: K / |U|.
     """
     shape = (systems, number)
 
@@ -37,11 +49,16 @@ def plummer_spheres(systems: int, number: int, generator: torch.Generator) -> Pa
         pending = pending[~good]
     escape = math.sqrt(2) * (1 + radius.square()) ** -0.25
     mass = torch.full(shape, 1 / number, dtype=torch.float64)
+    if mass_ratio < 1:
+        steep = 1 - SALPETER
+        draw = mass_ratio**steep + (1 - mass_ratio**steep) * uniform(*shape)
+        mass = draw ** (1 / steep)
+        mass = mass / mass.sum(1, keepdim=True)
     position = PLUMMER_SCALE * isotropic(radius)
     velocity = isotropic(q.reshape(shape) * escape) / math.sqrt(PLUMMER_SCALE)
     position = position - centre_of_mass(position, mass)
     velocity = velocity - centre_of_mass(velocity, mass)
     kinetic, potential = energies(position, velocity, mass)
     position = position * (potential / -0.5)[:, None, None]
-    velocity = velocity * (0.25 / kinetic).sqrt()[:, None, None]
+    velocity = velocity * (0.5 * virial_ratio / kinetic).sqrt()[:, None, None]
     return ParticleTorch(mass, position, velocity)

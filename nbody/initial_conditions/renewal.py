@@ -11,8 +11,14 @@ from nbody.particle import ParticleTorch
 
 
 def crossing_time(particle: ParticleTorch) -> Float[Tensor, "*B"]:
-    """M^2.5 / (2|E|)^1.5, () or (B,): a virialized system's time to cross itself."""
-    return particle.mass.sum(-1) ** 2.5 / (2 * particle.total_energy_batch().abs()) ** 1.5
+    """M^2.5 / (2|E|)^1.5, () or (B,): a virialized system's time to cross itself.
+
+    Of an unbound one, whose E may be zero, with K + |U| in its place.
+    """
+    energies = particle.energies()
+    total = energies.total
+    unbound = energies.kinetic + energies.potential.abs()
+    return particle.mass.sum(-1) ** 2.5 / (2 * torch.where(total < 0, -total, unbound)) ** 1.5
 
 
 def renew(evolved: ParticleTorch, fresh: ParticleTorch, lifetime: float) -> ParticleTorch:

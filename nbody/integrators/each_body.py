@@ -13,7 +13,9 @@ step's.
 Legend: ... any leading axes (systems), N particles, D dimensions. G = 1.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from jaxtyping import Float, Int
@@ -23,6 +25,7 @@ from nbody.gravity.edges import squared_distance_floor
 from nbody.gravity.external_field import PointMassTidalField
 from nbody.gravity.force import pairwise
 from nbody.gravity.invariants import Energies
+from nbody.gravity.vectors import lengths
 
 ROWS_AT_ONCE = 2**20  # numbers in memory while neighbours are looked for
 Motion = tuple[Tensor, Tensor, Tensor]  # position, velocity, acceleration, (..., N, D) each
@@ -63,7 +66,7 @@ class Orbits:
         separation, velocity, acceleration = orbits.relative(motion)
         energies = orbits.energies(separation, velocity)
         others = acceleration - orbits.own_pull(separation)
-        disturbance = separation.norm(dim=-1) * others.norm(dim=-1)
+        disturbance = lengths(separation) * lengths(others)
         return replace(orbits, scale=torch.maximum(energies.scale, disturbance))
 
     def relative(self, motion: Motion) -> list[Float[Tensor, "*B N D"]]:
@@ -100,9 +103,8 @@ class Orbits:
         """The orbits with the error of a kick-drift-kick step added; differentiable."""
         step = dt[..., None, None]
         start, end = self.relative(before), self.relative(after)
-        shape = torch.broadcast_shapes(start[0].shape, end[0].shape)
         gained = self.energies(end[0], end[1]).total - self.energies(start[0], start[1]).total
-        if shape[-2] > 2 or self.field is not None:  # noqa: PLR2004 - two bodies have no others
+        if self.mass.shape[-1] > 2 or self.field is not None:
             position, velocity, acceleration = before
             middle = position + step * (velocity / 2 + step * acceleration / 8)
             force = pairwise(middle, self.mass, self.softening, self.field).acceleration
@@ -140,7 +142,7 @@ def dominant_neighbour(
     floor = squared_distance_floor(position.dtype)
     every = torch.arange(position.shape[-2], device=position.device)
     size = max(1, ROWS_AT_ONCE // max(1, mass.numel()))
-    for part in every.split(size):
+    for part in cast(Sequence[Tensor], every.split(size)):
         separation = position[..., None, :, :] - position[..., part, None, :]
         squared = separation.square().sum(-1).clamp_min(floor)  # (..., R, N)
         pull = (mass[..., part, None] + mass[..., None, :]) * squared**-1.5

@@ -1,8 +1,8 @@
 """How the error of each body's orbit grows with the step: power series of dt.
 
 As `error_series` for the total energy, here for the specific energy of each body and its neighbour
-(`each_body`). With the relative acceleration Σ A_k h^k along the step's parabola, the part G_k of it
-that the pair gives itself, P = A - G that of the others, and the true speed Σ V_l t^l (V_0 = v,
+(`each_body`). With the relative acceleration Σ A_k h^k along the step's parabola, the part G_k of
+it that the pair gives itself, P = A - G that of the others, and the true speed Σ V_l t^l (V_0 = v,
 V_l = A_{l-1}/l), a step changes ε beyond the others' work by Σ_n c_n h^n,
 
     c_n = 1/2 (v·A_{n-1} + A_0·A_{n-2}) + 1/8 Σ_{l+m=n-2} A_l·A_m
@@ -30,9 +30,10 @@ def each_body_series(
     """c_n u^n (..., N, K) for n = 3 to 6, specific energies."""
     unit = time_unit[..., None, None]
     path = [states.position, states.velocity * unit, 0.5 * states.acceleration * unit.square()]
-    whole = acceleration_series(
-        path, states.mass, states.softening, states.field, LAST_ORDER - 1
-    ) * unit.square()  # (K, ..., N, D): A_k u^(k+2)
+    whole = (
+        acceleration_series(path, states.mass, states.softening, states.field, LAST_ORDER - 1)
+        * unit.square()
+    )  # (K, ..., N, D): A_k u^(k+2)
     pull = [orbits.to_neighbour(term) for term in whole.unbind()]
     separation, speed, half = (orbits.to_neighbour(term) for term in path)
     strength = -(orbits.pair_mass().unsqueeze(-1) * unit.square())

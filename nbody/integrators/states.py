@@ -109,8 +109,7 @@ class States:
     def replaced(self, index: Int[Tensor, " A"], other: "States") -> "States":
         """These states with those at an index (A,) replaced by `other`, A states."""
         tensors = {
-            name: getattr(self, name).index_copy(0, index, getattr(other, name))
-            for name in MOVING
+            name: getattr(self, name).index_copy(0, index, getattr(other, name)) for name in MOVING
         }
         return replace(self, **tensors)
 

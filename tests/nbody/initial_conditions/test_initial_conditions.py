@@ -12,8 +12,8 @@ from nbody.config import Config
 from nbody.errors import InvalidInitialConditions
 from nbody.gravity.force import pairwise
 from nbody.gravity.invariants import angular_momentum, energies, kinetic_energy
-from nbody.initial_conditions.from_config import initial_particle
 from nbody.initial_conditions.conics import anomaly_of
+from nbody.initial_conditions.from_config import initial_particle
 from nbody.initial_conditions.plummer import plummer_spheres
 from nbody.integrators.kick_drift_kick import kick_drift_kick
 from nbody.particle import ParticleTorch
