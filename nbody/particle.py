@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from nbody.gravity.external_field import PointMassTidalField
@@ -132,6 +132,15 @@ class ParticleTorch:
         """The systems of a batch that `index` picks; an int gives one system (N, D)."""
         whole = self.replace(dt=self.dt.expand(self.position.shape[:1]))
         return whole._map(lambda tensor: tensor[index] if tensor.dim() else tensor)
+
+    def particles(self, kept: Bool[Tensor, " N"]) -> "ParticleTorch":
+        """The particles that a mask (N,) picks, of every system; forces are to be found again."""
+        return self.replace(
+            mass=self.mass[..., kept],
+            position=self.position[..., kept, :],
+            velocity=self.velocity[..., kept, :],
+            acceleration=None,
+        )
 
     def get_acceleration(self, G: float = 1.0) -> Float[Tensor, "*B N D"]:
         """Acceleration at the current position; also kept in `acceleration`."""

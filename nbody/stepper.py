@@ -23,6 +23,7 @@ from nbody.integrators.states import States
 from nbody.model import FullyConnectedNN, LogTimeStepNN
 from nbody.model_adapter import ModelAdapter, Threshold, gate_dt, gate_threshold
 from nbody.particle import ParticleTorch
+from nbody.stepper_input import checked
 
 PREDICTED_AT_ONCE, PREDICTED_PAIRS = 8192, 2**17  # states, and pairs of particles, in memory
 
@@ -58,33 +59,51 @@ class Stepper:
     ) -> Float[Tensor, "..."]:
         """The step (...,) of states (..., N, D) with masses (..., N), (N,) or one for all.
 
-        Softening and external field are those of the config.
-
+        Softening and external field are those of the config. Particles whose mass, position and
+        velocity are all zero are padding, so that systems of different sizes go into one array.
         The step of a state that is not finite is NaN.
 
         Args:
             history: past states; without it a network trained with history sees none.
             energy_threshold: of the gate, one number or (...,); the config's where none is given.
                 Only `error_series` features see it.
+
+        Raises:
+            ValueError: what cannot be a system: shapes that do not fit, fewer than two particles,
+                D other than 2 and 3, a negative mass, no mass at all, two particles at one place.
         """
         device, dtype = self.adapter.device, self.adapter.dtype
-        position = torch.as_tensor(position, device=device, dtype=dtype)
-        velocity = torch.as_tensor(velocity, device=device, dtype=dtype)
-        shape = position.shape
-        mass = torch.as_tensor(mass, device=device, dtype=dtype).expand(shape[:-1])
+        field = field_from_config(self.config)
+        systems = checked(
+            position,
+            velocity,
+            mass,
+            dtype=dtype,
+            device=device,
+            centred=field is None,
+            softening=self.config.softening,
+        )
         threshold: Tensor | None = None
         if energy_threshold is not None:
             threshold = torch.as_tensor(energy_threshold, device=device, dtype=dtype)
-            threshold = threshold.expand(shape[:-2]).reshape(-1)
+            threshold = threshold.expand(systems.leading).reshape(-1)
         state = ParticleTorch(
-            mass.reshape(-1, shape[-2]),
-            position.reshape(-1, *shape[-2:]),
-            velocity.reshape(-1, *shape[-2:]),
+            systems.mass,
+            systems.position,
+            systems.velocity,
             softening=self.config.softening,
-            external_field=field_from_config(self.config),
+            external_field=field,
             energy_threshold=threshold,
         )
-        return self.of_particle(state, history).reshape(shape[:-2])
+        if bool(systems.real.all()):
+            return self.of_particle(state, history).reshape(systems.leading)
+        if history is not None:
+            raise ValueError("systems with padding have no common history; ask for one at a time")
+        dt = torch.empty_like(systems.mass[:, 0])
+        for kept in torch.unique(systems.real, dim=0):
+            rows = (systems.real == kept).all(1).nonzero().squeeze(1)
+            dt[rows] = self.of_particle(state.select(rows).particles(kept))
+        return dt.reshape(systems.leading)
 
     @torch.no_grad()
     def of_particle(
