@@ -1,7 +1,7 @@
 """ParticleTorch: the state of one gravitational system, or of a batch of them."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +18,14 @@ TENSORS = (
     *("mass", "position", "velocity", "acceleration"),
     *("dt", "current_time", "period", "energy_threshold"),
 )
-ATTRIBUTES = (*TENSORS, "softening", "external_field", "gate")
+ATTRIBUTES = (*TENSORS, "softening", "external_field", "gate", "centre")
+
+
+class Centre(NamedTuple):
+    """Where a system's centre of mass was, and how it moved, before it was put to rest: (1, D)."""
+
+    position: Float[Tensor, "1 D"]
+    velocity: Float[Tensor, "1 D"]
 
 
 class ParticleTorch:
@@ -35,6 +42,7 @@ class ParticleTorch:
         energy_threshold: () or (B,), the gate of systems that have their own; else None, and the
             config's holds.
         gate: what the gate looks at: `energy`, or the orbit of `each` body, too.
+        centre: the frame in which the rows of this system were given, or None.
     """
 
     def __init__(
@@ -51,6 +59,7 @@ class ParticleTorch:
         external_field: PointMassTidalField | None = None,
         energy_threshold: Float[Tensor, "*B"] | None = None,
         gate: Gate = "energy",
+        centre: Centre | None = None,
     ) -> None:
         if position.dim() not in {2, 3} or position.shape != velocity.shape:
             raise ValueError(
@@ -70,6 +79,7 @@ class ParticleTorch:
         self.external_field = external_field
         self.energy_threshold = energy_threshold
         self.gate: Gate = gate
+        self.centre = centre
 
     @classmethod
     def from_tensors(

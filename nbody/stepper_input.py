@@ -57,7 +57,7 @@ def checked(
         torch.as_tensor(values, device=device).to(_wide(values)) for values in (position, velocity)
     )
     shape = position.shape
-    if position.dim() < 2 or velocity.shape != shape:  # noqa: PLR2004 - N and D
+    if position.dim() < 2 or velocity.shape != shape:
         raise ValueError(
             "position and velocity must both be (..., N, D), not "
             f"{tuple(shape)} and {tuple(velocity.shape)}"

@@ -1,6 +1,7 @@
 """Config: what a run is. The library's configuration and the HTTP payload, torch-free."""
 
 import difflib
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
@@ -92,7 +93,17 @@ class Config(
             raise field_error("history_len", f"integrator_mode {mode!r} needs history_len >= 1")
         self._check_initial_conditions()
         self._check_external_field()
+        self._check_output()
         return self
+
+    def _check_output(self) -> None:
+        if self.duration == 0:
+            raise field_error("duration", "must not be zero")
+        if self.output_times is not None and self.output_every is not None:
+            raise field_error("output_times", "give output_times or output_every, not both")
+        times = self.output_times or []
+        if any(later <= earlier for earlier, later in pairwise(times)):
+            raise field_error("output_times", "must ascend")
 
     def _check_external_field(self) -> None:
         if (self.external_field_mass is None) != (self.external_field_position is None):

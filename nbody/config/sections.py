@@ -404,7 +404,20 @@ class SimulationSection(BaseModel):
     steps: int | None = Field(
         default=None, ge=1, le=10**9, description="Most steps of a simulation."
     )
-    duration: Positive | None = Field(default=None, description="Time span of a simulation.")
+    duration: Real | None = Field(
+        default=None, description="Time span of a simulation; a negative one goes back in time."
+    )
+    output_every: Positive | None = Field(
+        default=None,
+        description="Time between the states that a simulation keeps; without it every step's.",
+    )
+    output_times: list[NonNegative] | None = Field(
+        strict=False,
+        default=None,
+        min_length=1,
+        max_length=100_000,
+        description="Times of the states that a simulation keeps, ascending, from its beginning.",
+    )
     Nperiod: int = Field(
         default=10, ge=1, le=10**6, description="Periods to simulate where no duration is given."
     )

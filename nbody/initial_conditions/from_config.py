@@ -28,7 +28,7 @@ from nbody.initial_conditions.planetary import kozai_triples, planetary_systems,
 from nbody.initial_conditions.plummer import plummer_spheres
 from nbody.initial_conditions.scattering import binary_single
 from nbody.integrators.states import Gate
-from nbody.particle import ParticleTorch, make_particle
+from nbody.particle import Centre, ParticleTorch, make_particle
 
 UNEQUAL = 0.1  # mass ratio below which the total energy says little of the lighter body
 
@@ -161,11 +161,14 @@ def _prepare(particle: ParticleTorch, config: Config) -> ParticleTorch:
     device, dtype, mass = resolve_device(config), resolve_dtype(config), particle.mass
     field = field_from_config(config)
     position, velocity, period = particle.position, particle.velocity, particle.period
+    centre: Centre | None = None
     if field is None:
         if period is None and not config.softening:
             period = period_of_pair(particle)
-        position = position - centre_of_mass(position, mass)
-        velocity = velocity - centre_of_mass(velocity, mass)
+        place, drift = (centre_of_mass(values, mass) for values in (position, velocity))
+        position, velocity = position - place, velocity - drift
+        if config.initial_conditions in {"file", "inline"}:
+            centre = Centre(place.to(device, dtype), drift.to(device, dtype))
     return ParticleTorch(
         mass.to(device, dtype),
         position.to(device, dtype),
@@ -174,6 +177,7 @@ def _prepare(particle: ParticleTorch, config: Config) -> ParticleTorch:
         period=None if period is None else period.to(device, dtype),
         external_field=field,
         gate=gate_of(config, mass),
+        centre=centre,
     )
 
 

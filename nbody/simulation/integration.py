@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from nbody.errors import StepImpossible
+from nbody.errors import SimulationImpossible, StepImpossible
 from nbody.integrators.gated_step import halve_until_passing
 from nbody.integrators.states import States
 from nbody.simulation.rules import Rule
@@ -47,6 +47,7 @@ def integrate(
 
     Raises:
         StepImpossible: the rule's step is not finite or not above zero, or none passes the gate.
+        SimulationImpossible: a step is too small for the clock.
     """
     time = torch.zeros_like(states.energy) if time is None else time
     last_dt = torch.zeros_like(states.energy) if last_dt is None else last_dt
@@ -60,6 +61,7 @@ def integrate(
             dt = previous = symmetric_step(dt, dt if previous is None else previous)
         if looks:
             check_systems(dt.isfinite() & (dt > 0), states)
+            _check_clock(rule.repeats * dt, time, span)
         if span is not None:
             dt = torch.minimum(dt, (span - time) / rule.repeats).clamp_min(0)
         rejected = torch.zeros_like(dt)
@@ -71,6 +73,17 @@ def integrate(
         states = states.after(states.step(dt, rule.repeats))
         last_dt, time = dt, time + rule.repeats * dt
         yield Advance(states, time, dt, rejected)
+
+
+def _check_clock(dt: Tensor, time: Tensor, span: Tensor | None) -> None:
+    """A step that is lost in the rounding of its time, or of the whole span, leads nowhere."""
+    horizon = time if span is None else torch.where(time < span, span, 0.0)
+    stuck = dt < torch.finfo(time.dtype).eps * horizon
+    if bool(stuck.any()):
+        raise SimulationImpossible(
+            f"the clock stands still at t = {float(time[stuck][0]):g} with steps of "
+            f"{float(dt[stuck][0]):g}: a singular encounter, or units that do not fit (G)"
+        )
 
 
 def check_systems(fine: Bool[Tensor, " B"], states: States) -> None:

@@ -112,7 +112,7 @@ def test_a_stepper_that_was_deleted_is_not_replaced_by_a_classical_rule(tmp_path
 def test_a_run_with_too_many_states_ends_before_memory_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nbody.simulation.run.MOST_NUMBERS", 100)
+    monkeypatch.setattr("nbody.simulation.recording.MOST_NUMBERS", 100)
     given = assignment("simulate", {"integrator_mode": "fixed", "dt": 1e-3})
     with pytest.raises(SimulationImpossible, match="states are kept") as error:
         run(tmp_path, given)
