@@ -3,7 +3,7 @@
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -100,7 +100,7 @@ class Stepper:
         if history is not None:
             raise ValueError("systems with padding have no common history; ask for one at a time")
         dt = torch.empty_like(systems.mass[:, 0])
-        for kept in torch.unique(systems.real, dim=0):
+        for kept in cast(Tensor, torch.unique(systems.real, dim=0)).unbind():
             rows = (systems.real == kept).all(1).nonzero().squeeze(1)
             dt[rows] = self.of_particle(state.select(rows).particles(kept))
         return dt.reshape(systems.leading)

@@ -4,7 +4,7 @@ Legend: ... any leading axes (systems), N particles, D dimensions, T systems in 
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -31,8 +31,8 @@ class Systems:
 
 
 def checked(
-    position: Array | Any,
-    velocity: Array | Any,
+    position: Array,
+    velocity: Array,
     mass: Array | float,
     *,
     dtype: torch.dtype,
@@ -53,14 +53,14 @@ def checked(
         ValueError: shapes that do not fit, fewer than two particles, dimensions other than 2 and 3,
             negative masses or none at all, particles at one place without softening.
     """
-    position, velocity = (
+    place, speed = (
         torch.as_tensor(values, device=device).to(_wide(values)) for values in (position, velocity)
     )
-    shape = position.shape
-    if position.dim() < 2 or velocity.shape != shape:
+    shape = place.shape
+    if place.dim() < 2 or speed.shape != shape:
         raise ValueError(
             "position and velocity must both be (..., N, D), not "
-            f"{tuple(shape)} and {tuple(velocity.shape)}"
+            f"{tuple(shape)} and {tuple(speed.shape)}"
         )
     if shape[-1] not in DIMENSIONS:
         raise ValueError(f"D, the last axis, must be 2 or 3, not {shape[-1]}")
@@ -72,23 +72,23 @@ def checked(
             f"mass must be a number, (N,) or (..., N) with N = {shape[-2]}, not "
             f"{tuple(masses.shape)}"
         ) from None
-    position, velocity = (values.reshape(-1, *shape[-2:]) for values in (position, velocity))
+    place, speed = place.reshape(-1, *shape[-2:]), speed.reshape(-1, *shape[-2:])
     masses = masses.reshape(-1, shape[-2])
-    moving = torch.cat((position, velocity), dim=-1)
+    moving = torch.cat((place, speed), dim=-1)
     real = (masses != 0) | (moving != 0).any(-1)
     _check_masses(masses, real)
-    finite = moving.isfinite().all(-1).all(-1)
     if centred:
-        share = real.unsqueeze(-1).to(position.dtype)
-        count = share.sum(-2, keepdim=True)
-        position, velocity = (
-            (values - (share * values).sum(-2, keepdim=True) / count) * share
-            for values in (position, velocity)
-        )
+        place, speed = _centred(place, real), _centred(speed, real)
     if not softening:
-        _check_places(position, real, finite)
-    cast = [values.to(dtype) for values in (position, velocity, masses)]
-    return Systems(*cast, real, shape[:-2])
+        _check_places(place, real, moving.isfinite().all(-1).all(-1))
+    return Systems(place.to(dtype), speed.to(dtype), masses.to(dtype), real, shape[:-2])
+
+
+def _centred(values: Tensor, real: Tensor) -> Tensor:
+    """Values (T, N, D) less the mean of those that are real; zero for the others."""
+    share = real.unsqueeze(-1).to(values.dtype)
+    mean = (share * values).sum(-2, keepdim=True) / share.sum(-2, keepdim=True)
+    return (values - mean) * share
 
 
 def _wide(values: Any) -> torch.dtype:
@@ -100,7 +100,7 @@ def _wide(values: Any) -> torch.dtype:
 def _check_masses(mass: Tensor, real: Tensor) -> None:
     for number, wrong in (("below zero", mass < 0), ("not finite", ~mass.isfinite())):
         if bool(wrong.any()):
-            system, particle = wrong.nonzero()[0].tolist()
+            system, particle = cast(list[int], wrong.nonzero()[0].tolist())
             raise ValueError(f"the mass of particle {particle} of system {system} is {number}")
     few = real.sum(-1) < LEAST
     if bool(few.any()):

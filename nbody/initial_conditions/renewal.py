@@ -3,6 +3,8 @@
 Legend: B systems, N particles, D dimensions. G = 1.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -33,8 +35,9 @@ def renew(evolved: ParticleTorch, fresh: ParticleTorch, lifetime: float) -> Part
         return torch.where(old.reshape(old.shape + (1,) * (new.dim() - old.dim())), new, kept)
 
     names = ("mass", "position", "velocity", "dt", "current_time")
+    tensors: dict[str, Any] = {name: chosen(name) for name in names}
     return ParticleTorch(
-        **{name: chosen(name) for name in names},
+        **tensors,
         softening=fresh.softening,
         period=None if fresh.period is None else chosen("period"),
         external_field=fresh.external_field,

@@ -34,7 +34,7 @@ def osculating_orbits(
     turn = cross(separation, relative)
     ratio = 1 + 2 * energy * turn.square().sum(-1) / total.square()
     inclination = (turn[:, 2] / lengths(turn)).clamp(-1, 1).acos()
-    columns = [
+    columns: list[list[Any]] = [
         around.tolist(),
         (-total / (2 * energy)).tolist(),
         ratio.clamp_min(0).sqrt().tolist(),
