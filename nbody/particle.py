@@ -33,7 +33,7 @@ class ParticleTorch:
 
     Attributes:
         position, velocity, acceleration: (N, D) or (B, N, D).
-        mass: (N,) or (B, N).
+        mass: (N,) or (B, N); what a config's G is not 1 for, G m.
         dt: () or (B,), the time step that led to this state; `evolve_batch` takes the next with it.
         softening: Plummer softening length.
         current_time: () or (B,), time since the initial condition.

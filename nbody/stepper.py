@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from nbody.checkpoint import config_of, load_checkpoint
 from nbody.config import Config
 from nbody.config.input_width import input_width
+from nbody.config.units import UnitSystem, newton
 from nbody.device import resolve_dtype
 from nbody.errors import CheckpointUnreadable
 from nbody.gravity.external_field import field_from_config
@@ -56,6 +57,7 @@ class Stepper:
         mass: Tensor | np.ndarray | float,
         history: HistoryBuffer | None = None,
         energy_threshold: Tensor | float | None = None,
+        G: UnitSystem | float | None = None,
     ) -> Float[Tensor, "..."]:
         """The step (...,) of states (..., N, D) with masses (..., N), (N,) or one for all.
 
@@ -67,6 +69,8 @@ class Stepper:
             history: past states; without it a network trained with history sees none.
             energy_threshold: of the gate, one number or (...,); the config's where none is given.
                 Only `error_series` features see it.
+            G: Newton's constant in the units of the arguments, or their name; the config's where
+                none is given.
 
         Raises:
             ValueError: what cannot be a system: shapes that do not fit, fewer than two particles,
@@ -88,7 +92,7 @@ class Stepper:
             threshold = torch.as_tensor(energy_threshold, device=device, dtype=dtype)
             threshold = threshold.expand(systems.leading).reshape(-1)
         state = ParticleTorch(
-            systems.mass,
+            newton(self.config.G if G is None else G) * systems.mass,
             systems.position,
             systems.velocity,
             softening=self.config.softening,

@@ -11,6 +11,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from nbody.config import original_format
 from nbody.config.files import read_config_file
 from nbody.config.input_width import WITH_TIME_SCALE
+from nbody.config.plausibility import doubts
 from nbody.config.sections import (
     DeviceSection,
     FeatureSection,
@@ -24,6 +25,7 @@ from nbody.config.sections import (
 )
 from nbody.config.stepping_rules import STEPPING_RULES
 from nbody.config.systems import SYSTEMS
+from nbody.config.units import newton
 
 # Five times what rounding adds to an energy error in 99 % of states.
 MOST_ERRORS = 50  # that are told of one Config: to look for the nearest key takes time
@@ -120,6 +122,8 @@ class Config(
         if self.particles is not None and len({len(row) for row in self.particles}) != 1:
             raise field_error("particles", "all rows must have the same length")
         known = SYSTEMS[kind]
+        if known.own_units and self.newton != 1:
+            raise field_error("G", f"{kind!r} is in units of its own, in which G = 1")
         if known.dim is not None:
             self._imply("dim", known.dim, f"{kind!r} has dim {known.dim}")
         if self.particles is not None:
@@ -174,6 +178,11 @@ class Config(
             raise field_error("energy_threshold", f"{reason}: use a larger one{advice}")
 
     @property
+    def newton(self) -> float:
+        """G, as a number."""
+        return newton(self.G)
+
+    @property
     def is_drawn(self) -> bool:
         """Whether systems are drawn at random from a population."""
         return SYSTEMS[self.initial_conditions].drawn
@@ -209,6 +218,8 @@ class Config(
                 f"steps at E_upper ({self.E_upper:g}) fail the gate (energy_threshold, "
                 f"{self.energy_threshold:g}): the band is moved down, to end at half of the gate"
             )
+        if self.particles is not None:
+            found += doubts(self.particles, self.newton, self.dt)
         if self.tf32 and self.dtype == "float64":
             found.append("tf32 has no effect on float64 networks")
         return found

@@ -1,7 +1,7 @@
 """The sections of a Config, each field beside its range, unit and description.
 
-Lengths, times and masses are in units in which G = 1. The sections are plain mix-ins: on the wire a
-Config is flat.
+Lengths, times and masses are in units in which G is the field of that name. The sections are plain
+mix-ins: on the wire a Config is flat.
 """
 
 import re
@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, Field, JsonValue
 from nbody.config.field_marks import Mark
 from nbody.config.stepping_rules import IntegratorMode, describe_rules
 from nbody.config.systems import InitialConditions
+from nbody.config.units import UnitSystem
 
 Activation = Literal["relu", "tanh", "sigmoid", "silu", "gelu"]
 FeatureType = Literal["basic", "rich", "delta_mag", "dimensionless", "error_series"]
@@ -255,6 +256,11 @@ class NetworkSection(BaseModel):
 
 
 class InitialConditionSection(BaseModel):
+    G: Annotated[float, Field(gt=0, le=1e300, allow_inf_nan=False)] | UnitSystem = Field(
+        default=1.0,
+        description="Newton's constant in the units of masses, lengths and times here and in "
+        "initial-condition files: a number, or SI, AU/Msun/yr, AU/Msun/day, pc/Msun/Myr, henon.",
+    )
     initial_conditions: InitialConditions = Field(
         default="kepler_ensemble", description="Which system or population to train on."
     )

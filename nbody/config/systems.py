@@ -31,24 +31,26 @@ class SystemKind:
         drawn: whether systems are drawn at random from a population, not one fixed system.
         particles: N, where the kind has no other.
         dim: D, where the kind has no other.
+        own_units: whether its lengths, times and masses are given by what it is, with G = 1.
     """
 
     drawn: bool
     particles: int | None = None
     dim: int | None = None
+    own_units: bool = False
 
 
 SYSTEMS: dict[InitialConditions, SystemKind] = {
     "kepler": SystemKind(drawn=False, particles=2),
     "kepler_ensemble": SystemKind(drawn=True, particles=2),
     "random": SystemKind(drawn=True),
-    "figure_eight": SystemKind(drawn=False, particles=3),
-    "pythagorean": SystemKind(drawn=False, particles=3),
+    "figure_eight": SystemKind(drawn=False, particles=3, own_units=True),
+    "pythagorean": SystemKind(drawn=False, particles=3, own_units=True),
     "lagrange_triangle": SystemKind(drawn=False, particles=3),
     "random_bound": SystemKind(drawn=True),
     "hierarchical_triple": SystemKind(drawn=True, particles=3),
-    "figure_eight_family": SystemKind(drawn=True, particles=3),
-    "plummer": SystemKind(drawn=True, dim=3),
+    "figure_eight_family": SystemKind(drawn=True, particles=3, own_units=True),
+    "plummer": SystemKind(drawn=True, dim=3, own_units=True),
     "binary_single": SystemKind(drawn=True, particles=3),
     "planetary_system": SystemKind(drawn=True),
     "kozai_triple": SystemKind(drawn=True, particles=3, dim=3),

@@ -55,4 +55,5 @@ def field_from_config(config: Config) -> PointMassTidalField | None:
     """The perturber that a config names, if any."""
     if config.external_field_mass is None or config.external_field_position is None:
         return None
-    return PointMassTidalField(config.external_field_mass, tuple(config.external_field_position))
+    mass = config.newton * config.external_field_mass
+    return PointMassTidalField(mass, tuple(config.external_field_position))

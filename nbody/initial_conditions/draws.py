@@ -43,8 +43,9 @@ def draw_elements(config: Config, systems: int, generator: torch.Generator) -> E
 
 
 def draw_masses(config: Config, systems: int, generator: torch.Generator) -> Float[Tensor, "B N"]:
-    """Masses (B, N): `mass` of the first body, the others down to `mass_ratio_min` of it."""
-    mass = torch.full((systems, config.num_particles), config.mass, dtype=torch.float64)
+    """Masses G m (B, N): `mass` of the first body, the others down to `mass_ratio_min` of it."""
+    first = config.newton * config.mass
+    mass = torch.full((systems, config.num_particles), first, dtype=torch.float64)
     if config.mass_ratio_min < 1 and config.initial_conditions != "kepler":
         others = (systems, config.num_particles - 1)
         mass[:, 1:] *= log_uniform(config.mass_ratio_min, *others, generator=generator)

@@ -1,6 +1,7 @@
 """The systems to train on and to simulate: named, random, from a file, or in the config.
 
-G = 1. Legend: B systems, N particles, D dimensions. Random draws come from a generator of their
+Inside, masses are gravitational parameters G m: everything is computed with G = 1. Legend: B
+systems, N particles, D dimensions. Random draws come from a generator of their
 own, seeded from the run's seed and the epoch, so that a resumed run draws what the first would
 have.
 """
@@ -86,6 +87,7 @@ def draw_population(config: Config, generator: torch.Generator) -> ParticleTorch
 def _around_an_orbit(config: Config, generator: torch.Generator) -> ParticleTorch:
     """Populations that are built on an inner orbit, whose axis is uniform in the config's range."""
     kind, systems, dim = config.initial_conditions, config.num_systems, config.dim
+    mass = config.newton * config.mass
     inside = {"hierarchical_triple", "binary_single"}
     masses = draw_masses(config, systems, generator) if kind in inside else None
     share = torch.rand(systems, generator=generator, dtype=torch.float64)
@@ -95,11 +97,11 @@ def _around_an_orbit(config: Config, generator: torch.Generator) -> ParticleTorc
     if masses is not None:
         return binary_single(dim, masses, axis, config.vel_scale, generator)
     if kind == "kozai_triple":
-        return kozai_triples(systems, config.mass, axis, generator)
+        return kozai_triples(systems, mass, axis, generator)
     if kind == "resonant_chain":
-        return resonant_chains(systems, dim, config.mass, axis, generator)
+        return resonant_chains(systems, dim, mass, axis, generator)
     number = config.num_particles
-    return planetary_systems(systems, number, dim, config.mass, axis, generator)
+    return planetary_systems(systems, number, dim, mass, axis, generator)
 
 
 def kepler_ensemble(config: Config, generator: torch.Generator) -> ParticleTorch:
@@ -120,7 +122,8 @@ def random_systems(config: Config, generator: torch.Generator) -> ParticleTorch:
     """Gaussian positions and velocities (B, N, D)."""
     shape = (2, config.systems, config.num_particles, config.dim)
     position, velocity = torch.randn(shape, generator=generator, dtype=torch.float64)
-    return ParticleTorch(config.mass, config.pos_scale * position, config.vel_scale * velocity)
+    mass = config.newton * config.mass
+    return ParticleTorch(mass, config.pos_scale * position, config.vel_scale * velocity)
 
 
 def _fixed(config: Config, data_folder: Path | None) -> ParticleTorch:
@@ -131,11 +134,12 @@ def _fixed(config: Config, data_folder: Path | None) -> ParticleTorch:
             for value in (config.eccentricity, config.semi_major)
         )
         start = torch.where(e < 1, 0.0, mean_anomaly(-farthest_anomaly(e), e))
-        return kepler_orbits(e, size, start, mass=config.mass, dim=config.dim).select(0)
+        mass = config.newton * config.mass
+        return kepler_orbits(e, size, start, mass=mass, dim=config.dim).select(0)
     if kind in {"file", "inline"}:
         return _from_rows(config, data_folder)
     if kind == "lagrange_triangle":
-        return pad_to(lagrange_triangle(config.mass), config.dim)
+        return pad_to(lagrange_triangle(config.newton * config.mass), config.dim)
     return pad_to(figure_eight() if kind == "figure_eight" else pythagorean(), config.dim)
 
 
@@ -148,6 +152,7 @@ def _from_rows(config: Config, data_folder: Path | None) -> ParticleTorch:
             raise InvalidInitialConditions(f"ic_path: {error}") from None
         rows = read_particles(path)
     particle = make_particle(rows)
+    particle = particle.replace(mass=config.newton * particle.mass)
     if not bool(particle.mass.any()):
         raise InvalidInitialConditions("all particles are massless: nothing pulls them")
     places = len(torch.unique(particle.position, dim=0))

@@ -26,6 +26,7 @@ def halve_until_passing(
     threshold: Float[Tensor, " B"] | float,
     n_steps: int = 1,
     resting: Bool[Tensor, " B"] | None = None,
+    shrink: float = 0.5,
 ) -> Halved:
     """Halve the steps (B,) whose relative energy error is not under the threshold, until it is.
 
@@ -34,6 +35,7 @@ def halve_until_passing(
     Args:
         threshold: one number or (B,).
         n_steps: KDK steps of one dt.
+        shrink: what a step that fails is multiplied by.
         resting: (B,) bool, systems that do not move: whatever their step is, it passes.
     """
     rejected = torch.zeros_like(dt)
@@ -45,4 +47,4 @@ def halve_until_passing(
         if not bool((fails & ~vanished).any()):
             return Halved(dt, rejected, fails)
         rejected = rejected + fails
-        dt = torch.where(fails, torch.where(dt.isfinite(), dt / 2, torch.ones_like(dt)), dt)
+        dt = torch.where(fails, torch.where(dt.isfinite(), shrink * dt, torch.ones_like(dt)), dt)

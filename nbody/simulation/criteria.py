@@ -14,8 +14,8 @@ from nbody.features.dimensionless import dimensionless_features, geometry
 from nbody.features.error_columns import error_series_features
 from nbody.gravity.free_fall import free_fall_time
 from nbody.gravity.vectors import lengths
-from nbody.integrators.force_series import acceleration_series
 from nbody.integrators.states import States
+from nbody.integrators.true_path import true_path_series
 
 NO_FORCE = 1e-12  # of the largest acceleration
 
@@ -91,12 +91,5 @@ CRITERIA: dict[str, Criterion] = {
 
 def _derivatives(states: States) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """|a|, |jerk|, |snap|, |crackle| of each particle, (T, N) each, along the true path."""
-
-    def series(path: list[Tensor], order: int) -> Tensor:
-        return acceleration_series(path, states.mass, states.softening, states.field, order)
-
-    parabola = [states.position, states.velocity, states.acceleration / 2]
-    jerk = series(parabola, 1)[1]
-    terms = series([*parabola, jerk / 6], 3)  # of the series: a, j, s/2, c/6
-    a, j, s, c = (lengths(term) for term in terms)
+    a, j, s, c = (lengths(term) for term in true_path_series(states))
     return a, j, 2 * s, 6 * c

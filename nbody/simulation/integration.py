@@ -17,6 +17,8 @@ from nbody.integrators.states import States
 from nbody.simulation.rules import Rule
 from nbody.simulation.time_symmetry import symmetric_step
 
+SHRINK, REGROW = 0.8, 1.05  # of a gated step that fails, and of those after one that passes
+
 
 class Advance(NamedTuple):
     """One step of all systems."""
@@ -52,6 +54,7 @@ def integrate(
     time = torch.zeros_like(states.energy) if time is None else time
     last_dt = torch.zeros_like(states.energy) if last_dt is None else last_dt
     previous: Tensor | None = None
+    share = torch.ones_like(states.energy)  # of the rule's step that passed the gate
     for number in count():
         looks = number % look_every == 0
         if looks and span is not None and bool((time >= span * (1 - 1e-12)).all()):
@@ -62,14 +65,19 @@ def integrate(
         if looks:
             check_systems(dt.isfinite() & (dt > 0), states)
             _check_clock(rule.repeats * dt, time, span)
+        asked = dt
+        if rule.gate is not None:
+            dt = share * dt
         if span is not None:
             dt = torch.minimum(dt, (span - time) / rule.repeats).clamp_min(0)
         rejected = torch.zeros_like(dt)
         if rule.gate is not None:
             dt, rejected, impossible = halve_until_passing(
-                states, dt, rule.gate, rule.repeats, resting=dt == 0
+                states, dt, rule.gate, rule.repeats, resting=dt == 0, shrink=SHRINK
             )
             check_systems(~impossible, states)
+            tried = (dt / asked).nan_to_num(1.0)
+            share = torch.where(rejected > 0, tried, share * REGROW).clamp_max(1.0)
         states = states.after(states.step(dt, rule.repeats))
         last_dt, time = dt, time + rule.repeats * dt
         yield Advance(states, time, dt, rejected)

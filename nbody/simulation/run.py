@@ -67,6 +67,7 @@ class Simulation:
     body_errors: Float[Tensor, "*B N"] | None
     force_evaluations: int
     outside: int
+    newton: float = 1.0  # G in the units of the states
 
     @property
     def steps(self) -> int:
@@ -141,7 +142,8 @@ class Simulation:
         if one.mass.shape[-1] * len(self._rows()) <= MOST_ORBITS:
             known["closest"] = closest_encounter(one.time, one.position)
             first, last = (
-                osculating_orbits(one.position[k], one.velocity[k], one.mass) for k in ends
+                osculating_orbits(one.position[k], one.velocity[k], one.newton * one.mass)
+                for k in ends
             )
             known["orbits"] = {"initial": first, "final": last}
         return known
@@ -196,7 +198,7 @@ def simulate(
         states, time = step.states, step.time
         watcher.tick()
     outside = 0 if stepper is None else stepper.outside - asked_before
-    found = _measure(particle, kept.kept, progress, outside)
+    found = _measure(particle, kept.kept, progress, outside, config.newton)
     return _reversed(found) if backward else found
 
 
@@ -257,7 +259,11 @@ class _Progress:
 
 
 def _measure(
-    first: ParticleTorch, recorded: list[Recorded], progress: _Progress, outside: int
+    first: ParticleTorch,
+    recorded: list[Recorded],
+    progress: _Progress,
+    outside: int,
+    newton: float,
 ) -> Simulation:
     series = [torch.stack(values) for values in zip(*recorded, strict=True)]
     series.append(torch.stack(progress.steps) if progress.steps else series[0][:0])
@@ -267,7 +273,7 @@ def _measure(
         error, largest = error.squeeze(1), largest.squeeze(0)
         bodies = None if bodies is None else bodies.squeeze(0)
     time, position, velocity, energy, dt = series
-    mass = first.mass
+    mass = first.mass / newton
     total_momentum = momentum(velocity, mass)
     spin = angular_momentum(position, velocity, mass)
     tiny = torch.finfo(position.dtype).tiny
@@ -284,7 +290,7 @@ def _measure(
         velocity,
         mass,
         dt,
-        energy,
+        energy / newton,
         error,
         lengths(total_momentum - total_momentum[0]) / momentum_scale.clamp_min(tiny),
         lengths(spin - spin[0]) / spin_scale.clamp_min(tiny),
@@ -293,6 +299,7 @@ def _measure(
         bodies,
         progress.forces,
         outside,
+        newton,
     )
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 from nbody.gravity.free_fall import free_fall_time
 from nbody.integrators.error_series import FIRST_ORDER, error_series
 from nbody.integrators.states import States, concatenate_states
-from nbody.simulation.criteria import pham_rein_spiegel
+from nbody.integrators.true_path import orbital_time
 from nbody.stepper import Stepper
 
 LIMIT = 1.5  # of ε^(1/3) Pham-Rein-Spiegel times; more, and jumps of the network's step cost drift
@@ -45,14 +45,16 @@ def time_even_step(stepper: Stepper, states: States) -> Float[Tensor, " T"]:
     """The stepper's dt (T,), made even in time and smooth, and longer where the error returns.
 
     h^-6 = (g² dt(x, v) dt(x, -v))^-3 + (1.5 ε^(1/3) τ)^-6, with ε the threshold and τ the time of
-    Pham, Rein & Spiegel (2024), which takes over where the leading error vanishes and the network's
-    step grows without bound; g goes smoothly from 1 to 2.
+    Pham, Rein & Spiegel (2024) of each body's force relative to its neighbour's, which takes over
+    where the leading error vanishes and the network's step grows without bound; g goes smoothly
+    from 1 to 2. Where each body counts it is 1: their errors do not return together.
     """
     backward = replace(states, velocity=-states.velocity)
     forth, back = stepper.of_states(concatenate_states([states, backward])).chunk(2)
-    returning = 0.5 * (1 - _growth(states))
-    gain = RETURN_GAIN ** (2 * returning)
-    limit = LIMIT * stepper.threshold_of(states) ** (1 / 3) * pham_rein_spiegel(states)
+    gain: Tensor | float = 1.0
+    if states.gate == "energy":
+        gain = RETURN_GAIN ** (1 - _growth(states))
+    limit = LIMIT * stepper.threshold_of(states) ** (1 / 3) * orbital_time(states)
     return ((gain * forth * back) ** (-POWER / 2) + limit**-POWER) ** (-1 / POWER)
 
 
@@ -65,5 +67,5 @@ def _growth(states: States) -> Tensor:
     error = error_series(states, unit, FIRST_ORDER)[..., 0]
     force = states.mass.unsqueeze(-1) * states.acceleration
     heating = (force * states.velocity).sum((-1, -2)) * unit
-    ratio = error * heating / (heating.square() + (AT_REST * states.energy).square())
+    ratio = error * heating / (heating.square() + (AT_REST * states.scale).square())
     return ratio / (ratio.square() + SMOOTHING**2).sqrt()

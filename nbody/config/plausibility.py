@@ -1,0 +1,60 @@
+"""Whether rows of particles can be a system that somebody means, or units that do not fit.
+
+G = 1 unless given. No torch, no numpy: the server asks this of every config.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import combinations
+
+MOST_PARTICLES = 64  # that are looked at: pairs cost time
+COLDEST, HOTTEST = 1e-6, 1e6  # K / |U| of any orbit that somebody follows
+
+Rows = Sequence[Sequence[float]]
+
+
+def doubts(rows: Rows, newton: float, step: float | None) -> list[str]:
+    """What is strange about rows [m, x.., v..], in words; empty where nothing is.
+
+    Args:
+        newton: G.
+        step: of a run with one fixed step.
+    """
+    if len(rows) > MOST_PARTICLES:
+        return []
+    found: list[str] = []
+    kinetic, potential, longest = _energies(rows, newton)
+    if kinetic > 0 and potential > 0 and not COLDEST < kinetic / potential < HOTTEST:
+        found.append(
+            f"kinetic over potential energy is {kinetic / potential:.1e}, as of no orbit: are "
+            "these positions, velocities and masses in units in which G is "
+            f"{newton:g}? Name their units in G"
+        )
+    if step is not None and longest < math.inf and step > longest:
+        found.append(
+            f"dt {step:g} is longer than every time scale of the system (the longest is "
+            f"{longest:.1e}): are the units those of G?"
+        )
+    return found
+
+
+def _energies(rows: Rows, newton: float) -> tuple[float, float, float]:
+    """K about the centre of mass, |U|, and the longest orbital period of a pair."""
+    dim = (len(rows[0]) - 1) // 2
+    total = sum(row[0] for row in rows)
+    if not total > 0:
+        return 0.0, 0.0, math.inf
+    mean = [sum(row[0] * row[1 + dim + k] for row in rows) / total for k in range(dim)]
+    kinetic = sum(
+        row[0] * (row[1 + dim + k] - mean[k]) ** 2 / 2 for row in rows for k in range(dim)
+    )
+    potential, longest = 0.0, 0.0
+    for one, other in combinations(rows, 2):
+        distance = math.dist(one[1 : 1 + dim], other[1 : 1 + dim])
+        if not distance > 0:
+            continue
+        potential += newton * one[0] * other[0] / distance
+        pull = newton * (one[0] + other[0])
+        if pull > 0:
+            longest = max(longest, 2 * math.pi * math.sqrt(distance / pull) * distance)
+    return kinetic, potential, longest or math.inf
