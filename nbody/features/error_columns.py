@@ -23,10 +23,11 @@ def worst_series(
 ) -> tuple[Float[Tensor, "... K"], Float[Tensor, "..."]]:
     """The series, of the total energy or of a body's orbit, that first reaches its limit."""
     orbits = states.orbits()
-    each = each_body_series(states, orbits, time_unit)  # (..., N, K)
+    each = each_body_series(states, orbits, time_unit)  # (..., 2N, K)
     gate = torch.as_tensor(threshold, dtype=limit.dtype, device=limit.device)
-    limits = gate.unsqueeze(-1) * orbits.scale if gate.dim() else gate * orbits.scale  # (..., N)
-    series = torch.cat((coefficients.unsqueeze(-2), each), dim=-2)  # (..., 1 + N, K)
+    scales = torch.cat((orbits.scale, orbits.shape_scale), dim=-1)  # (..., 2N)
+    limits = gate.unsqueeze(-1) * scales if gate.dim() else gate * scales
+    series = torch.cat((coefficients.unsqueeze(-2), each), dim=-2)  # (..., 1 + 2N, K)
     limits = torch.cat((limit.unsqueeze(-1), limits), dim=-1)
     limits = torch.where(limits > 0, limits, torch.inf)  # what has no energy has no error
     finite = torch.where(limits.isfinite(), limits, 1.0)

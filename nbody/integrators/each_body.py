@@ -2,13 +2,16 @@
 
 A light body may be thrown out of its orbit while the total energy is kept to all digits. So each
 body is looked at together with the neighbour that dominates it, the one with the largest
-(m_i + m_j) / r³: the pair's specific energy ε = v²/2 - (m_i + m_j)/r changes by the work that all
-others do on the pair, and what a step changes beyond that is its error. Of two bodies alone it is
-the error of their total energy: the gates are one and the same.
+M / r³, M = m_i + m_j: the pair's specific energy ε = v²/2 - M/r says how large its orbit is, the
+vector of its eccentricity, e = [(v² - M/r) r - (r·v) v]/M, of what shape and which way round. All
+others, with a relative acceleration P, change them by
 
-The others' work ∫ v·P dt, P the relative acceleration less the pair's own, is taken by Simpson's
-rule along the step, with one more force in its middle: its own error is of higher order than the
-step's.
+    dε/dt = v·P,    de/dt = [2 (v·P) r - (r·P) v - (r·v) P]/M,
+
+and what a step changes beyond that is its error. (Of two bodies alone that of ε is the error of
+their total energy. On a circular orbit a step of a fifth of the period keeps the energy; it turns
+the orbit, though, and a slow resonance with it.) The others' share is taken by Simpson's rule along
+the step, with one more force in its middle: its own error is of higher order than the step's.
 
 Legend: ... any leading axes (systems), N particles, D dimensions. G = 1.
 """
@@ -42,6 +45,9 @@ class Orbits:
             pair's kinetic and potential energy where ε is near zero, or, where the others pull
             harder than the neighbour, so that the pair is no orbit, their pull times the distance.
         error: of each orbit's specific energy so far.
+        shape_scale: of eccentricity: one, or e of a hyperbola, or P over the pair's own pull; more
+            where softening makes the orbit another one.
+        shape_error: of each orbit's vector of eccentricity so far.
     """
 
     neighbour: Int[Tensor, "*B N"]
@@ -50,6 +56,8 @@ class Orbits:
     field: PointMassTidalField | None
     scale: Float[Tensor, "*B N"]
     error: Float[Tensor, "... N"]
+    shape_scale: Float[Tensor, "*B N"]
+    shape_error: Float[Tensor, "... N D"]
 
     @classmethod
     def at(
@@ -61,13 +69,21 @@ class Orbits:
     ) -> "Orbits":
         """The orbits of all bodies of states."""
         neighbour = dominant_neighbour(motion[0].detach(), mass)
-        nothing = torch.zeros_like(mass)
-        orbits = cls(neighbour, mass, softening, field, nothing, nothing)
+        none, still = torch.zeros_like(mass), torch.zeros_like(motion[0])
+        orbits = cls(neighbour, mass, softening, field, none, none, none, still)
         separation, velocity, acceleration = orbits.relative(motion)
         energies = orbits.energies(separation, velocity)
-        others = acceleration - orbits.own_pull(separation)
-        disturbance = lengths(separation) * lengths(others)
-        return replace(orbits, scale=torch.maximum(energies.scale, disturbance))
+        others = lengths(acceleration - orbits.own_pull(separation))
+        distance = orbits.squared(separation).sqrt()
+        strength = orbits.pair_mass().clamp_min(torch.finfo(none.dtype).tiny)
+        shape = lengths(orbits.eccentricity(separation, velocity))
+        shape = torch.maximum(shape, others * distance.square() / strength).clamp_min(1.0)
+        bare = orbits.squared(separation, 0.0)
+        return replace(
+            orbits,
+            scale=torch.maximum(energies.scale, distance * others),
+            shape_scale=shape * (1 + softening**2 / bare) ** 1.5,
+        )
 
     def relative(self, motion: Motion) -> list[Float[Tensor, "*B N D"]]:
         """Separation, velocity and acceleration of each neighbour, as its body sees it."""
@@ -82,10 +98,13 @@ class Orbits:
         """m_i + m_j."""
         return self.mass + self.mass.gather(-1, self.neighbour)
 
-    def squared(self, separation: Float[Tensor, "*B N D"]) -> Float[Tensor, "*B N"]:
-        """r² + ε² of separations (..., N, D)."""
+    def squared(
+        self, separation: Float[Tensor, "*B N D"], softening: float | None = None
+    ) -> Float[Tensor, "*B N"]:
+        """r² + ε² of separations (..., N, D); with the orbits' softening, or another."""
         floor = squared_distance_floor(separation.dtype)
-        return (separation.square().sum(-1) + self.softening**2).clamp_min(floor)
+        length = self.softening if softening is None else softening
+        return (separation.square().sum(-1) + length**2).clamp_min(floor)
 
     def energies(
         self, separation: Float[Tensor, "*B N D"], velocity: Float[Tensor, "*B N D"]
@@ -94,9 +113,26 @@ class Orbits:
         potential = -self.pair_mass() / self.squared(separation).sqrt()
         return Energies(0.5 * velocity.square().sum(-1), potential)
 
-    def own_pull(self, separation: Float[Tensor, "*B N D"]) -> Float[Tensor, "*B N D"]:
+    def eccentricity(
+        self, separation: Float[Tensor, "*B N D"], velocity: Float[Tensor, "*B N D"]
+    ) -> Float[Tensor, "*B N D"]:
+        """The vector of eccentricity of each pair; zero of two massless ones."""
+        strength = self._divisor()
+        away = strength / self.squared(separation, 0.0).sqrt().unsqueeze(-1)
+        along = (separation * velocity).sum(-1, keepdim=True)
+        speed = velocity.square().sum(-1, keepdim=True)
+        return ((speed - away) * separation - along * velocity) / strength
+
+    def _divisor(self) -> Tensor:
+        """M of each pair (..., N, 1); infinite where it is zero."""
+        mass = self.pair_mass().unsqueeze(-1)
+        return torch.where(mass > 0, mass, torch.inf)
+
+    def own_pull(
+        self, separation: Float[Tensor, "*B N D"], softening: float | None = None
+    ) -> Float[Tensor, "*B N D"]:
         """Relative acceleration (..., N, D) that each pair gives itself."""
-        strength = -self.pair_mass() * self.squared(separation) ** -1.5
+        strength = -self.pair_mass() * self.squared(separation, softening) ** -1.5
         return strength.unsqueeze(-1) * separation
 
     def after(self, before: Motion, after: Motion, dt: Float[Tensor, "*B"]) -> "Orbits":
@@ -104,34 +140,43 @@ class Orbits:
         step = dt[..., None, None]
         start, end = self.relative(before), self.relative(after)
         gained = self.energies(end[0], end[1]).total - self.energies(start[0], start[1]).total
-        if self.mass.shape[-1] > 2 or self.field is not None:
+        turned = self.eccentricity(end[0], end[1]) - self.eccentricity(start[0], start[1])
+        if self.mass.shape[-1] > 2 or self.field is not None or self.softening:
             position, velocity, acceleration = before
             middle = position + step * (velocity / 2 + step * acceleration / 8)
             force = pairwise(middle, self.mass, self.softening, self.field).acceleration
             separations = [start[0], self.to_neighbour(middle), end[0]]
             pulls = [start[2], self.to_neighbour(force), end[2]]
-            gained = gained - self._work(start[1], separations, pulls, step)
-        return replace(self, error=self.error + gained)
+            work, torque = self._done_by_others(start[1], separations, pulls, step)
+            gained, turned = gained - work, turned - torque
+        return replace(self, error=self.error + gained, shape_error=self.shape_error + turned)
 
     def errors(self) -> Float[Tensor, "*B N"]:
-        """Relative errors of the orbits so far."""
-        return self.error.abs() / torch.where(self.scale > 0, self.scale, 1.0)
+        """Relative errors of the orbits so far, of size or of shape, whichever is larger."""
+        size = self.error.abs() / torch.where(self.scale > 0, self.scale, 1.0)
+        return torch.maximum(size, lengths(self.shape_error) / self.shape_scale)
 
-    def _work(
+    def _done_by_others(
         self, velocity: Tensor, separations: list[Tensor], pulls: list[Tensor], step: Tensor
-    ) -> Tensor:
-        """What the others do on each pair over the step, per reduced mass."""
+    ) -> tuple[Tensor, Tensor]:
+        """What the others change over the step: ε (..., N) and e (..., N, D)."""
         first, middle, last = pulls
         speeds = [
             velocity,
             velocity + step * (5 * first + 8 * middle - last) / 24,
             velocity + step * (first + 4 * middle + last) / 6,
         ]
-        rates = [
-            (speed * (pull - self.own_pull(separation))).sum(-1)
-            for speed, pull, separation in zip(speeds, pulls, separations, strict=True)
-        ]
-        return step.squeeze(-1) / 6 * (rates[0] + 4 * rates[1] + rates[2])
+        rates: list[tuple[Tensor, Tensor]] = []
+        for speed, pull, separation in zip(speeds, pulls, separations, strict=True):
+            rate = (speed * (pull - self.own_pull(separation))).sum(-1)
+            others = pull - self.own_pull(separation, 0.0)  # a softened pair turns by itself
+            power = (speed * others).sum(-1, keepdim=True)
+            turning = 2 * power * separation - (separation * others).sum(-1, keepdim=True) * speed
+            turning = turning - (separation * speed).sum(-1, keepdim=True) * others
+            rates.append((rate, turning / self._divisor()))
+        powers, turnings = zip(*rates, strict=True)
+        work = step.squeeze(-1) / 6 * (powers[0] + 4 * powers[1] + powers[2])
+        return work, step / 6 * (turnings[0] + 4 * turnings[1] + turnings[2])
 
 
 def dominant_neighbour(

@@ -9,7 +9,8 @@ V_l = A_{l-1}/l), a step changes ε beyond the others' work by Σ_n c_n h^n,
           - (v·G_{n-1} + A_0·G_{n-2})/n - Σ_{l+k=n-1} V_l·P_k/n,        n ≥ 3.
 
 The others' work is exact to n = 4; beyond, it is that along the parabola. Without others it is the
-series of the total energy.
+series of the total energy. Of the vector of eccentricity the leading term is taken, which the
+leading errors -A_1/6 of the position and A_2/6 of the velocity make.
 
 Legend: ... any leading axes (systems), N particles, D dimensions, K coefficients. G = 1.
 """
@@ -18,6 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from nbody.gravity.vectors import lengths
 from nbody.integrators.each_body import Orbits
 from nbody.integrators.error_series import FIRST_ORDER, LAST_ORDER
 from nbody.integrators.force_series import acceleration_series, inverse_square_series
@@ -26,8 +28,9 @@ from nbody.integrators.states import States
 
 def each_body_series(
     states: States, orbits: Orbits, time_unit: Float[Tensor, "*B"]
-) -> Float[Tensor, "*B N K"]:
-    """c_n u^n (..., N, K) for n = 3 to 6, specific energies."""
+) -> Float[Tensor, "... K"]:
+    """c_n u^n (..., 2N, K) for n = 3 to 6: of the specific energies of N bodies, and of their
+    eccentricities."""
     unit = time_unit[..., None, None]
     path = [states.position, states.velocity * unit, 0.5 * states.acceleration * unit.square()]
     whole = (
@@ -51,7 +54,31 @@ def each_body_series(
         for k in range(n):
             total = total - _dot(speeds[n - 1 - k], others[k]) / n
         terms.append(total / time_unit[..., None].square())
-    return torch.stack(terms, dim=-1)
+    sizes = torch.stack(terms, dim=-1)
+    turned = _leading_turn(orbits, separation, speed, pull, time_unit)
+    shapes = torch.nn.functional.pad(turned.unsqueeze(-1), (0, sizes.shape[-1] - 1))
+    return torch.cat((sizes, shapes), dim=-2)
+
+
+def _leading_turn(
+    orbits: Orbits, separation: Tensor, speed: Tensor, pull: list[Tensor], time_unit: Tensor
+) -> Tensor:
+    """|c_3| u³ (..., N) of the vectors of eccentricity."""
+    unit = time_unit[..., None, None]
+    velocity, strength = speed / unit, orbits.pair_mass().unsqueeze(-1)
+    strength = torch.where(strength > 0, strength, torch.inf)
+    moved, kicked = -pull[1] / 6, pull[2] / (6 * unit)  # of x and v, times u³
+    squared = orbits.squared(separation, 0.0).unsqueeze(-1)
+    away = strength / squared.sqrt()
+
+    def dot(one: Tensor, other: Tensor) -> Tensor:
+        return _dot(one, other).unsqueeze(-1)
+
+    turned = 2 * dot(velocity, kicked) * separation + (dot(velocity, velocity) - away) * moved
+    turned = turned + away / squared * dot(separation, moved) * separation
+    turned = turned - (dot(moved, velocity) + dot(separation, kicked)) * velocity
+    turned = turned - dot(separation, velocity) * kicked
+    return lengths((turned / strength).nan_to_num(0.0))
 
 
 def _dot(one: Tensor, other: Tensor) -> Tensor:

@@ -3,10 +3,10 @@
 Legend: T systems, N particles, D dimensions.
 """
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from nbody.gravity.vectors import lengths
 from nbody.integrators.force_series import acceleration_series
 from nbody.integrators.states import States
 
@@ -31,5 +31,5 @@ def orbital_time(states: States) -> Float[Tensor, "*T"]:
     """
     orbits = states.orbits()
     terms = true_path_series(states)
-    a, j, s, _ = (torch.linalg.vector_norm(orbits.to_neighbour(term), dim=-1) for term in terms)
+    a, j, s = (lengths(orbits.to_neighbour(term)) for term in terms[:3])
     return (2 * a.square() / (j.square() + 2 * a * s)).sqrt().amin(-1)

@@ -53,16 +53,34 @@ def test_the_total_energy_alone_sees_no_light_body() -> None:
 
 
 @pytest.mark.parametrize("ratio", [1.0, 0.3, 1e-6])
-def test_of_two_bodies_both_gates_are_one(ratio: float) -> None:
+def test_of_two_bodies_it_is_the_total_energy_and_how_the_orbit_turns(ratio: float) -> None:
     e, axis, phase = (torch.tensor([x], dtype=torch.float64) for x in (0.9, 1.0, 1.0))
     mass = torch.tensor([[1.0, ratio]], dtype=torch.float64)
     states = kepler_orbits(e, axis, phase, mass, 2).states()
     for dt in (0.01, 0.1, 0.5):
         step = torch.tensor([dt], dtype=torch.float64)
         for repeats in (1, 3):
-            alone = states.step(step, repeats).energy_error
+            alone = states.step(step, repeats)
+            orbits = states.orbits()
             each = replace(states, gate="each").step(step, repeats).energy_error
-            torch.testing.assert_close(each, alone, rtol=1e-6, atol=1e-13)
+            assert bool((each >= alone.energy_error * (1 - 1e-6) - 1e-13).all())
+        motion = states.position, states.velocity, states.acceleration
+        one = states.step(step)
+        after = orbits.after(motion, (one.position, one.velocity, one.acceleration), step)
+        size = after.error.abs() / after.scale
+        torch.testing.assert_close(
+            size, one.energy_error.unsqueeze(1).expand(1, 2), rtol=1e-6, atol=1e-13
+        )
+
+
+def test_a_circular_orbit_keeps_its_energy_and_is_not_let_turn() -> None:
+    e, axis, phase = (torch.tensor([x], dtype=torch.float64) for x in (0.0, 1.0, 0.3))
+    states = kepler_orbits(e, axis, phase, torch.tensor([[1.0, 1e-3]]).double(), 2).states()
+    period = 2 * math.pi
+    coarse = float(first_crossing(states, THRESHOLD))
+    fine = float(first_crossing(replace(states, gate="each"), THRESHOLD))
+    assert period / coarse < 40
+    assert 60 < period / fine < 90  # (3 · 2e-4)^(1/3) of 1/n
 
 
 def test_a_massless_body_at_a_star_has_a_step() -> None:
