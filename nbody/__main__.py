@@ -11,7 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nbody.config import Config
-from nbody.config.files import parse_override, read_config_file, say_warnings_plainly
+from nbody.config.files import (
+    parse_override,
+    read_config_file,
+    read_table,
+    say_warnings_plainly,
+)
+from nbody.config.original_format import of_half
 from nbody.config.stepping_rules import rule_with_stepper
 from nbody.device import set_process_switches
 from nbody.epoch_line import epoch_line
@@ -97,8 +103,9 @@ def train_and_simulate(options: argparse.Namespace) -> int:
     """
     changes = dict(map(parse_override, options.set))
     trained = Config.from_file(options.config, changes)
+    asked = of_half(read_table(options.config), "simulate") | changes
+    rule = asked.get("integrator_mode", rule_with_stepper(trained.history_len))
     fields = read_config_file(options.config, changes, "simulate")
-    rule = fields.get("integrator_mode", rule_with_stepper(trained.history_len))
     Config.model_validate(fields | {"integrator_mode": rule})
     code = train(options)
     last = checkpoint_path(_folder(trained, options), trained.epochs - 1)

@@ -27,21 +27,31 @@ def read_config_file(
         OSError: the file cannot be read.
     """
     path = Path(path)
+    fields, changes = read_table(path), dict(overrides or {})
     toml = path.suffix == ".toml"
-    text = path.read_text(encoding="utf-8-sig")
-    try:
-        data: Any = tomllib.loads(text) if toml else json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
-    if not isinstance(data, dict):
-        raise ValueError(f"{path}: a config is a table of fields")
-    fields, changes = cast(dict[str, Any], data), dict(overrides or {})
     if original_format.is_original(fields) or (toml and original_format.means_basic(fields)):
         if isinstance(changes.get("ic_path"), str):  # given on a command line: from where it stands
             changes["ic_path"] = str(Path(changes["ic_path"]).absolute())
         chosen = original_format.of_half(fields, half) | changes
         return original_format.translate(chosen, folder=path.parent)
     return fields | changes
+
+
+def read_table(path: Path) -> dict[str, Any]:
+    """What stands in a config file, ours or the original's, as it stands there.
+
+    Raises:
+        ValueError: the file is not JSON or TOML, or no table.
+        OSError: the file cannot be read.
+    """
+    text = path.read_text(encoding="utf-8-sig")
+    try:
+        data: Any = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    if not isinstance(data, dict):
+        raise ValueError(f"{path}: a config is a table of fields")
+    return cast(dict[str, Any], data)
 
 
 def parse_override(assignment: str) -> tuple[str, Any]:

@@ -95,6 +95,8 @@ def translate(
     flat = of_half(data, half)
     ic_path = flat.pop("ic_path", None)
     given = flat.keys() & {"particles", "initial_conditions"}
+    if half == "simulate":
+        flat.setdefault("integrator_mode", "analytic")
     fields = translate_flat(flat)
     if ic_path is not None and not given:
         rows = _rows(Path(ic_path), folder or Path())

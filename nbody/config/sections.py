@@ -398,7 +398,7 @@ class DeviceSection(BaseModel):
 
 class SimulationSection(BaseModel):
     integrator_mode: IntegratorMode = Field(
-        default="analytic", description=f"Stepping rule of a simulation: {describe_rules()}."
+        default="gated", description=f"Stepping rule of a simulation: {describe_rules()}."
     )
     dt: Positive | None = Field(default=None, description="Time step of `fixed`.")
     eta: Positive = Field(default=0.1, description="`analytic` steps eta times the free-fall time.")

@@ -32,7 +32,7 @@ STEPPING_RULES: dict[IntegratorMode, SteppingRule] = {
     "ml": SteppingRule("the trained stepper", "required"),
     "history": SteppingRule("the trained stepper, which sees its past", "required", "required"),
     "gated": SteppingRule(
-        "the stepper, or analytic without one, halved until the step passes the gate", "optional"
+        "the stepper, or analytic without one, shortened until the step passes the gate", "optional"
     ),
     "reversible": SteppingRule(
         "the stepper, or analytic without one, made symmetric in time", "optional", "refused"

@@ -99,7 +99,10 @@ def _around(
     dim: int,
     generator: torch.Generator,
 ) -> ParticleTorch:
-    """The first body, and the others on orbits around all within, O = N - 1; angles at random."""
+    """The first body, and the others on orbits around all within, O = N - 1; angles at random.
+
+    Their period is that of the widest orbit.
+    """
     systems, orbits = axis.shape
     angles = 2 * math.pi * torch.rand(3, systems, orbits, generator=generator, dtype=torch.float64)
     position, velocity = (torch.zeros(systems, 1, dim, dtype=torch.float64) for _ in range(2))
@@ -117,6 +120,7 @@ def _around(
         masses,
         position - centre_of_mass(position, masses),
         velocity - centre_of_mass(velocity, masses),
+        period=2 * math.pi * (axis.amax(1) ** 3 / masses.sum(1)).sqrt(),
     )
 
 
