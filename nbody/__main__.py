@@ -24,7 +24,7 @@ from nbody.epoch_line import epoch_line
 from nbody.errors import NBodyError
 from nbody.evaluation.score import evaluate
 from nbody.simulation import __main__ as simulation
-from nbody.stepper import Stepper
+from nbody.stepper import GOOD_PASS_RATE, Stepper, best_checkpoint
 from nbody.training.run import TrainingRun
 from nbody.unified_training import checkpoint_path, epochs, is_checkpoint_epoch
 
@@ -83,7 +83,10 @@ def train(options: argparse.Namespace) -> int:
         print(json.dumps(named) if options.json else epoch_line(named, config.epochs), flush=True)
         if is_checkpoint_epoch(metrics.epoch, config.epochs, config.checkpoint_every):
             saved = run.save(checkpoint_path(folder, metrics.epoch), logs=named)
-            print(f"checkpoint {saved}", file=sys.stderr)
+            rate = metrics.final_pass_rate
+            mark = "" if rate >= GOOD_PASS_RATE else f" (a bad epoch: {rate:.0%} pass)"
+            print(f"checkpoint {saved}{mark}", file=sys.stderr)
+    print(f"best checkpoint {best_checkpoint(folder)}", file=sys.stderr)
     if config.evaluation_orbits:
         scores = evaluate(
             Stepper(run.model, run.adapter),

@@ -101,7 +101,8 @@ def generalize_on_trajectory(
 
     Returns:
         (converged, iterations, final_metrics): `mean_rel_dE max_rel_dE final_pass_rate` over the
-        whole trajectory with the final weights, and `skipped` where it was too short to train on.
+        whole trajectory with the final weights, `efficiency` (oracle steps over the network's)
+        where the oracle was asked, and `skipped` where it was too short to train on.
 
     Raises:
         TrainingDiverged
@@ -157,4 +158,6 @@ def _final_verdict(
         "max_rel_dE": float(verdict.energy_error.max()),
         "final_pass_rate": float(verdict.passed.double().mean()),
     }
+    if samples.dt_star is not None:
+        metrics["efficiency"] = float((1 / samples.dt_star).sum() / (1 / verdict.dt).sum())
     return verdict.all_pass, iterations, metrics | more

@@ -37,8 +37,8 @@ class ParticleTorch:
         dt: () or (B,), the time step that led to this state; `evolve_batch` takes the next with it.
         softening: Plummer softening length.
         current_time: () or (B,), time since the initial condition.
-        period: () or (B,), the orbital period where it is known, of several orbits that of the widest,
-            of an encounter the time of its passage; else None.
+        period: () or (B,), the orbital period where it is known, of several orbits the longest, of
+            an encounter the time of its passage; else None.
         external_field: field acting on every particle, or None.
         energy_threshold: () or (B,), the gate of systems that have their own; else None, and the
             config's holds.

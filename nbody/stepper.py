@@ -1,6 +1,7 @@
 """A trained network, ready to use: positions, velocities and masses in, time steps out."""
 
 import re
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -26,6 +27,7 @@ from nbody.model_adapter import ModelAdapter, Threshold, gate_dt, gate_threshold
 from nbody.particle import ParticleTorch
 from nbody.stepper_input import checked
 
+GOOD_PASS_RATE = 0.9  # of an epoch whose network may be used
 PREDICTED_AT_ONCE, PREDICTED_PAIRS = 8192, 2**17  # states, and pairs of particles, in memory
 
 
@@ -37,11 +39,14 @@ class Stepper:
 
     Attributes:
         outside: for how many states that was, so far.
+        info: what its checkpoint says of itself: `epoch`, and how good it was on that epoch's
+            samples, `pass_rate`, `violation_rate`, `efficiency`.
     """
 
     def __init__(self, model: nn.Module, adapter: ModelAdapter) -> None:
         self.model = model.eval()
         self.adapter = adapter
+        self.info: dict[str, Any] = {}
         self.outside = 0  # states so far that the network was not trained on
 
     @property
@@ -163,12 +168,17 @@ def load_stepper(
 ) -> Stepper:
     """The stepper in a checkpoint, ours or the original's.
 
+    Warns where few of the samples passed the gate when it was saved: a bad epoch.
+
     Args:
+        path: of a checkpoint; or of a folder of them, whose best one is taken.
         compiled: compile features and network with torch.compile; pays in long simulations.
 
     Raises:
         CheckpointUnreadable: not a checkpoint of such a network, or damaged.
     """
+    if Path(path).is_dir():
+        path = best_checkpoint(path)
     content = load_checkpoint(path)
     weights = content.get("model_state_dict") or content["model_state"]
     try:
@@ -191,7 +201,37 @@ def load_stepper(
     model.to(device=adapter.device, dtype=adapter.dtype)
     if compiled:
         model.compile(dynamic=True)
-    return Stepper(model, adapter)
+    stepper = Stepper(model, adapter)
+    stepper.info = {"epoch": content.get("epoch"), **(content.get("info") or {})}
+    rate = stepper.info.get("pass_rate")
+    if isinstance(rate, float) and rate < GOOD_PASS_RATE:
+        warnings.warn(
+            f"{Path(path).name} is of a bad epoch: {rate:.0%} of its samples passed the gate; "
+            "load_stepper(FOLDER) takes the best checkpoint of a folder",
+            stacklevel=2,
+        )
+    return stepper
+
+
+def best_checkpoint(folder: str | Path) -> Path:
+    """The checkpoint in a folder with the largest efficiency among those of good epochs.
+
+    Of checkpoints that say nothing of themselves, or of none but bad epochs, the last one that
+    passed the most samples.
+
+    Raises:
+        CheckpointUnreadable: the folder has none.
+    """
+    paths = sorted(Path(folder).glob("*.pt"))
+    if not paths:
+        raise CheckpointUnreadable(folder, "the folder holds no checkpoint (*.pt)")
+
+    def merit(path: Path) -> tuple[float, float, str]:
+        info: dict[str, Any] = load_checkpoint(path).get("info") or {}
+        rate, efficiency = info.get("pass_rate") or 0.0, info.get("efficiency") or 0.0
+        return (1.0, efficiency, path.name) if rate >= GOOD_PASS_RATE else (rate, 0.0, path.name)
+
+    return max(paths, key=merit)
 
 
 def _network_of(weights: dict[str, Tensor], config: Config) -> FullyConnectedNN:

@@ -4,6 +4,7 @@ Legend: B orbits, S steps per orbit.
 """
 
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -121,14 +122,14 @@ def collect_trajectory(
 ) -> tuple[Trajectory, dict[str, Any]]:
     """Collect `steps_per_epoch` accepted steps of every orbit; the first `history_len` warm up.
 
-    The particle is not changed; where it ends is `epoch_metrics["final_particle"]`.
+    The particle is not changed; where it ends is the trajectory's `final_particle`.
 
     Args:
         loops: of a run, which keeps them from epoch to epoch.
 
     Returns:
         (trajectory, epoch_metrics): up to B · (S - history_len) samples, step by step; counts,
-        and means over accepted steps.
+        and means over accepted steps, as plain numbers.
 
     Raises:
         StepImpossible, TrainingDiverged
@@ -148,7 +149,7 @@ def collect_trajectory(
             stacklevel=2,
         )
     metrics = collection.record.metrics(len(trajectory), warmup)
-    return trajectory, {**metrics, "final_particle": collection.final_particle()}
+    return replace(trajectory, final_particle=collection.final_particle()), metrics
 
 
 def _particle_after(particle: ParticleTorch, step: Step, dt: Tensor, n_steps: int) -> ParticleTorch:

@@ -66,14 +66,13 @@ def train_epoch_two_phase(
     converged, iterations, part2 = generalize_on_trajectory(
         model, trajectory, optimizer, config, adapter, history_buffer, watcher=watcher, loops=loops
     )
-    final_particle = part1.pop("final_particle")
     return {
         "trajectory_metrics": part1,
         "generalization_metrics": part2,
         "converged": converged,
         "part2_iterations": iterations,
         "epoch_time": time.perf_counter() - started,
-        "final_particle": final_particle,
+        "final_particle": trajectory.final_particle,
     }
 
 
@@ -142,6 +141,13 @@ def checkpoint_path(folder: Path, epoch: int) -> Path:
     return folder / f"model_epoch_{epoch:04d}.pt"
 
 
+def _quality(result: dict[str, Any]) -> dict[str, Any]:
+    """How good the network is on the epoch's samples, for its checkpoint."""
+    part2 = result["generalization_metrics"]
+    rate = part2["final_pass_rate"]
+    return {"pass_rate": rate, "violation_rate": 1 - rate, "efficiency": part2.get("efficiency")}
+
+
 def _results(run: TrainingRun, watcher: Watcher | None) -> Iterator[tuple[int, dict[str, Any]]]:
     while run.next_epoch < run.config.epochs:
         epoch, particle = run.next_epoch, run.begin_epoch()
@@ -155,5 +161,5 @@ def _results(run: TrainingRun, watcher: Watcher | None) -> Iterator[tuple[int, d
             watcher=watcher,
             loops=run.loops,
         )
-        run.end_epoch(result["final_particle"])
+        run.end_epoch(result["final_particle"], _quality(result))
         yield epoch, result

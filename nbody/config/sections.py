@@ -22,6 +22,10 @@ NonNegative = Annotated[float, Field(ge=0, le=1e300, allow_inf_nan=False)]
 Real = Annotated[float, Field(ge=-1e300, le=1e300, allow_inf_nan=False)]
 Probability = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 
+IC_FILES = (
+    *(".npy", ".npz", ".txt", ".csv", ".tsv", ".dat"),
+    *(".h5", ".hdf5", ".bin", ".sa"),
+)
 _SAVE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -37,8 +41,8 @@ def _check_ic_path(path: str) -> str:
     hidden = any(part.startswith(".") for part in parts)
     if path.startswith("/") or hidden or not path.isprintable() or ":" in parts[0]:
         raise ValueError("give a path relative to the data folder, without '..' or hidden names")
-    if not path.endswith((".npy", ".npz", ".txt", ".csv")):
-        raise ValueError("give an npy, npz, txt or csv file")
+    if not path.endswith(IC_FILES):
+        raise ValueError(f"give a file of one of {', '.join(IC_FILES)}")
     return path
 
 
@@ -347,8 +351,9 @@ class InitialConditionSection(BaseModel):
         default=None,
         min_length=1,
         max_length=255,
-        description="File of `file`: npy, npz, txt or csv with rows m x.. v.., relative to the "
-        "data folder.",
+        description="File of `file`, relative to the data folder: rows m x.. v.. as npy, npz or "
+        "text (txt, csv, tsv, dat), an HDF5 snapshot (h5, hdf5), a REBOUND archive (bin, sa), or a "
+        "simulation's own npz, whose last state is taken.",
     )
     particles: Annotated[Particles | None, Mark.OF_A_POPULATION] = Field(
         strict=False,

@@ -38,7 +38,9 @@ def main(arguments: list[str] | None = None) -> int:
         help="instead of integrator_mode; can be repeated",
     )
     parser.add_argument("--data", type=Path, default=Path("data"), help="data folder, for ic_path")
-    parser.add_argument("--states", type=Path, help="write the states of the last run to this npz")
+    parser.add_argument(
+        "--states", type=Path, help="write the states of the last run to this npz or h5 file"
+    )
     parser.add_argument("--picture", type=Path, help="draw one system to this PNG, SVG or PDF file")
     options = parser.parse_args(arguments)
     try:

@@ -5,6 +5,7 @@ Legend: B systems, N particles, D dimensions, K recorded states.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nbody.config import Config
+from nbody.config.particle_file import HDF5
 from nbody.gravity.invariants import Energies, angular_momentum, kinetic_energy, momentum
 from nbody.gravity.vectors import lengths
 from nbody.integrators.states import States
@@ -103,9 +105,21 @@ class Simulation:
         return found
 
     def save(self, path: Path) -> None:
-        """Write the states as an npz file that needs no pickle to read."""
+        """Write the states as an npz file that needs no pickle to read, or as HDF5 (.h5, .hdf5).
+
+        Raises:
+            ModuleNotFoundError: h5py is not installed.
+        """
         names = ("time", "position", "velocity", "mass", "dt", "energy_error")
-        np.savez_compressed(path, **{name: getattr(self, name).cpu().numpy() for name in names})
+        arrays = {name: getattr(self, name).cpu().numpy() for name in names}
+        if path.suffix not in HDF5:
+            np.savez_compressed(path, **arrays)
+            return
+        h5py: Any = import_module("h5py")
+        with h5py.File(path, "w") as file:
+            file.attrs["G"] = self.newton
+            for name, values in arrays.items():
+                file.create_dataset(name, data=values)
 
     def _rows(self) -> "Sequence[Simulation]":
         """The run of each system."""
@@ -136,6 +150,7 @@ class Simulation:
             "final_time": float(one.time[-1]),
             "energy": plain(one.energy[ends]),
             "max_energy_error": float(one.largest_energy_error),
+            "signed_energy_error": float((one.energy[-1] - one.energy[0]) * _sign_of(one)),
             "momentum": plain(total),
             "angular_momentum": plain(spin),
         }
@@ -147,6 +162,12 @@ class Simulation:
             )
             known["orbits"] = {"initial": first, "final": last}
         return known
+
+
+def _sign_of(one: Simulation) -> float:
+    """What an energy's change is multiplied by to be relative, with its sign."""
+    change = (one.energy[-1] - one.energy[0]).abs()
+    return float(one.energy_error[-1] / change) if float(change) > 0 else 0.0
 
 
 def simulate(

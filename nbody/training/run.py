@@ -30,6 +30,7 @@ class TrainingRun:
     Attributes:
         next_epoch: the epoch that runs next; epochs before it are done.
         particle: where the next epoch starts, unless it starts from fresh initial conditions.
+        quality: `pass_rate`, `violation_rate` and `efficiency` on the last epoch's samples.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class TrainingRun:
         self.seed, self.data_folder = seed, data_folder
         self.loops = Loops()
         self.next_epoch = 0
+        self.quality: dict[str, Any] | None = None
 
     @classmethod
     def start(cls, config: Config, data_folder: Path | None = None) -> "TrainingRun":
@@ -112,9 +114,11 @@ class TrainingRun:
             self.config, seed=self.seed, epoch=self.next_epoch, data_folder=self.data_folder
         )
 
-    def end_epoch(self, final_particle: ParticleTorch) -> None:
-        """Note that the epoch is done and where its orbits ended."""
-        self.particle = final_particle
+    def end_epoch(
+        self, final_particle: ParticleTorch, quality: dict[str, Any] | None = None
+    ) -> None:
+        """Note that the epoch is done, where its orbits ended, and how good the network is now."""
+        self.particle, self.quality = final_particle, quality
         self.next_epoch += 1
 
     def save(self, path: Path, logs: dict[str, Any] | None = None) -> Path:
@@ -124,6 +128,7 @@ class TrainingRun:
             self.model,
             self.optimizer,
             epoch=self.next_epoch - 1,
+            info=self.quality,
             logs=logs,
             config=self.adapter.fitted_config().model_copy(update={"gate": self.initial.gate}),
             extra={"training_run": self.state_dict()},

@@ -30,6 +30,7 @@ class Trajectory(Sequence["tuple[ParticleTorch, float]"]):
     dt: Float[Tensor, " T"]  # the step that the gate accepted
     time: Float[Tensor, " T"]  # since the initial condition
     last_dt: Float[Tensor, " T"]  # the step that led to the state
+    final_particle: ParticleTorch | None = None  # where its orbits ended
 
     @classmethod
     def of(

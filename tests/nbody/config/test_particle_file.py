@@ -210,3 +210,106 @@ def test_a_link_does_not_lead_out_of_the_data_folder(tmp_path: Path) -> None:
     config = Config(initial_conditions="file", ic_path="link/start.csv")
     with pytest.raises(InvalidInitialConditions):
         initial_particle(config, data_folder=data)
+
+
+CSV = "\ufeffm,x,y,vx,vy\r\n3,1,3,0,0.1\r\n4,-2,-1,0.2,0\r\n5,1,-1,0,0\r\n"
+TEXTS = {
+    "a header and a byte-order mark": CSV,
+    "names in another order": "vx vy m x y\n0 0.1 3 1 3\n0.2 0 4 -2 -1\n0 0 5 1 -1\n",
+    "names with units, and an id": "id;mass [Msun];x (AU);y (AU);vx;vy\n"
+    "1;3;1;3;0;0.1\n2;4;-2;-1;0.2;0\n3;5;1;-1;0;0\n",
+    "tabs": "3\t1\t3\t0\t0.1\n4\t-2\t-1\t0.2\t0\n5\t1\t-1\t0\t0\n",
+    "commas in a text file": "3, 1, 3, 0, 0.1\n4, -2, -1, 0.2, 0\n5, 1, -1, 0, 0\n",
+    "Fortran's exponents": "3.0D+00 1D0 3d0 0 1.0D-01\n4 -2 -1 2.d-1 0\n5 1 -1 0 0\n",
+}
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_a_table_is_read_as_people_write_it(tmp_path: Path, text: str) -> None:
+    for suffix in (".txt", ".csv", ".dat"):
+        path = tmp_path / f"start{suffix}"
+        path.write_bytes(text.encode())
+        assert read_particles(path) == ROWS
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("1 2 3 4 5\n1 2 three 4 5\n", "line 2, column 3: expected a number"),
+        ("1 2 3 4 5\n1 2 3 4\n", "line 2: 4 columns, not 5"),
+        ("m x y vx\n1 2 3 4\n1 2 3 5\n", "no vy"),
+        ("secret words\n", "line 1: neither numbers nor the names"),
+    ],
+)
+def test_what_is_wrong_in_a_table_is_told_by_its_line(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "start.txt"
+    path.write_text(text)
+    with pytest.raises(InvalidInitialConditions, match=told) as caught:
+        read_particles(path)
+    assert "three" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_arrays_have_the_names_that_programs_give_them(tmp_path: Path) -> None:
+    table = np.array(ROWS_3D)
+    m, x, v = table[:, 0], table[:, 1:4], table[:, 4:]
+    np.savez(tmp_path / "a.npz", masses=m, pos=x, vel=v)
+    np.savez(
+        tmp_path / "b.npz",
+        m=m,
+        **dict(zip("xyz", x.T, strict=True)),
+        vx=v[:, 0],
+        vy=v[:, 1],
+        vz=v[:, 2],
+    )
+    np.savez(tmp_path / "c.npz", time=[0.0, 1.0], position=[0 * x, x], velocity=[v, v], mass=m)
+    for name in "abc":
+        assert read_particles(tmp_path / f"{name}.npz") == ROWS_3D
+    np.savez(tmp_path / "d.npz", mass=m, position=x)
+    with pytest.raises(InvalidInitialConditions, match="velocity"):
+        read_particles(tmp_path / "d.npz")
+
+
+def test_a_run_goes_on_from_its_own_output(tmp_path: Path) -> None:
+    from nbody.simulation.run import simulate
+
+    given = {"device": "cpu", "integrator_mode": "fixed", "dt": 0.03125}
+    first = Config.model_validate({"initial_conditions": "pythagorean", "duration": 1.0} | given)
+    whole = Config.model_validate({"initial_conditions": "pythagorean", "duration": 2.0} | given)
+    for suffix in (".npz", ".h5"):
+        half = simulate(first, initial_particle(first))
+        half.save(tmp_path / f"half{suffix}")
+        second = Config.model_validate(
+            {"initial_conditions": "file", "ic_path": f"half{suffix}", "duration": 1.0} | given
+        )
+        end = simulate(second, initial_particle(second, data_folder=tmp_path))
+        expected = simulate(whole, initial_particle(whole))
+        np.testing.assert_allclose(end.position[-1], expected.position[-1], atol=1e-12)
+
+
+def test_a_snapshot_of_gadget_is_read(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    table = np.array([*ROWS_3D, [1.0, 5, 5, 5, 0, 0, 0]])
+    with h5py.File(tmp_path / "snapshot.hdf5", "w") as file:
+        file.create_group("Header").attrs["MassTable"] = [0, 0, 0, 0, 1.0, 0]
+        for kind, rows, masses in (("PartType1", table[:2], True), ("PartType4", table[2:], False)):
+            group = file.create_group(kind)
+            group["Coordinates"], group["Velocities"] = rows[:, 1:4], rows[:, 4:]
+            if masses:
+                group["Masses"] = rows[:, 0]
+    assert read_particles(tmp_path / "snapshot.hdf5") == table.tolist()
+    (tmp_path / "broken.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(64))
+    with pytest.raises(InvalidInitialConditions):
+        read_particles(tmp_path / "broken.h5")
+
+
+def test_an_archive_of_rebound_is_read(tmp_path: Path) -> None:
+    rebound = pytest.importorskip("rebound")
+    sim = rebound.Simulation()
+    for m, x, y, z, vx, vy, vz in ROWS_3D:
+        sim.add(m=m, x=x, y=y, z=z, vx=vx, vy=vy, vz=vz)
+    sim.save_to_file(str(tmp_path / "archive.bin"))
+    assert read_particles(tmp_path / "archive.bin") == ROWS_3D
+    (tmp_path / "broken.bin").write_bytes(b"nothing of the kind")
+    with pytest.raises(InvalidInitialConditions):
+        read_particles(tmp_path / "broken.bin")
