@@ -45,7 +45,7 @@ def next_move(
             settled.append(Settled(trial.number, trial.state, trial.value, trial.attributes))
         elif trial.attributes != before:
             remembered.append((trial.number, trial.attributes))
-    if failure := _hopeless(known, rows):
+    if failure := _hopeless(request, known, rows):
         return Move(settled, ends=SweepStatus.FAILED, failure=failure)
     begun = _begin(request, known)
     if any(trial.state is TrialState.RUNNING for trial in known):
@@ -93,12 +93,24 @@ def _value(request: SweepRequest, row: Row[Any], series: dict[int, float]) -> fl
     return None if scores.get(name) is None else float(scores[name])
 
 
-def _hopeless(known: Sequence[StudyTrial], rows: Sequence[Row[Any]]) -> str | None:
-    """Why the sweep ends, where its first trials have all failed."""
-    first = known[:FAILURES_IN_A_ROW]
-    if len(first) < FAILURES_IN_A_ROW or any(t.state is not TrialState.FAILED for t in first):
+def _hopeless(
+    request: SweepRequest, known: Sequence[StudyTrial], rows: Sequence[Row[Any]]
+) -> str | None:
+    """Why the sweep ends, where its first trials have all failed.
+
+    Points of a grid that are no valid config say nothing of the others.
+    """
+    grid = request.sampler == "grid"
+    first = [
+        (trial, row)
+        for trial, row in zip(known, rows, strict=True)
+        if row.job_id is not None or not grid
+    ][:FAILURES_IN_A_ROW]
+    if len(first) < FAILURES_IN_A_ROW:
         return None
-    if any(row.status == JobStatus.CANCELLED for row in rows[:FAILURES_IN_A_ROW]):
+    if any(trial.state is not TrialState.FAILED for trial, _ in first):
+        return None
+    if any(row.status == JobStatus.CANCELLED for _, row in first):
         return None  # somebody's choice, which says nothing of the rest
     reasons = [row.failure for row in rows if row.failure]
     last = reasons[-1] if reasons else "it made no valid config"

@@ -4,6 +4,8 @@ Every function takes a connection inside a transaction. Nothing here knows of HT
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 from pydantic import ValidationError
@@ -23,6 +25,7 @@ from server.wire.states import TERMINAL, JobStatus
 from server.wire.sweeps import Choices, Dimension, SweepRequest, SweepStatus, TrialState
 
 MOST_RUNNING, RETRY_S = 20, 60  # sweeps of one owner; when to look again
+MOST_TRIED = 100  # other values, to see whether a choice fits any of them
 
 
 def create(
@@ -150,7 +153,9 @@ def remove(connection: Connection, row: Row[Any]) -> None:
 
 
 def check_space(request: SweepRequest) -> None:
-    """Every end of every range, and every choice, must make a valid config.
+    """Every end of every range, and every choice, must make a valid config with some of the others.
+
+    What two fields make impossible together fails as that trial, and the others run.
 
     Raises:
         InvalidRequest
@@ -161,6 +166,8 @@ def check_space(request: SweepRequest) -> None:
             try:
                 _config(request, first | {name: value})
             except ValidationError as error:
+                if _fits_others(request, first | {name: value}, but=name):
+                    continue
                 line = error.errors()[0]
                 place = str(line["loc"][0]) if line["loc"] else name
                 pointer = f"/space/{place}" if place in request.space else f"/config/{place}"
@@ -168,6 +175,21 @@ def check_space(request: SweepRequest) -> None:
                 raise InvalidRequest(
                     FieldProblem(pointer, f"{detail} (a trial of the sweep)")
                 ) from None
+
+
+def _fits_others(request: SweepRequest, params: dict[str, Any], *, but: str) -> bool:
+    """Whether the params are valid with another value of one of the other fields."""
+    others = (
+        params | {name: value}
+        for name, dimension in request.space.items()
+        if name != but
+        for value in _ends(dimension)
+    )
+    for changed in islice(others, MOST_TRIED):
+        with suppress(ValidationError):
+            _config(request, changed)
+            return True
+    return False
 
 
 def _ends(dimension: Dimension) -> Sequence[Any]:

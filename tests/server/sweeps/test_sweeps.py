@@ -106,6 +106,36 @@ class TestThroughTheService:
             move(server, sweep)
         assert len(trials(server, sweep)) == 1
 
+    def test_a_grid_with_an_impossible_pair_runs_the_others(self, server: OrreryServer) -> None:
+        """The log head goes with features that have a time scale, and only with them."""
+        sweep = create(
+            server,
+            sampler="grid",
+            n_trials=20,
+            space={
+                "feature_type": {"type": "choice", "values": ["basic", "rich", "error_series"]},
+                "dt_head": {"type": "choice", "values": ["log", "softplus"]},
+            },
+        )
+        while move(server, sweep)["status"] == "running":
+            if running(server, sweep):
+                finish_one(server, value=0.5)
+        assert move(server, sweep)["status"] == "succeeded"
+        found = trials(server, sweep)
+        assert [trial["state"] for trial in found].count("complete") == 4
+        impossible = [trial["params"] for trial in found if trial["state"] == "failed"]
+        assert impossible == [
+            {"feature_type": kind, "dt_head": "log"} for kind in ("basic", "rich")
+        ]
+
+    def test_a_grid_of_nothing_but_the_impossible_is_refused(self, server: OrreryServer) -> None:
+        space = {
+            "feature_type": {"type": "choice", "values": ["basic", "rich"]},
+            "dt_head": {"type": "choice", "values": ["log"]},
+        }
+        answer = server.admin.post("/v1/sweeps", json={"space": space, "sampler": "grid"})
+        assert_problem(answer, 422, "invalid_request")
+
     def test_a_metric_of_the_last_epoch_can_be_the_objective(self, server: OrreryServer) -> None:
         sweep = create(server, objective="part2/mean_rel_dE", direction="minimize", n_trials=2)
         for mean in (3e-5, 2e-5):
