@@ -145,7 +145,7 @@ def test_the_figure_eight_returns_under_a_sixth_order_composition_of_our_steps()
     acceleration, energy = pairwise(x, mass).acceleration, energies(x, v, mass).total
     steps = 300
     for dt in [w * particle.period / steps for w in weights] * steps:
-        x, v, acceleration, _, _ = kick_drift_kick(x, v, mass, acceleration, energy, dt)
+        x, v, acceleration, *_ = kick_drift_kick(x, v, mass, acceleration, energy, dt)
 
     assert float((x - particle.position).abs().max()) < 4e-8
     assert float((v - particle.velocity).abs().max()) < 2e-7

@@ -71,7 +71,7 @@ def test_a_classical_simulation_needs_no_stepper(server: OrreryServer) -> None:
         ({"kind": "train", "config": {}, "stepper": {"job": f"job_{'0' * 26}"}}, "/stepper"),
         ({"kind": "evaluate", "config": {}, "stepper": {"job": f"job_{'0' * 26}"}}, "/stepper/job"),
         ({"kind": "train", "config": {}, "simulate": {"duraton": 1}}, "/simulate/duraton"),
-        ({"config": {}, "simulate": {"duration": -1}}, "/simulate/duration"),
+        ({"config": {}, "simulate": {"duration": 0}}, "/simulate/duration"),
         ({"config": {}, "simulate": {"integrator_mode": "fixed"}}, "/simulate/dt"),
         (
             {"kind": "simulate", "config": {"integrator_mode": "analytic"}, "simulate": {}},
