@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from nbody.gravity.external_field import PointMassTidalField
+from nbody.gravity.external_field import TidalField
 from nbody.gravity.force import pairwise
 from nbody.gravity.invariants import Energies, energies
 from nbody.integrators.kick_drift_kick import substep
@@ -57,7 +57,7 @@ class ParticleTorch:
         acceleration: Float[Tensor, "*B N D"] | None = None,
         current_time: Float[Tensor, "*B"] | None = None,
         period: Float[Tensor, "*B"] | None = None,
-        external_field: PointMassTidalField | None = None,
+        external_field: TidalField | None = None,
         energy_threshold: Float[Tensor, "*B"] | None = None,
         gate: Gate = "energy",
         centre: Centre | None = None,

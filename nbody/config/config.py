@@ -11,6 +11,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from nbody.config import original_format
 from nbody.config.files import read_config_file
 from nbody.config.input_width import WITH_TIME_SCALE
+from nbody.config.perturbers import listed
 from nbody.config.plausibility import doubts
 from nbody.config.sections import (
     DeviceSection,
@@ -110,7 +111,10 @@ class Config(
     def _check_external_field(self) -> None:
         if (self.external_field_mass is None) != (self.external_field_position is None):
             raise field_error("external_field_position", "give mass and position, or neither")
-        if self.dim == 2 and any((self.external_field_position or [])[2:]):
+        masses, places = listed(self.external_field_mass, self.external_field_position)
+        if len(masses) != len(places):
+            raise field_error("external_field_position", "give as many positions as masses")
+        if self.dim == 2 and any(any(place[2:]) for place in places):
             raise field_error("external_field_position", "with dim 2 it has no third coordinate")
 
     def _check_initial_conditions(self) -> None:

@@ -54,6 +54,8 @@ def _check_row(row: list[float]) -> list[float]:
     return row
 
 
+SEVERAL = Field(strict=False, min_length=1, max_length=16)
+Place = Annotated[list[Real], Field(strict=False, min_length=2, max_length=3)]
 Row = Annotated[list[Real], Field(fail_fast=True), AfterValidator(_check_row)]
 
 
@@ -362,15 +364,13 @@ class InitialConditionSection(BaseModel):
         max_length=4096,
         description="Rows [m, x.., v..] of `inline`.",
     )
-    external_field_mass: Positive | None = Field(
-        default=None, description="Mass of a fixed point-mass perturber whose tidal field acts."
-    )
-    external_field_position: list[Real] | None = Field(
-        strict=False,
+    external_field_mass: Positive | Annotated[list[Positive], SEVERAL] | None = Field(
         default=None,
-        min_length=2,
-        max_length=3,
-        description="Position of the perturber.",
+        description="Mass of a fixed point-mass perturber whose tidal field acts, or a list of up "
+        "to 16.",
+    )
+    external_field_position: Place | Annotated[list[Place], SEVERAL] | None = Field(
+        default=None, description="Position of the perturber, or one of each in a list."
     )
     softening: NonNegative = Field(
         default=0.0, description="Plummer softening length, in force, energy and features alike."

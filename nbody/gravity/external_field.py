@@ -1,4 +1,4 @@
-"""The tidal field of a fixed point-mass perturber."""
+"""The tidal field of fixed point-mass perturbers."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nbody.config import Config
+from nbody.config.perturbers import listed
 from nbody.gravity.vectors import lengths
 
 
@@ -46,14 +47,43 @@ class PointMassTidalField:
         return _on_device(padded, position.dtype, position.device)
 
 
+@dataclass(frozen=True)
+class SeveralPerturbers:
+    """The tidal fields of several point masses, added up."""
+
+    members: tuple[PointMassTidalField, ...]
+
+    def acceleration(
+        self, position: Float[Tensor, "*B N D"], G: float = 1.0
+    ) -> Float[Tensor, "*B N D"]:
+        """Acceleration (..., N, D) at positions (..., N, D)."""
+        return torch.stack([member.acceleration(position, G) for member in self.members]).sum(0)
+
+    def potential(self, position: Float[Tensor, "*B N D"], G: float = 1.0) -> Float[Tensor, "*B N"]:
+        """Potential (..., N) per unit mass at positions (..., N, D)."""
+        return torch.stack([member.potential(position, G) for member in self.members]).sum(0)
+
+
+TidalField = PointMassTidalField | SeveralPerturbers
+
+
+def perturbers(field: TidalField) -> tuple[PointMassTidalField, ...]:
+    """The point masses of a field."""
+    return field.members if isinstance(field, SeveralPerturbers) else (field,)
+
+
 @lru_cache(maxsize=16)
 def _on_device(numbers: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     return torch.tensor(numbers, dtype=dtype, device=device)
 
 
-def field_from_config(config: Config) -> PointMassTidalField | None:
-    """The perturber that a config names, if any."""
-    if config.external_field_mass is None or config.external_field_position is None:
+def field_from_config(config: Config) -> TidalField | None:
+    """The perturbers that a config names, if any."""
+    masses, places = listed(config.external_field_mass, config.external_field_position)
+    members = tuple(
+        PointMassTidalField(config.newton * mass, tuple(place))
+        for mass, place in zip(masses, places, strict=True)
+    )
+    if not members:
         return None
-    mass = config.newton * config.external_field_mass
-    return PointMassTidalField(mass, tuple(config.external_field_position))
+    return members[0] if len(members) == 1 else SeveralPerturbers(members)

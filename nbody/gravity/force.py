@@ -15,7 +15,7 @@ from torch import Tensor
 from nbody.config.size import BLOCKED_BEYOND
 from nbody.gravity.blocked import blocked_pairwise
 from nbody.gravity.edges import edges_of, squared_distance_floor
-from nbody.gravity.external_field import PointMassTidalField
+from nbody.gravity.external_field import TidalField
 
 
 class Pairs(NamedTuple):
@@ -29,7 +29,7 @@ def pairwise(
     position: Float[Tensor, "*B N D"],
     mass: Float[Tensor, "*#B N"],
     softening: float = 0.0,
-    field: PointMassTidalField | None = None,
+    field: TidalField | None = None,
     G: float = 1.0,
 ) -> Pairs:
     """Acceleration and potential energy in one pass over the pairs.

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nbody.gravity.external_field import PointMassTidalField
+from nbody.gravity.external_field import TidalField
 from nbody.gravity.force import pairwise
 from nbody.gravity.vectors import cross
 
@@ -47,7 +47,7 @@ def centre_of_mass(
 def kinetic_energy(
     velocity: Float[Tensor, "*B N D"],
     mass: Float[Tensor, "*#B N"],
-    field: PointMassTidalField | None = None,
+    field: TidalField | None = None,
 ) -> Float[Tensor, "*B"]:
     """Kinetic energy (...,) in the centre-of-mass frame, where no external field sets the frame.
 
@@ -64,7 +64,7 @@ def energies(
     velocity: Float[Tensor, "*B N D"],
     mass: Float[Tensor, "*#B N"],
     softening: float = 0.0,
-    field: PointMassTidalField | None = None,
+    field: TidalField | None = None,
     G: float = 1.0,
 ) -> Energies:
     """Kinetic and potential energy, each (...,), of states (..., N, D)."""

@@ -25,7 +25,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from nbody.gravity.edges import squared_distance_floor
-from nbody.gravity.external_field import PointMassTidalField
+from nbody.gravity.external_field import TidalField
 from nbody.gravity.force import pairwise
 from nbody.gravity.invariants import Energies
 from nbody.gravity.vectors import lengths
@@ -53,7 +53,7 @@ class Orbits:
     neighbour: Int[Tensor, "*B N"]
     mass: Float[Tensor, "*B N"]
     softening: float
-    field: PointMassTidalField | None
+    field: TidalField | None
     scale: Float[Tensor, "*B N"]
     error: Float[Tensor, "... N"]
     shape_scale: Float[Tensor, "*B N"]
@@ -65,7 +65,7 @@ class Orbits:
         motion: Motion,
         mass: Float[Tensor, "*B N"],
         softening: float,
-        field: PointMassTidalField | None,
+        field: TidalField | None,
     ) -> "Orbits":
         """The orbits of all bodies of states."""
         neighbour = dominant_neighbour(motion[0].detach(), mass)

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nbody.gravity.edges import edges_of, squared_distance_floor
-from nbody.gravity.external_field import PointMassTidalField
+from nbody.gravity.external_field import PointMassTidalField, TidalField, perturbers
 
 INVERSE_CUBE = -1.5  # the power of s² in s / |s|³
 
@@ -56,7 +56,7 @@ def acceleration_series(
     path: Sequence[Float[Tensor, "*B N D"]],
     mass: Float[Tensor, "*#B N"],
     softening: float,
-    field: PointMassTidalField | None,
+    field: TidalField | None,
     order: int,
 ) -> Float[Tensor, "K *B N D"]:
     """Coefficients (order + 1, ..., N, D) of the accelerations at positions that move along `path`.
@@ -72,7 +72,9 @@ def acceleration_series(
         inverse_square_series(separation, squared, order)
     )  # (order + 1, ..., E, D)
     total = edges.pull(series, mass)
-    return total if field is None else total + _field_series(path, field, order)
+    for member in () if field is None else perturbers(field):
+        total = total + _field_series(path, member, order)
+    return total
 
 
 def _field_series(path: Sequence[Tensor], field: PointMassTidalField, order: int) -> Tensor:

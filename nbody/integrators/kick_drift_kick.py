@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nbody.gravity.external_field import PointMassTidalField
+from nbody.gravity.external_field import TidalField
 from nbody.gravity.force import pairwise
 from nbody.gravity.invariants import Energies, kinetic_energy
 from nbody.integrators.each_body import Orbits
@@ -44,7 +44,7 @@ def substep(
     dt: Float[Tensor, "*#B"],
     *,
     softening: float = 0.0,
-    field: PointMassTidalField | None = None,
+    field: TidalField | None = None,
     G: float = 1.0,
 ) -> Substep:
     """One kick-drift-kick with dt (...,): v += a dt/2, x += v dt, v += a' dt/2.
@@ -70,7 +70,7 @@ def kick_drift_kick(
     *,
     scale: Float[Tensor, "*#B"] | None = None,
     softening: float = 0.0,
-    field: PointMassTidalField | None = None,
+    field: TidalField | None = None,
     n_steps: int = 1,
     orbits: Orbits | None = None,
 ) -> Step:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from nbody.gravity.external_field import PointMassTidalField
+from nbody.gravity.external_field import TidalField
 from nbody.gravity.force import pairwise
 from nbody.gravity.invariants import Energies, kinetic_energy
 from nbody.gravity.vectors import broadcast_mask
@@ -33,7 +33,7 @@ class States:
     energy: Float[Tensor, "*T"]
     scale: Float[Tensor, "*T"]  # what energy errors are relative to
     softening: float
-    field: PointMassTidalField | None
+    field: TidalField | None
     threshold: Float[Tensor, "*T"] | None = None  # of the gate, where systems have their own
     gate: Gate = "energy"  # what it looks at: the total energy, or each body's orbit, too
 
@@ -44,7 +44,7 @@ class States:
         velocity: Float[Tensor, "*T N D"],
         mass: Float[Tensor, "*T N"],
         softening: float = 0.0,
-        field: PointMassTidalField | None = None,
+        field: TidalField | None = None,
         threshold: Float[Tensor, "*T"] | None = None,
         gate: Gate = "energy",
     ) -> "States":

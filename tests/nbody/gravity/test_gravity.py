@@ -8,7 +8,8 @@ import rebound
 import torch
 from torch import Tensor
 
-from nbody.gravity.external_field import PointMassTidalField
+from nbody.config import Config
+from nbody.gravity.external_field import PointMassTidalField, field_from_config
 from nbody.gravity.force import pairwise
 from nbody.gravity.invariants import (
     angular_momentum,
@@ -17,6 +18,7 @@ from nbody.gravity.invariants import (
     momentum,
     relative_energy_error,
 )
+from nbody.integrators.force_series import acceleration_series
 from nbody.integrators.kick_drift_kick import kick_drift_kick
 
 State = tuple[Tensor, Tensor, Tensor]
@@ -276,3 +278,24 @@ def drift(field: PointMassTidalField | None, measured_in: PointMassTidalField | 
 def test_energy_is_conserved_in_a_field_only_if_the_field_is_counted() -> None:
     assert drift(FIELD, FIELD) < 1e-5
     assert drift(FIELD, None) > 1e-2
+
+
+def test_several_perturbers_add_up() -> None:
+    masses, places = [4.0, 2.0], [[3.0, 1.0], [-5.0, 2.0]]
+    config = Config(external_field_mass=masses, external_field_position=places)
+    both = field_from_config(config)
+    assert both is not None
+    position = torch.randn(3, 4, 2, dtype=torch.float64)
+    alone = [PointMassTidalField(m, tuple(place)) for m, place in zip(masses, places, strict=True)]
+    torch.testing.assert_close(
+        both.acceleration(position), sum(one.acceleration(position) for one in alone)
+    )
+    torch.testing.assert_close(
+        both.potential(position), sum(one.potential(position) for one in alone)
+    )
+    path = [position[0], torch.randn(4, 2, dtype=torch.float64)]
+    mass = torch.ones(4, dtype=torch.float64)
+    series = [acceleration_series(path, mass, 0.1, field, 3) for field in (both, *alone, None)]
+    torch.testing.assert_close(series[0], series[1] + series[2] - series[3])
+    with pytest.raises(ValueError, match="as many positions"):
+        Config(external_field_mass=[1.0, 2.0], external_field_position=[[3.0, 1.0]])
