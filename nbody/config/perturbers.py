@@ -9,7 +9,7 @@ def listed(
     """Masses and positions, of one perturber as of several; empty of none."""
     if mass is None or position is None:
         return [], []
-    masses = mass if isinstance(mass, list) else [mass]
+    masses = cast(list[float], mass if isinstance(mass, list) else [mass])
     if isinstance(position[0], list):
         return masses, cast(list[list[float]], position)
     return masses, [cast(list[float], position)]
