@@ -110,7 +110,8 @@ def generalize_on_trajectory(
     watcher = watcher or NoWatcher()
     if not len(trajectory):
         warnings.warn("Part 2 has nothing to train on: the trajectory is empty", stacklevel=2)
-        nothing = {"mean_rel_dE": 0.0, "max_rel_dE": 0.0, "final_pass_rate": 1.0}
+        nothing: dict[str, Any] = {"mean_rel_dE": 0.0, "max_rel_dE": 0.0, "final_pass_rate": 1.0}
+        nothing["efficiency"] = None
         return True, 0, {**nothing, "skipped": True}
     loops = Loops() if loops is None else loops
     whole = Trajectory.of(trajectory, adapter, history_buffer)
@@ -153,11 +154,12 @@ def _final_verdict(
     verdict = judge(model, samples, config)
     if isinstance(model, LogTimeStepNN):
         model.see(samples.features[verdict.passed], verdict.dt[verdict.passed])
-    metrics = {
+    metrics: dict[str, Any] = {
         "mean_rel_dE": float(verdict.energy_error.mean()),
         "max_rel_dE": float(verdict.energy_error.max()),
         "final_pass_rate": float(verdict.passed.double().mean()),
     }
-    if samples.dt_star is not None:
-        metrics["efficiency"] = float((1 / samples.dt_star).sum() / (1 / verdict.dt).sum())
+    stars = samples.dt_star
+    efficiency = None if stars is None else float((1 / stars).sum() / (1 / verdict.dt).sum())
+    metrics["efficiency"] = efficiency
     return verdict.all_pass, iterations, metrics | more

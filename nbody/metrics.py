@@ -85,6 +85,25 @@ class EpochMetrics(BaseModel):
     max_rel_dE: Finite = Field(  # noqa: N815 - the users' name
         alias="part2/max_rel_dE", description="The largest of them."
     )
+    min_energy_error: Finite = Field(
+        default=None,
+        alias="part1/min_energy_error",
+        description="The least energy error of an accepted step.",
+    )
+    max_energy_error: Finite = Field(
+        default=None, alias="part1/max_energy_error", description="The largest of them."
+    )
+    mean_retrain_loss: Finite = Field(
+        default=None,
+        alias="part1/mean_retrain_loss",
+        description="Loss on the states whose step failed, mean over rejections; null without any.",
+    )
+    efficiency: Finite = Field(
+        default=None,
+        alias="part2/efficiency",
+        description="Oracle's steps over the network's on the epoch's samples; null where the loss "
+        "asks no oracle.",
+    )
 
     def named(self) -> dict[str, float | int | None]:
         """The metrics as `{name: value}`, with the names that users see."""

@@ -145,7 +145,7 @@ def _quality(result: dict[str, Any]) -> dict[str, Any]:
     """How good the network is on the epoch's samples, for its checkpoint."""
     part2 = result["generalization_metrics"]
     rate = part2["final_pass_rate"]
-    return {"pass_rate": rate, "violation_rate": 1 - rate, "efficiency": part2.get("efficiency")}
+    return {"pass_rate": rate, "violation_rate": 1 - rate, "efficiency": part2["efficiency"]}
 
 
 def _results(run: TrainingRun, watcher: Watcher | None) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -124,7 +124,9 @@ class DeviceCollection(Collection):
             dt_star = torch.where(trained, self.dt_star, dt)
         self.model.train()
         samples = Samples(self.states, self.features, dt_star)
-        self.descent(losses_of(self.model, samples, self.config), trained)
+        losses = losses_of(self.model, samples, self.config)
+        self.record.retrain(losses, trained)
+        self.descent(losses, trained)
         passes = tested & passes
         self.dt.copy_(torch.where(passes, dt, self.dt))
         self.passed.logical_or_(passes)

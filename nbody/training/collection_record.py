@@ -27,6 +27,7 @@ class CollectionRecord:
         self.dt, self.energy_error, self.time, self.last_dt, self.energy, self.scale = (
             like.new_zeros(slots, self.orbits) for _ in range(6)
         )
+        self.retrain_loss, self.retrained = (like.new_zeros(()) for _ in range(2))
         self.features = like.new_zeros(slots, *features.shape)
         self.position, self.velocity, self.acceleration = (
             like.new_zeros(slots, *states.position.shape) for _ in range(3)
@@ -88,10 +89,18 @@ class CollectionRecord:
         index = self._slot(orbits) * self.orbits + orbits
         return self.rejections.view(-1).index_select(0, index)
 
+    def retrain(self, losses: Float[Tensor, " T"], where: Bool[Tensor, " T"] | None = None) -> None:
+        """Count the losses (T,) of states that are trained on, or of those that `where` picks."""
+        counted = torch.ones_like(losses, dtype=torch.bool) if where is None else where
+        self.retrain_loss.add_(torch.where(counted, losses.detach(), 0.0).sum())
+        self.retrained.add_(counted.sum())
+
     def clear(self) -> None:
         """Forget what was recorded; a slot is written before it is read."""
         self.accepted.zero_()
         self.rejections.zero_()
+        self.retrain_loss.zero_()
+        self.retrained.zero_()
 
     def _slot(self, orbits: Tensor) -> Tensor:
         """The slots (A,) of the present states of some orbits; the last for those that are done."""
@@ -137,6 +146,7 @@ class CollectionRecord:
             "mean_energy_error": float(errors.mean()),
             "min_energy_error": float(errors.min()),
             "max_energy_error": float(errors.max()),
+            "mean_retrain_loss": float(self.retrain_loss / self.retrained),
             "mean_dt": float(dt.mean()),
             "min_dt": float(dt.min()),
             "max_dt": float(dt.max()),

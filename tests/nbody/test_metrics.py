@@ -15,7 +15,9 @@ def result(number: float) -> dict[str, Any]:
     """What an epoch returns, with a number where errors are."""
     part1 = {"trajectory_length": 2, "mean_retrain_iterations": 1.0, "max_retrain_iterations": 1}
     part1 |= {"mean_energy_error": number, "warmup_discarded": 0}
+    part1 |= dict.fromkeys(("min_energy_error", "max_energy_error", "mean_retrain_loss"), number)
     part2 = {"final_pass_rate": 1.0, "mean_rel_dE": number, "max_rel_dE": number}
+    part2["efficiency"] = number
     parts = {"trajectory_metrics": part1, "generalization_metrics": part2}
     return {**parts, "converged": True, "part2_iterations": 3, "epoch_time": 0.5}
 
