@@ -146,7 +146,8 @@ class GateSection(BaseModel):
         default="auto",
         description="What the gate looks at: energy, the total one alone; each, the orbit of every "
         "body about the neighbour that dominates it, too, so that light bodies count; auto: each "
-        "where the lightest mass is under a tenth of the heaviest.",
+        "where the lightest mass is under a tenth of the heaviest and more than two bodies, or a "
+        "perturber, or a massless body are there.",
     )
     steps_per_epoch: Annotated[int, Mark.CHANGEABLE] = Field(
         default=1, ge=1, le=10**6, description="Accepted steps per orbit in Part 1 of an epoch."

@@ -187,10 +187,16 @@ def _prepare(particle: ParticleTorch, config: Config) -> ParticleTorch:
 
 
 def gate_of(config: Config, mass: Float[Tensor, "*B N"]) -> Gate:
-    """The gate that a config names, or that masses (..., N) of a system ask for."""
+    """The gate that a config names, or that masses (..., N) of a system ask for.
+
+    Of two bodies alone the total energy is that of their orbit, as long as both have a mass.
+    """
     if config.gate != "auto":
         return config.gate
     lightest = float((mass.amin(-1) / mass.amax(-1)).min())
+    alone = mass.shape[-1] == 2 and config.external_field_mass is None
+    if alone and lightest > 0:
+        return "energy"
     if config.is_drawn:  # of any draw, whatever this one is
         lightest = min(lightest, config.mass_ratio_min)
     return "each" if lightest < UNEQUAL else "energy"

@@ -104,3 +104,20 @@ def test_a_hot_cluster_is_unbound_and_a_mass_function_is_steep() -> None:
     assert median.tolist() == pytest.approx([2 ** (1 / 1.35)] * 64, rel=0.25)  # of Salpeter's law
     assert stars.mass.sum(1).tolist() == pytest.approx([1.0] * 64)
     assert stars.gate == "each"
+
+
+def test_which_gate_is_taken_where_none_is_named() -> None:
+    pair = [[1.0, 0.0, 0.0, 0.0, 0.0], [1e-6, 1.0, 0.0, 0.0, 1.0]]
+    third = [1e-3, 5.0, 0.0, 0.0, 0.4]
+
+    def gate(rows: list[list[float]], **fields: object) -> str:
+        given = {"initial_conditions": "inline", "particles": rows, "device": "cpu"} | fields
+        return initial_particle(Config.model_validate(given)).gate
+
+    assert gate(pair) == "energy"
+    assert gate(pair, gate="each") == "each"
+    assert gate([*pair, third]) == "each"
+    assert gate([*pair, third], gate="energy") == "energy"
+    assert gate(pair, external_field_mass=1.0, external_field_position=[9.0, 0.0]) == "each"
+    assert gate([pair[0], [0.0, *pair[1][1:]]]) == "each"
+    assert gate([[1.0, *row[1:]] for row in [*pair, third]]) == "energy"
