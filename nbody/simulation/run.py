@@ -19,6 +19,7 @@ from nbody.config import Config
 from nbody.config.particle_file import HDF5
 from nbody.gravity.invariants import Energies, angular_momentum, kinetic_energy, momentum
 from nbody.gravity.vectors import lengths
+from nbody.integrators.each_body import dominant_neighbour
 from nbody.integrators.states import States
 from nbody.particle import ParticleTorch
 from nbody.simulation.integration import Advance, check_systems, integrate
@@ -97,7 +98,7 @@ class Simulation:
         found["energy_error_relative_to"] = relative
         if self.body_errors is not None:
             errors = self.body_errors.reshape(-1, self.mass.shape[-1]).amax(0)
-            found["worst_body"] = int(errors.argmax())
+            found["worst_body"] = self._lighter(int(errors.argmax()))
             found["worst_body_step_error"] = float(errors.max())
         found["steps_outside_training"] = self.outside
         found["systems"] = [self._system(row) for row in self._rows()[:MOST_SYSTEMS]]
@@ -120,6 +121,13 @@ class Simulation:
             file.attrs["G"] = self.newton
             for name, values in arrays.items():
                 file.create_dataset(name, data=values)
+
+    def _lighter(self, body: int) -> int:
+        """Of a body and the neighbour whose orbit it shares, the one that has less mass."""
+        position = self.position[-1].reshape(-1, *self.position.shape[-2:])[0]
+        mass = self.mass.reshape(-1, self.mass.shape[-1])[0]
+        other = int(dominant_neighbour(position, mass)[body])
+        return body if mass[body] <= mass[other] else other
 
     def _rows(self) -> "Sequence[Simulation]":
         """The run of each system."""

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -215,6 +214,31 @@ def _numbers_table(heading: str, result: Json) -> Table:
     return table
 
 
+def _simulation_table(result: Json) -> Table:
+    """What a run cost and kept, each body's orbit, and what to be careful about."""
+    nested = ("systems", "warnings")
+    table = _numbers_table("simulation", {k: v for k, v in result.items() if k not in nested})
+    systems: list[Json] = result.get("systems") or []
+    for number_, system in enumerate(systems):
+        of = f" of system {number_}" if len(systems) > 1 else ""
+        ends: Json = system.get("orbits") or {}
+        for first, last in zip(ends.get("initial", []), ends.get("final", []), strict=True):
+            table.add_row(
+                f"body {first['body']}{of}, about {last['around']}",
+                f"a {number(first['semi_major_axis'], '.6g')} → "
+                f"{number(last['semi_major_axis'], '.6g')}, "
+                f"e {number(first['eccentricity'], '.4f')} → {number(last['eccentricity'], '.4f')}",
+            )
+        if closest := system.get("closest"):
+            one, other = closest["bodies"]
+            where = f"{number(closest['distance'], '.4g')} at t = {number(closest['time'], '.6g')}"
+            table.add_row(f"closest{of}", f"bodies {one} and {other}, {where}")
+    warnings: list[str] = result.get("warnings") or []
+    for text in warnings:
+        table.add_row("[yellow]warning[/yellow]", _plain(text))
+    return table
+
+
 def _criteria_table(result: Json) -> Table:
     """A stepper's scores beside every criterion's."""
     table = Table("on held-out systems", "calibrated η", "at V", "as it is η", "V")
@@ -242,7 +266,7 @@ def _scores_table(result: Json) -> Table:
 
 RESULT_TABLES: dict[str, Callable[[Json], Table]] = {  # of other kinds each number has a line
     "train": _scores_table,
-    "simulate": partial(_numbers_table, "simulation"),
+    "simulate": _simulation_table,
     "evaluate": _criteria_table,
 }
 
