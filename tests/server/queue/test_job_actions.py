@@ -242,7 +242,7 @@ def test_series_of_several_jobs_side_by_side(server: OrreryServer) -> None:
     several = ["job_" + str(number).zfill(26) for number in range(10)]
     too_much = {"ids": [first["id"], *several, several[0]], "keys": keys, "limit": 10000}
     refused = assert_problem(server.admin.get("/v1/compare", params=too_much), 422)
-    most = 260_000 // (11 * len(keys))
+    most = 340_000 // (11 * len(keys))
     assert refused["errors"][0]["detail"].endswith(f"at most {most} epochs at a time")
     by_default = {"ids": [*several, *(f"job_{n:026}" for n in range(90, 100))]}
     assert_problem(server.admin.get("/v1/compare", params=by_default | {"keys": METRIC_NAMES}), 404)
