@@ -131,19 +131,29 @@ class Stepper:
         states: States,
         last_dt: Float[Tensor, " T"] | Float[Tensor, ""] | float = 0.0,
         history: HistoryBuffer | None = None,
+        *,
+        network_alone: bool = False,
     ) -> Float[Tensor, " T"]:
-        """The step (T,) of states whose forces are known; NaN for a state that is not finite."""
+        """The step (T,) of states whose forces are known; NaN for a state that is not finite.
+
+        Args:
+            network_alone: what the network says, of states that it was not trained on, too: a score
+                is of what was learned.
+        """
         led = torch.as_tensor(last_dt).to(states.energy)
         rows = states.parts(PREDICTED_PAIRS, PREDICTED_AT_ONCE)
         if len(rows) > 1 and history is None:
             led = led.expand(len(states))
-            return torch.cat([self.of_states(states.take(part), led[part]) for part in rows])
+            alone = network_alone
+            return torch.cat(
+                [self.of_states(states.take(p), led[p], network_alone=alone) for p in rows]
+            )
         gate = states.gate if self.config.gate == "auto" else self.config.gate
         seen = replace(states, gate=gate)  # as in training
         features = self.adapter.features_of(seen, led, history).to(self.adapter.dtype)
         dt = gate_dt(self.model, features)
         finite = (states.position.isfinite() & states.velocity.isfinite()).all(-1).all(-1)
-        if isinstance(self.model, LogTimeStepNN):
+        if isinstance(self.model, LogTimeStepNN) and not network_alone:
             known = self.model.knows(features)
             dt = self.model.bounded(features, dt)
             strange = (finite & ~known).nonzero().squeeze(1)
@@ -156,7 +166,8 @@ class Stepper:
         threshold = torch.as_tensor(self.threshold_of(states)).to(states.energy)
         parts = states.parts(PREDICTED_PAIRS)
         limit = threshold.expand(len(states))
-        return torch.cat([cautious_step(states.take(part), limit[part]) for part in parts])
+        repeats = self.config.n_steps
+        return torch.cat([cautious_step(states.take(p), limit[p], repeats) for p in parts])
 
     def threshold_of(self, states: States) -> Threshold:
         """The relative energy error that the steps of these states are for."""

@@ -222,7 +222,7 @@ def predicted_steps(stepper: Stepper, part: HeldOut) -> Float[Tensor, " T"]:
     """The stepper's dt; one that uses history sees the past that oracle steps would have left."""
     states = part.states
     if not stepper.adapter.history_enabled:
-        return stepper.of_states(states)
+        return stepper.of_states(states, network_alone=True)
     history = HistoryBuffer(stepper.config.history_len, stepper.config.feature_type)
     past: list[tuple[States, Tensor]] = []
     backward = replace(states, velocity=-states.velocity)
@@ -231,4 +231,4 @@ def predicted_steps(stepper: Stepper, part: HeldOut) -> Float[Tensor, " T"]:
         past.append((replace(backward, velocity=-backward.velocity), part.dt_star))
     for earlier, last_dt in reversed(past):
         history.push_states(earlier, last_dt)
-    return stepper.of_states(states, part.dt_star, history)
+    return stepper.of_states(states, part.dt_star, history, network_alone=True)

@@ -61,7 +61,9 @@ def first_crossing(
 
 @torch.no_grad()
 def cautious_step(
-    states: States, threshold: Float[Tensor, " T"] | Float[Tensor, ""] | float
+    states: States,
+    threshold: Float[Tensor, " T"] | Float[Tensor, ""] | float,
+    n_steps: int = 1,
 ) -> Float[Tensor, " T"]:
     """A step (T,) that passes, within some percent of dt*, found by trying: for states that no
     network was trained on.
@@ -77,13 +79,13 @@ def cautious_step(
     guess = unit * crossing_of(series, limit * states.scale.clamp_min(TINY)).log_step.exp()
     start = torch.minimum(guess, unit) / FIRST_TRIAL
     for _ in range(BISECTIONS):
-        passes = states.step(start).energy_error < limit
+        passes = states.step(start, n_steps).energy_error < limit
         if bool(passes.all()):
             break
         start = torch.where(passes, start, start / FIRST_TRIAL)
     ceiling = start * LARGEST
-    low, high = _scan(states, start, ceiling, limit, 1, TRIED)
-    below, above = (_excess(states, dt, limit, 1) for dt in (low, high))
+    low, high = _scan(states, start, ceiling, limit, n_steps, TRIED)
+    below, above = (_excess(states, dt, limit, n_steps) for dt in (low, high))
     share = (below / (below - above)).nan_to_num(0.0).clamp(0.0, 1.0)  # where ln error is ln limit
     return low * (high / low) ** share * CAUTION
 

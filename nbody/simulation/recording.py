@@ -3,7 +3,7 @@
 Legend: B systems, N particles, D dimensions.
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Float
@@ -51,24 +51,20 @@ class AtTimes:
     """
 
     def __init__(self, states: States, time: Tensor, times: Float[Tensor, " K"]) -> None:
-        if len(times) > most_states(states):
-            raise SimulationImpossible(
-                f"no more than {most_states(states)} states are kept; output less often"
-            )
-        self._times, self._first = times, time
+        self._times, self._first, self._most = times, time, most_states(states)
         self._next = torch.zeros_like(time, dtype=torch.long)  # (B,)
-        start = _recorded(states, time)
-        self._series = [
-            torch.full((len(times), *values.shape), torch.nan, dtype=values.dtype)
-            for values in start
-        ]
+        self._kept: list[Recorded] = []  # where some systems are not there yet, with NaN
         self._reached(states, time)
 
     @property
     def kept(self) -> list[Recorded]:
         """The states at the times that every system reached."""
-        reached = int(self._next.min())
-        return [Recorded(*(series[k] for series in self._series)) for k in range(reached)]
+        reached = self._kept[: int(self._next.min())]
+        if not reached:
+            raise SimulationImpossible(
+                f"the run ended before the first output time, {float(self._times[0]):g}"
+            )
+        return reached
 
     def step(self, before: States, after: States, started: Tensor, time: Tensor) -> None:
         """Note a step of all systems from `started` (B,) to `time` (B,)."""
@@ -93,9 +89,15 @@ class AtTimes:
         return torch.where(self._next > last, torch.inf, due)
 
     def _write(self, state: Recorded, here: Tensor) -> None:
-        rows = here.nonzero().squeeze(1)
-        for series, values in zip(self._series, state, strict=True):
-            series[self._next[rows], rows] = values[rows].to(series)
+        while len(self._kept) <= int(self._next[here].max()):
+            self._kept.append(Recorded(*(torch.full_like(v, torch.nan) for v in state)))
+        if len(self._kept) > self._most:
+            raise SimulationImpossible(
+                f"no more than {self._most} states are kept; output less often, or end earlier"
+            )
+        for row in cast(list[int], here.nonzero().squeeze(1).tolist()):
+            for kept, values in zip(self._kept[int(self._next[row])], state, strict=True):
+                kept[row] = values[row]
         self._next = self._next + broadcast_mask(here, self._next)
 
 

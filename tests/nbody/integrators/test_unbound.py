@@ -91,3 +91,17 @@ def test_the_energy_of_a_parabola_is_zero_and_its_steps_are_not() -> None:
     assert 1e-3 < float(dt) < 0.1
     assert float(cautious_step(parabola, THRESHOLD) / dt) == pytest.approx(0.97, abs=0.02)
     assert math.isclose(float(parabola.step(dt).energy_error), THRESHOLD, rel_tol=1e-6)
+
+
+def test_a_score_is_of_the_network_alone() -> None:
+    states, stepper = hyperbolas(1.0), bound_stepper()
+    alone = stepper.of_states(states, network_alone=True)
+    assert stepper.outside == 0
+    assert float(alone.max()) < 1e-9  # the nonsense that it answers
+
+
+def test_of_several_steps_at_once_all_are_tried() -> None:
+    states = hyperbolas(-1.0)
+    once, thrice = (cautious_step(states, THRESHOLD, n) for n in (1, 3))
+    assert bool((states.step(thrice, 3).energy_error < THRESHOLD).all())
+    assert bool((thrice <= once * 1.2).all())

@@ -112,3 +112,11 @@ def test_an_error_of_order_one_is_no_plain_success() -> None:
 def test_a_clock_that_stands_still_ends_the_run() -> None:
     with pytest.raises(SimulationImpossible, match="stands still"):
         pair(duration=1e20, integrator_mode="fixed", dt=1e-300, steps=5)
+
+
+def test_a_run_that_ends_by_its_steps_keeps_the_outputs_that_it_reached() -> None:
+    found = run(initial_conditions="kepler_ensemble", num_orbits=3, steps=30, output_every=0.01)
+    assert 2 < len(found.time) < 1000
+    assert bool(found.position.isfinite().all())
+    with pytest.raises(SimulationImpossible, match="before the first output"):
+        pair(steps=2, output_times=[50.0, 100.0])
