@@ -274,7 +274,9 @@ class Agent:
                     back_off.wait()
             else:
                 if job is not None and status in TERMINAL:
-                    Journal.of(self._settings.data, job).mark_over()
+                    journal = Journal.of(self._settings.data, job)
+                    journal.mark_over()
+                    journal.remove_if_settled()  # its process may have been the first to know
                 return True
 
     def _hand_back_leftovers(self) -> None:
