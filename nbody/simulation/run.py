@@ -227,7 +227,8 @@ def simulate(
         states, time = step.states, step.time
         watcher.tick()
     outside = 0 if stepper is None else stepper.outside - asked_before
-    found = _measure(particle, kept.kept, progress, outside, config.newton)
+    sign = -1.0 if backward else 1.0
+    found = _measure(particle, kept.kept, progress, outside, config.newton, sign)
     return _reversed(found) if backward else found
 
 
@@ -293,6 +294,7 @@ def _measure(
     progress: _Progress,
     outside: int,
     newton: float,
+    sign: float,  # of time
 ) -> Simulation:
     series = [torch.stack(values) for values in zip(*recorded, strict=True)]
     series.append(torch.stack(progress.steps) if progress.steps else series[0][:0])
@@ -311,8 +313,8 @@ def _measure(
     spin_scale = (mass * lengths(position) * speed).sum(-1).amax(0)
     if first.centre is not None:  # back to the frame in which they came
         place, drift = first.centre
-        position = position + place + drift * time[..., None, None]
-        velocity = velocity + drift
+        position = position + place + sign * drift * time[..., None, None]
+        velocity = velocity + sign * drift
     return Simulation(
         time,
         position,

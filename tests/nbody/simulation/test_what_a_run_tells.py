@@ -58,6 +58,7 @@ def test_back_in_time_and_forth_again_is_where_it_began() -> None:
     back = pair(duration=-2.0, integrator_mode="fixed", dt=0.01)
     assert float(back.time[-1]) == pytest.approx(-2.0)
     assert float(back.dt.max()) < 0
+    torch.testing.assert_close(back.velocity[0], torch.tensor(PAIR, dtype=torch.float64)[:, 3:])
     rows = torch.cat(
         (torch.tensor([[1.0], [2.0]], dtype=torch.float64), back.position[-1], back.velocity[-1]), 1
     )
