@@ -52,18 +52,18 @@ class SpoolWriter:
 class SpoolReader:
     """The agent's end: hands out records in order, and again until they are confirmed."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._confirmed = 0  # bytes
-        self._handed_out = 0
+    def __init__(self, path: Path, confirmed: int = 0) -> None:
+        self.path = path
+        self.confirmed = confirmed  # bytes
+        self._handed_out = confirmed
 
     def peek(self, most: int) -> list[Record]:
         """Up to `most` records after the last confirmed one; none beyond one that is damaged."""
-        self._handed_out = self._confirmed
+        self._handed_out = self.confirmed
         records: list[Record] = []
         try:
-            with self._path.open("rb") as file:
-                file.seek(self._confirmed)
+            with self.path.open("rb") as file:
+                file.seek(self.confirmed)
                 for line in file:
                     record = _decode(line) if line.endswith(b"\n") else None
                     if len(records) == most or record is None:
@@ -76,7 +76,7 @@ class SpoolReader:
 
     def confirm(self) -> None:
         """What was handed out last is the server's now."""
-        self._confirmed = self._handed_out
+        self.confirmed = self._handed_out
 
 
 def recorded_outcome(path: Path) -> dict[str, Any] | None:

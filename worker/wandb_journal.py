@@ -6,6 +6,7 @@ next attempt's, or one that the agent starts for all that is left over.
 """
 
 import fcntl
+import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.wire.workers import Assignment
+from worker.spool import SpoolReader
 
 PLACE = Path(".orrery") / "wandb"
 PROCESS = "worker.child.wandb"
@@ -40,7 +42,7 @@ class Journal:
             OSError
         """
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.mark_untold()
+        (self.folder / "over").unlink(missing_ok=True)
         payload = assignment.model_dump_json(by_alias=True).encode()
         (self.folder / "assignment.json").write_bytes(payload)
         (self.folder / f"attempt-{assignment.attempt:06}.jsonl").hardlink_to(spool)
@@ -55,55 +57,78 @@ class Journal:
 
     @property
     def is_told(self) -> bool:
-        """Whether W&B has all of it."""
-        return (self.folder / "told").exists()
+        """Whether W&B has all of it: what was told last is the end of the last spool."""
+        spools = self.spools()
+        if not spools:
+            return True
+        try:
+            attempt, told = (self.folder / "told").read_text(encoding="ascii").split()
+            last = SpoolReader(spools[-1], int(told))
+        except (FileNotFoundError, ValueError):  # not there yet, or half written
+            return False
+        return attempt == spools[-1].name and not last.peek(1)
 
-    def mark_untold(self) -> None:
-        """There is more to tell."""
-        (self.folder / "told").unlink(missing_ok=True)
-
-    def mark_told(self) -> None:
-        """W&B has all that there is."""
-        (self.folder / "told").touch()
+    def mark_told(self, last: SpoolReader) -> None:
+        """W&B has all attempts up to this one, and all records of it that were confirmed."""
+        content = f"{last.path.name} {last.confirmed}"
+        (self.folder / "told").write_text(content, encoding="ascii")
 
     def mark_over(self) -> None:
         """No attempt will follow."""
         if self.folder.is_dir():
             (self.folder / "over").touch()
 
-    def remove_if_settled(self) -> bool:
-        """Remove it if nobody needs it any more; returns whether nothing is left to do."""
-        try:
-            old = time.time() - self.folder.stat().st_mtime > KEPT_S
-            if old or (self.is_told and (self.folder / "over").exists()):
-                shutil.rmtree(self.folder, ignore_errors=True)
-        except FileNotFoundError:
-            return True
-        return self.is_told or not self.folder.exists()
+    def remove(self) -> None:
+        """Nobody needs it any more."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def remove_if_settled(self) -> None:
+        """Remove it if all is told and no attempt will follow, or if it is too old.
+
+        Who tells it at this moment does it thereafter.
+        """
+        with self.held(wait=False) as mine:
+            if mine and (self._is_old() or (self.is_told and (self.folder / "over").exists())):
+                self.remove()
 
     @contextmanager
     def held(self, *, wait: bool) -> Generator[bool]:
-        """Be the one process that tells it; without `wait` yields False where another one is."""
+        """Be the one process that tells it; yields False where it was told and removed, and without
+        `wait` also where another one is.
+        """
+        path = self.folder / "lock"
         try:
-            lock = (self.folder / "lock").open("w")
-        except FileNotFoundError:  # it was told and removed
+            lock = path.open("w")
+        except FileNotFoundError:
             yield False
             return
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-                mine = True
             except BlockingIOError:
-                mine = False
-            yield mine
+                yield False
+            else:
+                yield _is_at(path, lock.fileno())
+
+    def _is_old(self) -> bool:
+        return time.time() - self.folder.stat().st_mtime > KEPT_S
+
+
+def _is_at(path: Path, file: int) -> bool:
+    """Whether an open file is still there under its name."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file))
+    except FileNotFoundError:
+        return False
 
 
 def untold(data: Path) -> list[Journal]:
     """Journals that W&B has not all of and nobody tells; those that are settled are removed."""
     found: list[Journal] = []
     for journal in map(Journal, sorted((data.resolve() / PLACE).glob("job_*"))):
+        journal.remove_if_settled()
         with journal.held(wait=False) as mine:
-            if mine and not journal.remove_if_settled():
+            if mine and not journal.is_told:
                 found.append(journal)
     return found
 

@@ -43,7 +43,10 @@ def main(data: Path, job: str | None) -> None:
 
 def follow_job(data: Path, journal: Journal) -> None:
     """Tell of a job's attempts, and of the last one as it goes on, to its end or its agent's."""
-    spool, agent = journal.spools()[-1], os.getppid()
+    spools, agent = journal.spools(), os.getppid()
+    if not spools:  # another process has told all of it
+        return
+    spool = spools[-1]
     threading.Thread(target=_end_in_time, args=(spool, agent), daemon=True).start()
     noted = False
     with journal.held(wait=True) as mine:
@@ -56,7 +59,7 @@ def follow_job(data: Path, journal: Journal) -> None:
                     _note(spool, f"W&B takes nothing ({error}); it is tried again until it does")
                 time.sleep(PAUSE_S)
             else:
-                break
+                mine = not journal.is_told  # another outcome may have followed
     journal.remove_if_settled()
 
 
@@ -88,11 +91,9 @@ def tell(data: Path, journal: Journal, agent: int | None) -> None:
     assignment = journal.assignment()
     folder = (data / assignment.output_folder).parent
     if agent is None and not folder.is_dir():  # the job was deleted with its files
-        journal.mark_over()
-        journal.mark_told()
+        journal.remove()
         return
     folder.mkdir(parents=True, exist_ok=True)
-    journal.mark_untold()
     run = wandb.init(
         id=assignment.job,
         resume="allow",
@@ -101,14 +102,14 @@ def tell(data: Path, journal: Journal, agent: int | None) -> None:
         **describe(assignment),
     )
     place = Path(run.dir).parent
-    outcome = log_all(journal, run, agent)
+    outcome, last = log_all(journal, run, agent)
     if outcome is not None and outcome.get("result"):
         run.summary.update(outcome["result"])
     run.finish(exit_code=int(outcome is not None and outcome["status"] == "failed"))
     for earlier in place.parent.glob(f"offline-run-*-{assignment.job}"):
         if earlier != place:
             shutil.rmtree(earlier, ignore_errors=True)
-    journal.mark_told()
+    journal.mark_told(last)
 
 
 def describe(assignment: Assignment) -> dict[str, Any]:
@@ -123,24 +124,29 @@ def describe(assignment: Assignment) -> dict[str, Any]:
     }
 
 
-def log_all(journal: Journal, run: Any, agent: int | None) -> dict[str, Any] | None:
-    """Log each epoch once, in order; returns the outcome of the last attempt, where it has one.
+def log_all(
+    journal: Journal, run: Any, agent: int | None
+) -> tuple[dict[str, Any] | None, SpoolReader]:
+    """Log each epoch once, in order.
 
     Epochs that a later attempt computed again are the same, bit for bit.
+
+    Returns:
+        The outcome of the last attempt, where it has one, and how far its records were read.
     """
     step = 0 if run.offline else run.starting_step
     outcome = None
-    spools = journal.spools()
-    for spool in spools:
+    *earlier, last = map(SpoolReader, journal.spools())
+    for spool in (*earlier, last):
         outcome = None
-        for record in records(SpoolReader(spool), agent if spool == spools[-1] else None):
+        for record in records(spool, agent if spool is last else None):
             epoch = record["data"].get("epoch", -1)
             if record["kind"] == "epoch" and epoch >= step:
                 run.log(record["data"], step=epoch)
                 step = epoch + 1
             elif record["kind"] == "outcome":
                 outcome = record["data"]
-    return outcome
+    return outcome, last
 
 
 def records(spool: SpoolReader, agent: int | None) -> Iterator[Record]:

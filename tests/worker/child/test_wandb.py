@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ def test_each_epoch_is_logged_once_under_its_number_with_the_users_names(tmp_pat
     attempt(tmp_path, 1, range(6), {"status": "stopped"})
     journal = attempt(tmp_path, 2, range(4, 8), {"status": "succeeded"})
     run = Run()
-    assert telling.log_all(journal, run, None) == {"status": "succeeded"}
+    assert telling.log_all(journal, run, None)[0] == {"status": "succeeded"}
     assert run.steps == list(range(8))
     assert all(tuple(data) == METRIC_NAMES for data, _ in run.rows)
 
@@ -79,17 +80,22 @@ def test_each_epoch_is_logged_once_under_its_number_with_the_users_names(tmp_pat
 def test_a_run_goes_on_after_what_the_service_has(tmp_path: Path) -> None:
     journal = attempt(tmp_path, 1, range(6), None)
     run = Run(4)
-    assert telling.log_all(journal, run, None) is None
+    assert telling.log_all(journal, run, None)[0] is None
     assert run.steps == [4, 5]
     offline = Run(4, offline=True)
     telling.log_all(journal, offline, None)
     assert offline.steps == list(range(6))
 
 
+def tell(journal: Journal) -> None:
+    """Tell all that there is, to nobody."""
+    journal.mark_told(telling.log_all(journal, Run(), None)[1])
+
+
 def test_a_journal_stays_until_it_is_told_and_over(tmp_path: Path) -> None:
     journal = attempt(tmp_path, 1, range(2), {"status": "succeeded"})
     assert untold(tmp_path) == [journal]
-    journal.mark_told()
+    tell(journal)
     assert untold(tmp_path) == []
     assert journal.folder.is_dir()
     attempt(tmp_path, 2, range(1, 3), {"status": "succeeded"})
@@ -98,9 +104,57 @@ def test_a_journal_stays_until_it_is_told_and_over(tmp_path: Path) -> None:
     with journal.held(wait=False) as mine:
         assert mine
         assert untold(tmp_path) == []  # somebody does it
-    journal.mark_told()
+        tell(journal)
+        journal.remove_if_settled()
+        assert journal.folder.is_dir()  # and goes on with it
     assert untold(tmp_path) == []
     assert not journal.folder.exists()
+
+
+def test_what_comes_while_another_process_tells_is_not_told(tmp_path: Path) -> None:
+    journal = attempt(tmp_path, 1, range(2), None)
+    last = telling.log_all(journal, Run(), None)[1]
+    writer = SpoolWriter(journal.spools()[-1])
+    writer.append("outcome", {"status": "stopped"})
+    writer.close()
+    journal.mark_told(last)
+    assert not journal.is_told
+    last = telling.log_all(journal, Run(), None)[1]
+    attempt(tmp_path, 2, range(1, 3), {"status": "succeeded"})
+    journal.mark_told(last)
+    assert not journal.is_told
+
+
+def test_an_attempt_that_follows_takes_back_that_a_job_is_over(tmp_path: Path) -> None:
+    journal = attempt(tmp_path, 1, range(2), {"status": "succeeded"})
+    journal.mark_over()
+    attempt(tmp_path, 2, range(1, 3), None)
+    tell(journal)
+    journal.remove_if_settled()
+    assert journal.folder.is_dir()
+
+
+def test_who_waited_for_a_journal_that_was_removed_does_not_have_it(tmp_path: Path) -> None:
+    journal = attempt(tmp_path, 1, range(2), {"status": "succeeded"})
+    has_it: list[bool] = []
+
+    def wait() -> None:
+        with journal.held(wait=True) as mine:
+            has_it.append(mine)
+
+    with journal.held(wait=False):
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        _until(lambda: _waits_for_a_lock(journal.folder / "lock"))
+        journal.remove()
+    waiting.join()
+    assert has_it == [False]
+
+
+def _waits_for_a_lock(path: Path) -> bool:
+    file = f":{path.stat().st_ino} "
+    lines = Path("/proc/locks").read_text(encoding="ascii").splitlines()
+    return any(" -> " in line and file in line for line in lines)
 
 
 @pytest.fixture
