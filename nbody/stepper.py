@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from pydantic import ValidationError
@@ -15,17 +14,17 @@ from torch import Tensor, nn
 from nbody.checkpoint import config_of, load_checkpoint
 from nbody.config import Config
 from nbody.config.input_width import input_width
-from nbody.config.units import UnitSystem, newton
 from nbody.device import resolve_dtype
 from nbody.errors import CheckpointUnreadable
 from nbody.gravity.external_field import field_from_config
 from nbody.history_buffer import HistoryBuffer
+from nbody.integrators.each_body import has_light_bodies
 from nbody.integrators.oracle import cautious_step
 from nbody.integrators.states import States
 from nbody.model import FullyConnectedNN, LogTimeStepNN
 from nbody.model_adapter import ModelAdapter, Threshold, gate_dt, gate_threshold
 from nbody.particle import ParticleTorch
-from nbody.stepper_input import checked
+from nbody.stepper_input import Numbers, checked, gravity, thresholds
 
 GOOD_PASS_RATE = 0.9  # of an epoch whose network may be used
 PREDICTED_AT_ONCE, PREDICTED_PAIRS = 8192, 2**17  # states, and pairs of particles, in memory
@@ -57,18 +56,19 @@ class Stepper:
     @torch.no_grad()
     def __call__(
         self,
-        position: Tensor | np.ndarray,
-        velocity: Tensor | np.ndarray,
-        mass: Tensor | np.ndarray | float,
+        position: Numbers,
+        velocity: Numbers,
+        mass: Numbers,
         history: HistoryBuffer | None = None,
-        energy_threshold: Tensor | float | None = None,
-        G: UnitSystem | float | None = None,
+        energy_threshold: Numbers | None = None,
+        G: float | str | None = None,
     ) -> Float[Tensor, "..."]:
         """The step (...,) of states (..., N, D) with masses (..., N), (N,) or one for all.
 
         Softening and external field are those of the config. Particles whose mass, position and
         velocity are all zero are padding, so that systems of different sizes go into one array.
-        The step of a state that is not finite is NaN.
+        The step of a state that is not finite is NaN. A network that was trained with `gate: auto`
+        looks at each body's orbit where masses are unequal, as training does.
 
         Args:
             history: past states; without it a network trained with history sees none.
@@ -79,7 +79,8 @@ class Stepper:
 
         Raises:
             ValueError: what cannot be a system: shapes that do not fit, fewer than two particles,
-                D other than 2 and 3, a negative mass, no mass at all, two particles at one place.
+                D other than 2 and 3, a negative mass, no mass at all, two particles at one place;
+                a threshold or a G that is not above zero, units that have no name here.
         """
         device, dtype = self.adapter.device, self.adapter.dtype
         field = field_from_config(self.config)
@@ -92,26 +93,29 @@ class Stepper:
             centred=field is None,
             softening=self.config.softening,
         )
-        threshold: Tensor | None = None
-        if energy_threshold is not None:
-            threshold = torch.as_tensor(energy_threshold, device=device, dtype=dtype)
-            threshold = threshold.expand(systems.leading).reshape(-1)
+        threshold = thresholds(energy_threshold, systems, dtype)
         state = ParticleTorch(
-            newton(self.config.G if G is None else G) * systems.mass,
+            gravity(self.config.G if G is None else G) * systems.mass,
             systems.position,
             systems.velocity,
             softening=self.config.softening,
             external_field=field,
             energy_threshold=threshold,
         )
-        if bool(systems.real.all()):
-            return self.of_particle(state, history).reshape(systems.leading)
-        if history is not None:
-            raise ValueError("systems with padding have no common history; ask for one at a time")
+        light = has_light_bodies(systems.mass, systems.real, field)
+        kinds = torch.column_stack((light, systems.real))  # of systems that are asked together
+        several = cast(Tensor, torch.unique(kinds, dim=0))
+        if history is not None and len(several) > 1:
+            raise ValueError(
+                "systems of different sizes, or with and without light bodies, have no common "
+                "history; ask for one at a time"
+            )
         dt = torch.empty_like(systems.mass[:, 0])
-        for kept in cast(Tensor, torch.unique(systems.real, dim=0)).unbind():
-            rows = (systems.real == kept).all(1).nonzero().squeeze(1)
-            dt[rows] = self.of_particle(state.select(rows).particles(kept))
+        for kind in several.unbind():
+            rows = (kinds == kind).all(1).nonzero().squeeze(1)
+            one = state if len(several) == 1 else state.select(rows)
+            one = one.particles(kind[1:]).replace(gate="each" if kind[0] else "energy")
+            dt[rows] = self.of_particle(one, history)
         return dt.reshape(systems.leading)
 
     @torch.no_grad()

@@ -3,6 +3,8 @@
 Legend: ... any leading axes (systems), N particles, D dimensions, T systems in a row.
 """
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -11,10 +13,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from nbody.config.units import G_OF_UNITS
 from nbody.gravity.edges import squared_distance_floor
 from nbody.gravity.free_fall import free_fall_time
 
-Array = Tensor | np.ndarray
+Numbers = Tensor | np.ndarray | Sequence[Any] | float
 DIMENSIONS = (2, 3)
 LEAST = 2  # particles
 
@@ -31,9 +34,9 @@ class Systems:
 
 
 def checked(
-    position: Array,
-    velocity: Array,
-    mass: Array | float,
+    position: Numbers,
+    velocity: Numbers,
+    mass: Numbers,
     *,
     dtype: torch.dtype,
     device: torch.device,
@@ -50,12 +53,12 @@ def checked(
             the origin a float32 number has no digits left for distances.
 
     Raises:
-        ValueError: shapes that do not fit, fewer than two particles, dimensions other than 2 and 3,
-            negative masses or none at all, particles at one place without softening.
+        ValueError: not real numbers, shapes that do not fit, fewer than two particles, dimensions
+            other than 2 and 3, negative masses or none at all, particles at one place without
+            softening.
     """
-    place, speed = (
-        torch.as_tensor(values, device=device).to(_wide(values)) for values in (position, velocity)
-    )
+    place = real_numbers(position, "position", device)
+    speed = real_numbers(velocity, "velocity", device)
     shape = place.shape
     if place.dim() < 2 or speed.shape != shape:
         raise ValueError(
@@ -64,7 +67,7 @@ def checked(
         )
     if shape[-1] not in DIMENSIONS:
         raise ValueError(f"D, the last axis, must be 2 or 3, not {shape[-1]}")
-    masses = torch.as_tensor(mass, device=device).to(_wide(mass))
+    masses = real_numbers(mass, "mass", device)
     try:
         masses = masses.expand(shape[:-1])
     except RuntimeError:
@@ -79,7 +82,7 @@ def checked(
     _check_masses(masses, real)
     if centred:
         place, speed = _centred(place, real), _centred(speed, real)
-    if not softening:
+    if not softening and len(place):
         _check_places(place, real, moving.isfinite().all(-1).all(-1))
     return Systems(place.to(dtype), speed.to(dtype), masses.to(dtype), real, shape[:-2])
 
@@ -91,10 +94,59 @@ def _centred(values: Tensor, real: Tensor) -> Tensor:
     return (values - mean) * share
 
 
-def _wide(values: Any) -> torch.dtype:
-    """Float64, or float32 where that is all there is."""
-    kind = values.dtype if isinstance(values, Tensor) else None
-    return torch.float32 if kind == torch.float32 else torch.float64
+def thresholds(
+    given: Numbers | None, systems: Systems, dtype: torch.dtype
+) -> Float[Tensor, " T"] | None:
+    """The gate of each system, where it was given: one for all, or (...,).
+
+    Raises:
+        ValueError: of another shape, or not above zero.
+    """
+    if given is None:
+        return None
+    found = real_numbers(given, "energy_threshold", systems.mass.device).to(dtype)
+    if not bool((found > 0).all()):
+        raise ValueError("energy_threshold must be above zero")
+    try:
+        return found.expand(systems.leading).reshape(-1)
+    except RuntimeError:
+        raise ValueError(
+            f"energy_threshold must be a number or {tuple(systems.leading)}, as the systems are, "
+            f"not {tuple(found.shape)}"
+        ) from None
+
+
+def gravity(given: float | str) -> float:
+    """Newton's constant, of units or as it was given.
+
+    Raises:
+        ValueError: no such units, or not above zero.
+    """
+    if isinstance(given, str):
+        if given not in G_OF_UNITS:
+            known = ", ".join(G_OF_UNITS)
+            raise ValueError(f"G must be a number, or the name of units: {known}; not {given!r}")
+        return G_OF_UNITS[given]
+    if not 0 < given < math.inf:
+        raise ValueError(f"G must be above zero and finite, not {given:g}")
+    return given
+
+
+def real_numbers(values: Any, name: str, device: torch.device) -> Tensor:
+    """Numbers as float64, or as float32 where that is all there is; of arrays in any order.
+
+    Raises:
+        ValueError: they are complex, or none.
+    """
+    if isinstance(values, Tensor):
+        if values.is_complex():
+            raise ValueError(f"{name} must hold real numbers, not {values.dtype}")
+        kind = torch.float32 if values.dtype == torch.float32 else torch.float64
+        return values.to(device, kind)
+    found = np.asarray(values)
+    if found.dtype.kind not in "fiu":
+        raise ValueError(f"{name} must hold real numbers, not {found.dtype}")
+    return torch.as_tensor(np.array(found, dtype=np.float64), device=device)
 
 
 def _check_masses(mass: Tensor, real: Tensor) -> None:

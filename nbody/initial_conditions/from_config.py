@@ -18,7 +18,7 @@ from nbody.config.systems import SYSTEMS
 from nbody.confined_path import PathEscapes, confined
 from nbody.device import resolve_device, resolve_dtype
 from nbody.errors import InvalidInitialConditions
-from nbody.gravity.external_field import field_from_config
+from nbody.gravity.external_field import TidalField, field_from_config
 from nbody.gravity.invariants import centre_of_mass
 from nbody.initial_conditions.conics import farthest_anomaly, mean_anomaly
 from nbody.initial_conditions.draws import draw_elements, draw_masses, draw_thresholds
@@ -28,10 +28,9 @@ from nbody.initial_conditions.named_systems import figure_eight, lagrange_triang
 from nbody.initial_conditions.planetary import kozai_triples, planetary_systems, resonant_chains
 from nbody.initial_conditions.plummer import plummer_spheres
 from nbody.initial_conditions.scattering import binary_single
+from nbody.integrators.each_body import UNEQUAL, has_light_bodies
 from nbody.integrators.states import Gate
 from nbody.particle import Centre, ParticleTorch, make_particle
-
-UNEQUAL = 0.1  # mass ratio below which the total energy says little of the lighter body
 
 
 def initial_particle(
@@ -181,22 +180,17 @@ def _prepare(particle: ParticleTorch, config: Config) -> ParticleTorch:
         softening=config.softening,
         period=None if period is None else period.to(device, dtype),
         external_field=field,
-        gate=gate_of(config, mass),
+        gate=gate_of(config, mass, field),
         centre=centre,
     )
 
 
-def gate_of(config: Config, mass: Float[Tensor, "*B N"]) -> Gate:
-    """The gate that a config names, or that masses (..., N) of a system ask for.
-
-    Of two bodies alone the total energy is that of their orbit, as long as both have a mass.
-    """
+def gate_of(config: Config, mass: Float[Tensor, "*B N"], field: TidalField | None) -> Gate:
+    """The gate that a config names, or that masses (..., N) of a system ask for."""
     if config.gate != "auto":
         return config.gate
-    lightest = float((mass.amin(-1) / mass.amax(-1)).min())
-    alone = mass.shape[-1] == 2 and config.external_field_mass is None
-    if alone and lightest > 0:
-        return "energy"
-    if config.is_drawn:  # of any draw, whatever this one is
-        lightest = min(lightest, config.mass_ratio_min)
-    return "each" if lightest < UNEQUAL else "energy"
+    real = torch.ones_like(mass, dtype=torch.bool)
+    light = bool(has_light_bodies(mass, real, field).any())
+    several = mass.shape[-1] > 2 or field is not None
+    drawn_light = config.is_drawn and config.mass_ratio_min < UNEQUAL  # in one draw or another
+    return "each" if light or (several and drawn_light) else "energy"

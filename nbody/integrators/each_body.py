@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from nbody.gravity.edges import squared_distance_floor
@@ -31,6 +31,7 @@ from nbody.gravity.invariants import Energies
 from nbody.gravity.vectors import lengths
 
 ROWS_AT_ONCE = 2**20  # numbers in memory while neighbours are looked for
+UNEQUAL = 0.1  # mass ratio below which the total energy says little of the lighter body
 Motion = tuple[Tensor, Tensor, Tensor]  # position, velocity, acceleration, (..., N, D) each
 
 
@@ -177,6 +178,21 @@ class Orbits:
         powers, turnings = zip(*rates, strict=True)
         work = step.squeeze(-1) / 6 * (powers[0] + 4 * powers[1] + powers[2])
         return work, step / 6 * (turnings[0] + 4 * turnings[1] + turnings[2])
+
+
+def has_light_bodies(
+    mass: Float[Tensor, "*B N"], real: Bool[Tensor, "*B N"], field: TidalField | None
+) -> Bool[Tensor, "*B"]:
+    """In which systems the total energy says little of some body's orbit.
+
+    Of two bodies alone it is the energy of their orbit, as long as both have a mass.
+
+    Args:
+        real: which particles are there; the others are padding.
+    """
+    lightest = torch.where(real, mass, torch.inf).amin(-1) / mass.amax(-1)
+    pair = (real.sum(-1) == 2) & (lightest > 0) & (field is None)
+    return (lightest < UNEQUAL) & ~pair
 
 
 def dominant_neighbour(

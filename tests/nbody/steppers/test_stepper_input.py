@@ -85,3 +85,63 @@ def test_the_step_of_what_is_not_finite_is_nan() -> None:
     x, v, m = system(3)
     x[1, 0] = math.inf
     assert math.isnan(float(stepper()(x, v, m)))
+
+
+@pytest.mark.parametrize("light", [0.0, 1e-9, 1e-3])
+def test_light_bodies_are_seen_as_in_training(light: float) -> None:
+    """Beside a star and a planet, whose energy is kept with a step of any length."""
+    asked = stepper(feature_type="error_series")
+    x = np.array([[0.0, 0.0], [5.2, 0.0], [3.0, 0.0]])
+    v = np.array([[0.0, 0.0], [0.0, 0.44], [0.0, 0.577]])
+    m = np.array([1.0, 1e-3, light])
+    step, alone = float(asked(x, v, m)), float(asked(x[[0, 2]], v[[0, 2]], 1.0))
+    assert 0.1 * alone < step < 10 * alone
+    rows = np.column_stack((m, x, v)).tolist()
+    config = Config.model_validate({"initial_conditions": "inline", "particles": rows, "dim": 2})
+    assert step == pytest.approx(float(asked.of_particle(initial_particle(config))), rel=1e-9)
+
+
+def test_systems_with_and_without_light_bodies_go_into_one_array() -> None:
+    asked = stepper(feature_type="error_series")
+    x, v, m = (np.stack([part, part]) for part in system(3))
+    m[1, 2] = 1e-7
+    alone = [float(asked(x[k], v[k], m[k])) for k in (0, 1)]
+    assert asked(x, v, m).tolist() == pytest.approx(alone, rel=1e-9)
+
+
+def test_arrays_of_any_kind_are_taken() -> None:
+    asked = stepper()
+    x, v, m = GOOD
+    step = float(asked(x, v, m))
+    for kind in (
+        lambda a: a.astype(">f8"),
+        lambda a: a[::-1].copy()[::-1],
+        lambda a: a.tolist(),
+        torch.from_numpy,
+        np.asfortranarray,
+    ):
+        assert float(asked(*map(kind, (x, v, m)))) == step
+    assert asked(np.zeros((0, 3, 3)), np.zeros((0, 3, 3)), m).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("named", "options"),
+    [
+        ("energy_threshold must be above zero", {"energy_threshold": 0.0}),
+        ("energy_threshold must be above zero", {"energy_threshold": math.nan}),
+        ("energy_threshold must be a number", {"energy_threshold": np.ones(4)}),
+        ("G must be above zero", {"G": -1.0}),
+        ("G must be above zero", {"G": math.nan}),
+        ("AU/Msun/yr", {"G": "AU/yr"}),
+    ],
+)
+def test_what_cannot_be_asked_for_is_told(named: str, options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=named):
+        stepper()(*GOOD, **options)
+
+
+def test_complex_numbers_are_refused() -> None:
+    x, v, m = GOOD
+    for values in (x.astype(complex), torch.from_numpy(x).to(torch.complex128)):
+        with pytest.raises(ValueError, match="position must hold real numbers"):
+            stepper()(values, v, m)
