@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from nbody.checkpoint import load_config_from_checkpoint
 from nbody.config import Config
 from nbody.config.files import (
     parse_override,
@@ -18,6 +19,7 @@ from nbody.config.files import (
     say_warnings_plainly,
 )
 from nbody.config.original_format import of_half
+from nbody.config.sections import InitialConditionSection
 from nbody.config.stepping_rules import rule_with_stepper
 from nbody.device import set_process_switches
 from nbody.epoch_line import epoch_line
@@ -51,7 +53,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--resume", type=Path, help="continue from this checkpoint")
     parser.add_argument("--json", action="store_true", help="one JSON object per epoch")
     if half == "both":
-        parser.add_argument("--states", type=Path, help="write the simulated states to this npz")
+        parser.add_argument("--states", type=Path, help="write the simulation to this npz or h5")
         parser.add_argument("--picture", type=Path, help="draw the simulation to this file")
     options = parser.parse_args(rest)
     work: Callable[[argparse.Namespace], int] = train_and_simulate if half == "both" else train
@@ -72,6 +74,8 @@ def train(options: argparse.Namespace) -> int:
     for warning in [*config.warnings(), *wandb_hint(config)]:
         print(f"warning: {warning}", file=sys.stderr)
     set_process_switches(config)
+    if options.resume and (other := _other_systems(options.resume, config)):
+        print(f"warning: the checkpoint is of a run with other {other}", file=sys.stderr)
     run = (
         TrainingRun.resume(config, options.resume, options.data)
         if options.resume
@@ -125,6 +129,15 @@ def train_and_simulate(options: argparse.Namespace) -> int:
 def wandb_hint(config: Config) -> list[str]:
     """What a user who asked for W&B should know here."""
     return ["without a worker nothing is logged to W&B"] if config.wandb else []
+
+
+def _other_systems(path: Path, config: Config) -> str:
+    """The fields of the population in which a checkpoint's config differs."""
+    before = load_config_from_checkpoint(path)
+    if before is None:
+        return ""
+    names = InitialConditionSection.model_fields
+    return ", ".join(n for n in names if getattr(before, n) != getattr(config, n))
 
 
 def _folder(config: Config, options: argparse.Namespace) -> Path:

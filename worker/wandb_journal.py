@@ -68,6 +68,10 @@ class Journal:
             return False
         return attempt == spools[-1].name and not last.peek(1)
 
+    def mark_untold(self) -> None:
+        """It is being told anew, and may be half told at any moment."""
+        (self.folder / "told").unlink(missing_ok=True)
+
     def mark_told(self, last: SpoolReader) -> None:
         """W&B has all attempts up to this one, and all records of it that were confirmed."""
         content = f"{last.path.name} {last.confirmed}"

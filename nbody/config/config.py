@@ -11,7 +11,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from nbody.config import original_format
 from nbody.config.files import read_config_file
 from nbody.config.input_width import WITH_TIME_SCALE
-from nbody.config.perturbers import listed
+from nbody.config.perturbers import body_at, listed
 from nbody.config.plausibility import doubts
 from nbody.config.sections import (
     DeviceSection,
@@ -107,6 +107,8 @@ class Config(
         times = self.output_times or []
         if any(later <= earlier for earlier, later in pairwise(times)):
             raise field_error("output_times", "must ascend")
+        if times and self.duration is not None and times[-1] > abs(self.duration) * (1 + 1e-12):
+            raise field_error("output_times", f"the last is after the end, {abs(self.duration):g}")
 
     def _check_external_field(self) -> None:
         if (self.external_field_mass is None) != (self.external_field_position is None):
@@ -116,6 +118,14 @@ class Config(
             raise field_error("external_field_position", "give as many positions as masses")
         if self.dim == 2 and any(any(place[2:]) for place in places):
             raise field_error("external_field_position", "with dim 2 it has no third coordinate")
+        if not all(map(any, places)):
+            raise field_error(
+                "external_field_position",
+                "the tide of a mass at the origin has no end there: place it elsewhere, or give it "
+                "as a particle",
+            )
+        if (body := body_at(places, self.particles or [])) is not None:
+            raise field_error("external_field_position", f"particle {body} is at that place")
 
     def _check_initial_conditions(self) -> None:
         kind = self.initial_conditions

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,27 +13,32 @@ from nbody.errors import InvalidInitialConditions
 
 Rows = NDArray[np.float64]
 MASSES = ("mass", "masses", "m")
-POSITIONS = ("position", "positions", "pos", "x", "coordinates")
-VELOCITIES = ("velocity", "velocities", "vel", "v")
-AXES = "xyz"
+POSITIONS = ("end_position", "position", "positions", "pos", "x", "coordinates")
+VELOCITIES = ("end_velocity", "velocity", "velocities", "vel", "v")
+PLANE, SPACE = ("x", "y", "vx", "vy"), ("x", "y", "z", "vx", "vy", "vz")
 PARTICLE_TYPES = 6  # of a GADGET snapshot
 MOST_NUMBERS = 2**25  # that are read of one array
+
+
+class Table(NamedTuple):
+    """Rows [m, x.., v..] (N, 1 + 2D), and G in their units where the file says it."""
+
+    rows: Rows
+    newton: float | None = None
 
 
 def rows_of_arrays(arrays: Mapping[str, Any], name: str) -> Rows:
     """Rows of named arrays: masses (N,), positions and velocities (N, D); or a column each.
 
-    Of a series of states, positions (K, N, D), the last one is taken, as of a simulation's own
-    `simulation.npz`.
+    Of a simulation's own file the state is taken with which it ended; of another series of states,
+    positions (K, N, D), the last one.
 
     Raises:
         InvalidInitialConditions: an array is missing, or does not fit the others.
     """
     known = {key.lower(): key for key in arrays}
-    columns = [known.get(axis) for axis in ("m", "x", "y", "z", "vx", "vy", "vz")]
-    if known.get("vx") and known.get("x"):
-        series = [_real(arrays[key]) for key in columns if key is not None]
-        return np.stack(series, axis=1)
+    if "x" in known and "vx" in known:
+        return _columns(arrays, known, name)
     found = [
         next((known[key] for key in names if key in known), None)
         for names in (MASSES, POSITIONS, VELOCITIES)
@@ -54,8 +59,35 @@ def rows_of_arrays(arrays: Mapping[str, Any], name: str) -> Rows:
     return np.column_stack((mass, position, velocity))
 
 
-def rows_of_hdf5(path: Path) -> Rows:
-    """Rows of a GADGET snapshot, all particle types together, or of named datasets.
+def _columns(arrays: Mapping[str, Any], known: Mapping[str, str], name: str) -> Rows:
+    """Rows of an array for each column."""
+    wanted = PLANE if "z" not in known and "vz" not in known else SPACE
+    mass = next((known[key] for key in MASSES if key in known), None)
+    keys = [mass, *(known.get(column) for column in wanted)]
+    missing = [c for c, key in zip(("m", *wanted), keys, strict=True) if key is None]
+    if missing:
+        raise InvalidInitialConditions(f"{name} has no {', '.join(missing)}")
+    series = [_real(arrays[cast(str, key)]) for key in keys]
+    if any(values.shape != series[0].shape or values.ndim != 1 for values in series):
+        shapes = ", ".join(f"{key} {v.shape}" for key, v in zip(keys, series, strict=True))
+        raise InvalidInitialConditions(f"{name}: the columns are not of one length: {shapes}")
+    return np.stack(series, axis=1)
+
+
+def table_of_npz(arrays: Mapping[str, Any], name: str) -> Table:
+    """The table of an npz file with names, or of its only array.
+
+    Raises:
+        InvalidInitialConditions
+    """
+    if len(arrays) == 1:
+        return Table(_real(next(iter(arrays.values()))))
+    newton = float(arrays["G"]) if "G" in arrays else None
+    return Table(rows_of_arrays(arrays, name), newton)
+
+
+def table_of_hdf5(path: Path) -> Table:
+    """The table of a GADGET snapshot, all particle types together, or of named datasets.
 
     Raises:
         InvalidInitialConditions
@@ -65,9 +97,11 @@ def rows_of_hdf5(path: Path) -> Rows:
     with h5py.File(path, "r") as file:
         kinds = [f"PartType{k}" for k in range(PARTICLE_TYPES) if f"PartType{k}" in file]
         if kinds:
-            return np.concatenate([_of_type(file, kind, path.name) for kind in kinds])
+            return Table(np.concatenate([_of_type(file, kind, path.name) for kind in kinds]))
         datasets = {key: item for key, item in file.items() if hasattr(item, "shape")}
-        return rows_of_arrays({key: _dataset(item) for key, item in datasets.items()}, path.name)
+        arrays = {key: _dataset(item) for key, item in datasets.items()}
+        newton = float(file.attrs["G"]) if "G" in file.attrs else None
+        return Table(rows_of_arrays(arrays, path.name), newton)
 
 
 def _of_type(file: Any, kind: str, name: str) -> Rows:
@@ -82,8 +116,8 @@ def _of_type(file: Any, kind: str, name: str) -> Rows:
     return rows_of_arrays(arrays, f"{name}, {kind}")
 
 
-def rows_of_archive(path: Path) -> Rows:
-    """Rows of the last snapshot of a REBOUND SimulationArchive, in its units.
+def table_of_archive(path: Path) -> Table:
+    """The table of the last snapshot of a REBOUND SimulationArchive, in its units.
 
     Raises:
         ModuleNotFoundError: REBOUND is not installed.
@@ -95,9 +129,9 @@ def rows_of_archive(path: Path) -> Rows:
             sim: Any = rebound.Simulationarchive(str(path))[-1]
         except Warning as warning:
             raise ValueError("a broken archive") from warning
-    return np.array(
-        [[p.m, p.x, p.y, p.z, p.vx, p.vy, p.vz] for p in cast(Sequence[Any], sim.particles)]
-    )
+    particles = cast(Sequence[Any], sim.particles)
+    rows = [[p.m, p.x, p.y, p.z, p.vx, p.vy, p.vz] for p in particles]
+    return Table(np.array(rows), float(sim.G))
 
 
 def _dataset(dataset: Any) -> Rows:

@@ -7,8 +7,12 @@ import math
 from collections.abc import Sequence
 from itertools import combinations
 
+from nbody.config.units import G_OF_UNITS, UnitSystem
+
 MOST_PARTICLES = 64  # that are looked at: pairs cost time
 COLDEST, HOTTEST = 1e-6, 1e6  # K / |U| of any orbit that somebody follows
+FALLING, FREE = 1e-3, 10.0  # and of most
+BOUND = (0.2, 0.8)  # K / |U| of systems that stay together
 
 Rows = Sequence[Sequence[float]]
 
@@ -24,11 +28,17 @@ def doubts(rows: Rows, newton: float, step: float | None) -> list[str]:
         return []
     found: list[str] = []
     kinetic, potential, longest = _energies(rows, newton)
-    if kinetic > 0 and potential > 0 and not COLDEST < kinetic / potential < HOTTEST:
+    ratio = kinetic / potential if kinetic > 0 and potential > 0 else None
+    if ratio is not None and (better := _units_of_a_bound_system(ratio, newton)):
         found.append(
-            f"kinetic over potential energy is {kinetic / potential:.1e}, as of no orbit: are "
-            "these positions, velocities and masses in units in which G is "
-            f"{newton:g}? Name their units in G"
+            f"kinetic over potential energy is {ratio:.1e}; with G of {better} it would be "
+            f"{ratio * newton / G_OF_UNITS[better]:.2f}, as of bodies that stay together. If those "
+            f"are their units, set G={better}"
+        )
+    elif ratio is not None and not COLDEST < ratio < HOTTEST:
+        found.append(
+            f"kinetic over potential energy is {ratio:.1e}, as of no orbit: are these positions, "
+            f"velocities and masses in units in which G is {newton:g}? Name their units in G"
         )
     if step is not None and longest < math.inf and step > longest:
         found.append(
@@ -36,6 +46,16 @@ def doubts(rows: Rows, newton: float, step: float | None) -> list[str]:
             f"{longest:.1e}): are the units those of G?"
         )
     return found
+
+
+def _units_of_a_bound_system(ratio: float, newton: float) -> UnitSystem | None:
+    """Units in which a system that flies apart, or falls together, would stay together."""
+    if FALLING < ratio < FREE:
+        return None
+    for units, G in G_OF_UNITS.items():
+        if BOUND[0] < ratio * newton / G < BOUND[1]:
+            return units
+    return None
 
 
 def _energies(rows: Rows, newton: float) -> tuple[float, float, float]:

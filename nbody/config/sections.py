@@ -428,7 +428,8 @@ class SimulationSection(BaseModel):
         default=None,
         min_length=1,
         max_length=100_000,
-        description="Times of the states that a simulation keeps, ascending, from its beginning.",
+        description="Times of the states that a simulation keeps, ascending, as they elapse from "
+        "its beginning: of a run back in time, too.",
     )
     Nperiod: int = Field(
         default=10, ge=1, le=10**6, description="Periods to simulate where no duration is given."

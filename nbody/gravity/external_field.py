@@ -67,8 +67,10 @@ class SeveralPerturbers:
 TidalField = PointMassTidalField | SeveralPerturbers
 
 
-def perturbers(field: TidalField) -> tuple[PointMassTidalField, ...]:
+def perturbers(field: TidalField | None) -> tuple[PointMassTidalField, ...]:
     """The point masses of a field."""
+    if field is None:
+        return ()
     return field.members if isinstance(field, SeveralPerturbers) else (field,)
 
 

@@ -6,6 +6,7 @@ own, seeded from the run's seed and the epoch, so that a resumed run draws what 
 have.
 """
 
+import warnings
 from pathlib import Path
 
 import torch
@@ -14,11 +15,12 @@ from torch import Tensor
 
 from nbody.config import Config
 from nbody.config.particle_file import read_particles
+from nbody.config.plausibility import doubts
 from nbody.config.systems import SYSTEMS
 from nbody.confined_path import PathEscapes, confined
 from nbody.device import resolve_device, resolve_dtype
 from nbody.errors import InvalidInitialConditions
-from nbody.gravity.external_field import TidalField, field_from_config
+from nbody.gravity.external_field import TidalField, field_from_config, perturbers
 from nbody.gravity.invariants import centre_of_mass
 from nbody.initial_conditions.conics import farthest_anomaly, mean_anomaly
 from nbody.initial_conditions.draws import draw_elements, draw_masses, draw_thresholds
@@ -149,7 +151,9 @@ def _from_rows(config: Config, data_folder: Path | None) -> ParticleTorch:
             path = confined(data_folder or Path("data"), config.ic_path or "")
         except PathEscapes as error:
             raise InvalidInitialConditions(f"ic_path: {error}") from None
-        rows = read_particles(path)
+        rows = read_particles(path, config.newton)
+        for doubt in doubts(rows, config.newton, config.dt):
+            warnings.warn(f"{path.name}: {doubt}", stacklevel=2)
     particle = make_particle(rows)
     particle = particle.replace(mass=config.newton * particle.mass)
     if not bool(particle.mass.any()):
@@ -166,6 +170,9 @@ def _prepare(particle: ParticleTorch, config: Config) -> ParticleTorch:
     field = field_from_config(config)
     position, velocity, period = particle.position, particle.velocity, particle.period
     centre: Centre | None = None
+    for perturber in perturbers(field):
+        if bool((perturber.origin_to_perturber(position) == position).all(-1).any()):
+            raise InvalidInitialConditions("a particle is at the place of an external mass")
     if field is None:
         if period is None and not config.softening:
             period = period_of_pair(particle)

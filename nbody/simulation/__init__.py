@@ -1,5 +1,6 @@
 """Integrate with a stepping rule, and what that costs."""
 
-from nbody.simulation.run import Simulation, simulate
+from nbody.simulation.finished import Simulation
+from nbody.simulation.run import simulate
 
 __all__ = ["Simulation", "simulate"]

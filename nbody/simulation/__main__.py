@@ -14,8 +14,9 @@ from nbody.config.stepping_rules import STEPPING_RULES
 from nbody.device import set_process_switches
 from nbody.errors import NBodyError
 from nbody.initial_conditions.from_config import initial_particle
+from nbody.simulation.finished import FORMATS, Simulation
 from nbody.simulation.picture import draw_runs
-from nbody.simulation.run import Simulation, simulate
+from nbody.simulation.run import simulate
 from nbody.stepper import Stepper, load_stepper
 
 
@@ -44,9 +45,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--picture", type=Path, help="draw one system to this PNG, SVG or PDF file")
     options = parser.parse_args(arguments)
     try:
+        if options.states and options.states.suffix not in FORMATS:
+            raise ValueError(f"--states is written as {', '.join(FORMATS)}, by its name's ending")
         runs = _runs(options)
         for rule, run in runs.items():
-            print(json.dumps({"rule": rule, **run.report()}))
+            report = run.report()
+            for warning in report["warnings"]:
+                print(f"warning: {rule}: {warning}", file=sys.stderr)
+            print(json.dumps({"rule": rule, **report}))
         if options.states:
             list(runs.values())[-1].save(options.states)
         if options.picture:

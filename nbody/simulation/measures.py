@@ -3,7 +3,6 @@
 Legend: K recorded states, B systems, N particles, D dimensions.
 """
 
-import math
 from typing import Any, cast
 
 import torch
@@ -15,6 +14,7 @@ from nbody.integrators.each_body import dominant_neighbour
 
 MOST_SYSTEMS = 32  # of a batch that are told of one by one
 MOST_ORBITS = 32  # of all systems of a batch
+SEEN_AT_ONCE = 256  # states
 SERIOUS, MEANINGLESS = 0.01, 0.5  # energy errors that are warned of
 
 
@@ -46,20 +46,52 @@ def osculating_orbits(
     ]
 
 
-def closest_encounter(
-    time: Float[Tensor, " K"], position: Float[Tensor, "K N D"]
-) -> dict[str, Any]:
-    """The two bodies that came nearest to each other at a recorded state, when, and how near."""
-    nearest, found = math.inf, {}
-    for k in range(len(time)):
-        distances = torch.cdist(position[k], position[k])
-        distances.fill_diagonal_(torch.inf)
-        place = int(distances.argmin())
-        distance = float(distances.flatten()[place])
-        if distance < nearest:
-            pair = sorted(divmod(place, len(distances)))
-            nearest, found = distance, {"bodies": pair, "time": float(time[k])}
-    return {**found, "distance": nearest}
+class ClosestEncounters:
+    """Of each system the two bodies that came nearest to each other, when, and how near."""
+
+    def __init__(self) -> None:
+        self._times: list[Tensor] = []
+        self._positions: list[Tensor] = []
+        self._found: list[dict[str, Any]] = []
+
+    def see(self, time: Float[Tensor, " B"], position: Float[Tensor, "B N D"]) -> None:
+        """Note the states of B systems."""
+        self._times.append(time)
+        self._positions.append(position)
+        if len(self._times) == SEEN_AT_ONCE:
+            self._look()
+
+    def found(self) -> list[dict[str, Any]]:
+        """`bodies`, `time` and `distance` of each system."""
+        self._look()
+        return self._found
+
+    def _look(self) -> None:
+        if not self._times:
+            return
+        times, positions = torch.stack(self._times), torch.stack(self._positions)
+        self._times, self._positions = [], []
+        number = positions.shape[-2]
+        itself = torch.eye(number, dtype=torch.bool, device=positions.device)
+        separations = positions.unsqueeze(-2) - positions.unsqueeze(-3)  # exact of near ones
+        distances = lengths(separations).masked_fill(itself, torch.inf).flatten(2)  # (K, B, N²)
+        nearest, pairs = distances.min(-1)
+        distance, when = nearest.min(0)  # (B,)
+        for system, (k, near) in enumerate(zip(plain(when), plain(distance), strict=True)):
+            found = {
+                "bodies": sorted(divmod(int(pairs[k, system]), number)),
+                "time": float(times[k, system]),
+                "distance": near,
+            }
+            if system == len(self._found):
+                self._found.append(found)
+            elif near < self._found[system]["distance"]:
+                self._found[system] = found
+
+
+def few_bodies(mass: Float[Tensor, "*B N"]) -> bool:
+    """Whether there are so few that each is told of."""
+    return mass.numel() <= MOST_ORBITS
 
 
 def run_warnings(largest_error: float, outside: int, steps: int) -> list[str]:
@@ -74,8 +106,8 @@ def run_warnings(largest_error: float, outside: int, steps: int) -> list[str]:
         told.append(f"the energy error is {largest_error:.1e}: use smaller steps, or gated")
     if outside:
         told.append(
-            f"{outside} of {steps} predictions were for states that the stepper was not trained "
-            "on: their steps were found by trying, which costs some tens of forces each"
+            f"{outside} predictions in {steps} steps were for states that the stepper was not "
+            "trained on: their steps were found by trying, which costs some tens of forces each"
         )
     return told
 

@@ -4,7 +4,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from nbody.simulation.run import Simulation
+from nbody.simulation.finished import Simulation
 
 PANEL = 4.2  # inches
 INK = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf")

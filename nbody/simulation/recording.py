@@ -25,18 +25,23 @@ class Recorded(NamedTuple):
     velocity: Float[Tensor, "B N D"]
     energy: Float[Tensor, " B"]
 
+    @classmethod
+    def of(cls, states: States, time: Float[Tensor, " B"]) -> "Recorded":
+        """What is kept of states at a time (B,)."""
+        return cls(time, states.position, states.velocity, states.energy)
+
 
 class EveryStep:
     """Keeps the state after every step."""
 
     def __init__(self, states: States, time: Tensor) -> None:
-        self.kept = [_recorded(states, time)]
+        self.kept = [Recorded.of(states, time)]
         self._most = most_states(states)
 
     def step(self, before: States, after: States, started: Tensor, time: Tensor) -> None:
         """Note a step of all systems from `started` (B,) to `time` (B,)."""
         del before, started
-        self.kept.append(_recorded(after, time))
+        self.kept.append(Recorded.of(after, time))
         if len(self.kept) > self._most:
             raise SimulationImpossible(
                 f"no more than {self._most} states are kept; end earlier (steps, duration, "
@@ -50,8 +55,11 @@ class AtTimes:
     The run itself goes on from where it was: what is looked at changes nothing.
     """
 
-    def __init__(self, states: States, time: Tensor, times: Float[Tensor, " K"]) -> None:
+    def __init__(
+        self, states: States, time: Tensor, times: Float[Tensor, " K"], repeats: int
+    ) -> None:
         self._times, self._first, self._most = times, time, most_states(states)
+        self._repeats = repeats  # KDK steps that the run takes at once
         self._next = torch.zeros_like(time, dtype=torch.long)  # (B,)
         self._kept: list[Recorded] = []  # where some systems are not there yet, with NaN
         self._reached(states, time)
@@ -74,13 +82,14 @@ class AtTimes:
             here = (due > started) & (due <= time * (1 + 1e-12))
             if not bool(here.any()):
                 return
-            aside = before.step(torch.where(here, due - started, 0.0))
-            self._write(_recorded(before.after(aside), due), here)
+            ahead = torch.where(here, due - started, 0.0)
+            aside = before.step(ahead / self._repeats, self._repeats)
+            self._write(Recorded.of(before.after(aside), due), here)
 
     def _reached(self, states: States, time: Tensor) -> None:
         here = self._due() <= time
         if bool(here.any()):
-            self._write(_recorded(states, time), here)
+            self._write(Recorded.of(states, time), here)
 
     def _due(self) -> Tensor:
         """The next time (B,) of each system; infinity where there is none left."""
@@ -104,7 +113,3 @@ class AtTimes:
 def most_states(states: States) -> int:
     """How many states of these systems are kept."""
     return max(2, MOST_NUMBERS // (2 * states.position.numel() + NUMBERS_OF_OVERHEAD))
-
-
-def _recorded(states: States, time: Tensor) -> Recorded:
-    return Recorded(time, states.position, states.velocity, states.energy)

@@ -94,6 +94,7 @@ def tell(data: Path, journal: Journal, agent: int | None) -> None:
         journal.remove()
         return
     folder.mkdir(parents=True, exist_ok=True)
+    journal.mark_untold()
     run = wandb.init(
         id=assignment.job,
         resume="allow",

@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import tracemalloc
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from nbody.config import Config
 from nbody.config.particle_file import read_particles
 from nbody.errors import InvalidInitialConditions
 from nbody.initial_conditions.from_config import initial_particle
+from nbody.simulation.run import simulate
 
 ROWS = [[3.0, 1.0, 3.0, 0.0, 0.1], [4.0, -2.0, -1.0, 0.2, 0.0], [5.0, 1.0, -1.0, 0.0, 0.0]]
 ROWS_3D = [[1.0, 1, 2, 3, 4, 5, 6], [2.0, -1, 0, 0, 0, 0, 1]]
@@ -271,8 +273,6 @@ def test_arrays_have_the_names_that_programs_give_them(tmp_path: Path) -> None:
 
 
 def test_a_run_goes_on_from_its_own_output(tmp_path: Path) -> None:
-    from nbody.simulation.run import simulate
-
     given = {"device": "cpu", "integrator_mode": "fixed", "dt": 0.03125}
     first = Config.model_validate({"initial_conditions": "pythagorean", "duration": 1.0} | given)
     whole = Config.model_validate({"initial_conditions": "pythagorean", "duration": 2.0} | given)
@@ -285,6 +285,65 @@ def test_a_run_goes_on_from_its_own_output(tmp_path: Path) -> None:
         end = simulate(second, initial_particle(second, data_folder=tmp_path))
         expected = simulate(whole, initial_particle(whole))
         np.testing.assert_allclose(end.position[-1], expected.position[-1], atol=1e-12)
+
+
+def test_a_run_goes_on_from_its_end_though_its_last_output_was_before(tmp_path: Path) -> None:
+    given = {"initial_conditions": "pythagorean", "duration": 1.0, "device": "cpu", "eta": 0.05}
+    whole = Config.model_validate(given)
+    early = Config.model_validate(given | {"output_times": [0.25, 0.5]})
+    for suffix in (".npz", ".h5"):
+        simulate(early, initial_particle(early)).save(tmp_path / f"early{suffix}")
+        rows = np.array(read_particles(tmp_path / f"early{suffix}"))
+        end = simulate(whole, initial_particle(whole))
+        np.testing.assert_array_equal(rows[:, 1:], np.hstack((end.position[-1], end.velocity[-1])))
+
+
+def test_a_file_that_says_its_units_is_not_taken_for_others(tmp_path: Path) -> None:
+    h5py, rebound = pytest.importorskip("h5py"), pytest.importorskip("rebound")
+    sim = rebound.Simulation()
+    sim.units = ("AU", "Msun", "yr")
+    m, x, v = (np.array(ROWS_3D)[:, part] for part in (0, slice(1, 4), slice(4, 7)))
+    for row in ROWS_3D:
+        sim.add(**dict(zip(("m", "x", "y", "z", "vx", "vy", "vz"), row, strict=True)))
+    sim.save_to_file(str(tmp_path / "a.bin"))
+    np.savez(tmp_path / "a.npz", mass=m, position=x, velocity=v, G=sim.G)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["mass"], file["position"], file["velocity"] = m, x, v
+        file.attrs["G"] = sim.G
+    for name in ("a.bin", "a.npz", "a.h5"):
+        given = {"initial_conditions": "file", "ic_path": name, "device": "cpu"}
+        with pytest.raises(InvalidInitialConditions, match=r"39\.47"):
+            initial_particle(Config.model_validate(given), data_folder=tmp_path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            config = Config.model_validate(given | {"G": "AU/Msun/yr"})
+            assert initial_particle(config, data_folder=tmp_path).mass[0] > 39
+
+
+def test_columns_of_an_archive_are_found_by_name_and_missed_by_name(tmp_path: Path) -> None:
+    table = np.array(ROWS_3D)
+    columns = dict(zip(("mass", "x", "y", "z", "vx", "vy", "vz"), table.T, strict=True))
+    np.savez(tmp_path / "a.npz", **columns)
+    assert read_particles(tmp_path / "a.npz") == ROWS_3D
+    plane = {name: values for name, values in columns.items() if "z" not in name}
+    np.savez(tmp_path / "b.npz", **plane)
+    assert read_particles(tmp_path / "b.npz") == table[:, [0, 1, 2, 4, 5]].tolist()
+    del columns["z"]
+    np.savez(tmp_path / "c.npz", **columns)
+    with pytest.raises(InvalidInitialConditions, match="has no z"):
+        read_particles(tmp_path / "c.npz")
+    np.savez(tmp_path / "d.npz", **{**columns, "z": table[:1, 3]})
+    with pytest.raises(InvalidInitialConditions, match="of one length"):
+        read_particles(tmp_path / "d.npz")
+
+
+def test_the_rows_of_a_file_are_doubted_as_those_of_a_config(tmp_path: Path) -> None:
+    (tmp_path / "sun.txt").write_text("1 0 0 0 0\n3e-6 1 0 0 6.28\n", encoding="utf-8")
+    given = {"initial_conditions": "file", "ic_path": "sun.txt", "device": "cpu"}
+    with pytest.warns(UserWarning, match=r"sun.txt: .*set G=AU/Msun/yr"):
+        particle = initial_particle(Config.model_validate(given), data_folder=tmp_path)
+    config = Config.model_validate(given | {"steps": 2})
+    assert "AU/Msun/yr" in simulate(config, particle).report()["warnings"][0]
 
 
 def test_a_snapshot_of_gadget_is_read(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import torch
 from nbody.config import Config
 from nbody.config.units import newton
 from nbody.initial_conditions.from_config import initial_particle
-from nbody.simulation.run import Simulation, simulate
+from nbody.simulation.finished import Simulation
+from nbody.simulation.run import simulate
 
 # The Sun and the Earth at perihelion, in kg, m, s.
 SI = [[1.98841e30, 0.0, 0.0, 0.0, 0.0], [5.9722e24, 1.4710e11, 0.0, 0.0, 30287.0]]
@@ -62,6 +63,10 @@ def test_rows_in_units_that_do_not_fit_are_doubted() -> None:
     assert len(told(G="SI", dt=1e12, integrator_mode="fixed")) == 1
     assert told(G="SI", dt=3600.0, integrator_mode="fixed") == []
     assert told(particles=[[1.0, 0.0, 0.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0, 0.0]]) == []  # at rest
+    assert "set G=AU/Msun/yr" in told(particles=in_years())[0]
+    assert told(particles=in_years(), G="AU/Msun/yr") == []
+    flyby = [[1.0, -50.0, 1.0, 1.5, 0.0], [1.0, 50.0, -1.0, -1.5, 0.0]]
+    assert told(particles=flyby) == []
 
 
 def test_a_system_with_units_of_its_own_has_no_other() -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nbody.config import Config
+from nbody.errors import InvalidInitialConditions
 from nbody.gravity.external_field import PointMassTidalField, field_from_config
 from nbody.gravity.force import pairwise
 from nbody.gravity.invariants import (
@@ -18,6 +19,7 @@ from nbody.gravity.invariants import (
     momentum,
     relative_energy_error,
 )
+from nbody.initial_conditions.from_config import initial_particle
 from nbody.integrators.force_series import acceleration_series
 from nbody.integrators.kick_drift_kick import kick_drift_kick
 
@@ -299,3 +301,26 @@ def test_several_perturbers_add_up() -> None:
     torch.testing.assert_close(series[0], series[1] + series[2] - series[3])
     with pytest.raises(ValueError, match="as many positions"):
         Config(external_field_mass=[1.0, 2.0], external_field_position=[[3.0, 1.0]])
+
+
+def test_a_perturber_that_has_no_tide_is_refused() -> None:
+    with pytest.raises(ValueError, match="at the origin"):
+        Config(external_field_mass=1.0, external_field_position=[0.0, 0.0])
+    rows = [[1.0, -1.0, 0.0, 0.0, -0.5], [1.0, 1.0, 0.0, 0.0, 0.5]]
+    with pytest.raises(ValueError, match="particle 1 is at that place"):
+        Config(
+            initial_conditions="inline",
+            particles=rows,
+            external_field_mass=1.0,
+            external_field_position=[1.0, 0.0],
+        )
+    figure = Config(initial_conditions="figure_eight", device="cpu")
+    place = initial_particle(figure).position[0].tolist()
+    config = Config(
+        initial_conditions="figure_eight",
+        external_field_mass=1.0,
+        external_field_position=place,
+        device="cpu",
+    )
+    with pytest.raises(InvalidInitialConditions, match="at the place"):
+        initial_particle(config)

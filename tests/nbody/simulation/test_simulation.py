@@ -15,7 +15,8 @@ from nbody.initial_conditions.from_config import initial_particle
 from nbody.model import build_model
 from nbody.model_adapter import ModelAdapter
 from nbody.particle import ParticleTorch
-from nbody.simulation.run import Simulation, simulate
+from nbody.simulation.finished import Simulation
+from nbody.simulation.run import simulate
 from nbody.stepper import Stepper
 from nbody.training.run import TrainingRun
 from nbody.trajectory_collection import collect_trajectory

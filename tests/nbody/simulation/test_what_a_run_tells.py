@@ -8,7 +8,9 @@ import torch
 from nbody.config import Config
 from nbody.errors import SimulationImpossible
 from nbody.initial_conditions.from_config import initial_particle
-from nbody.simulation.run import Simulation, simulate
+from nbody.simulation.finished import Simulation
+from nbody.simulation.recording import AtTimes
+from nbody.simulation.run import simulate
 
 PAIR = [[1.0, 10.0, 3.0, 5.0, 0.2], [2.0, 11.0, 3.0, 5.0, 1.4]]
 
@@ -121,3 +123,48 @@ def test_a_run_that_ends_by_its_steps_keeps_the_outputs_that_it_reached() -> Non
     assert bool(found.position.isfinite().all())
     with pytest.raises(SimulationImpossible, match="before the first output"):
         pair(steps=2, output_times=[50.0, 100.0])
+
+
+def test_what_is_kept_changes_nothing_that_is_told() -> None:
+    """An eccentric pair that is output once, long after its pericentre and before its end."""
+    rows = [[1.0, 0.0, 0.0, 0.0, 0.0], [1e-3, 1.8, 0.0, 0.0, 0.25]]
+    given = {"initial_conditions": "inline", "particles": rows, "duration": 6.0}
+    whole, outputs = run(**given).report(), run(**given, output_times=[5.0]).report()
+    for name, value in whole.items():
+        if name.startswith(("final_time", "final_energy", "systems", "steps", "max_energy")):
+            assert outputs[name] == value, name
+    assert whole["systems"][0]["closest"]["distance"] < 0.2
+
+
+def test_the_closest_encounter_is_that_of_all_states() -> None:
+    kept = run(initial_conditions="pythagorean", duration=10.0)
+    distances = torch.stack([torch.pdist(state) for state in kept.position])
+    place = int(distances.min(1).values.argmin())
+    [found] = kept.closest or []
+    assert found["distance"] == pytest.approx(float(distances.min()), rel=1e-9)
+    assert found["time"] == float(kept.time[place])
+    first, second = found["bodies"]
+    there = kept.position[place]
+    assert float((there[first] - there[second]).norm()) == pytest.approx(found["distance"])
+
+
+def test_a_network_that_repeats_its_steps_is_looked_at_with_steps_as_short() -> None:
+    config = Config.model_validate({"device": "cpu", "duration": 1.0, "output_every": 0.01})
+    states = initial_particle(config).states()
+    zero = torch.zeros_like(states.energy)
+    kept = AtTimes(states, zero, torch.tensor([0.9], dtype=torch.float64), repeats=8)
+    kept.step(states, states, zero, zero + 1.0)
+    fine = states.after(states.step(zero + 0.9 / 8, 8))
+    torch.testing.assert_close(kept.kept[0].position, fine.position)
+
+
+def test_a_gate_that_does_not_see_a_light_body_says_so() -> None:
+    rows = [[1.0, 0.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0, 1.0]]
+    given = {"initial_conditions": "inline", "particles": rows, "steps": 5}
+    assert "gate=each" in run(**given, gate="energy").report()["warnings"][0]
+    assert run(**given).report()["warnings"] == []
+
+
+def test_output_times_after_the_end_are_refused() -> None:
+    with pytest.raises(ValueError, match="after the end"):
+        pair(duration=-2.0, output_times=[1.0, 2.5])
