@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from pydantic import ValidationError
 from torch import Tensor, nn
 
@@ -152,9 +152,7 @@ class Stepper:
             return torch.cat(
                 [self.of_states(states.take(p), led[p], network_alone=alone) for p in rows]
             )
-        gate = states.gate if self.config.gate == "auto" else self.config.gate
-        seen = replace(states, gate=gate)  # as in training
-        features = self.adapter.features_of(seen, led, history).to(self.adapter.dtype)
+        features = self._features(states, led, history)
         dt = gate_dt(self.model, features)
         finite = (states.position.isfinite() & states.velocity.isfinite()).all(-1).all(-1)
         if isinstance(self.model, LogTimeStepNN) and not network_alone:
@@ -165,6 +163,26 @@ class Stepper:
                 self.outside += len(strange)
                 dt = dt.index_copy(0, strange, self._cautious(states.take(strange)).to(dt))
         return dt.to(states.energy).masked_fill(~finite, torch.nan)
+
+    @torch.no_grad()
+    def knows(
+        self,
+        states: States,
+        last_dt: Float[Tensor, " T"] | Float[Tensor, ""] | float = 0.0,
+        history: HistoryBuffer | None = None,
+    ) -> Bool[Tensor, " T"]:
+        """Which states are like those that the network was trained on; all of them, for one that
+        does not know.
+        """
+        features = self._features(states, torch.as_tensor(last_dt).to(states.energy), history)
+        if isinstance(self.model, LogTimeStepNN):
+            return self.model.knows(features)
+        return torch.ones_like(features[:, 0], dtype=torch.bool)
+
+    def _features(self, states: States, led: Tensor, history: HistoryBuffer | None) -> Tensor:
+        gate = states.gate if self.config.gate == "auto" else self.config.gate
+        seen = replace(states, gate=gate)  # as in training
+        return self.adapter.features_of(seen, led, history).to(self.adapter.dtype)
 
     def _cautious(self, states: States) -> Tensor:
         threshold = torch.as_tensor(self.threshold_of(states)).to(states.energy)

@@ -15,6 +15,8 @@ from nbody.evaluation.beside_criteria import evaluate_beside_criteria
 from nbody.evaluation.long_runs import LONG_RUN_RULES, long_runs
 from nbody.evaluation.picture import draw
 from nbody.evaluation.report_text import curve_line, report_text
+from nbody.evaluation.wall_time import wall_times
+from nbody.initial_conditions.from_config import initial_particle
 from nbody.stepper import load_stepper
 
 
@@ -73,6 +75,8 @@ def _report(options: argparse.Namespace) -> dict[str, Any]:
     report = evaluate_beside_criteria(
         stepper, population, seed=options.seed, systems=options.systems, data_folder=options.data
     )
+    systems = initial_particle(population, seed=options.seed, data_folder=options.data)
+    report["wall_time"] = wall_times(stepper, systems.states())
     report["checkpoint"] = str(options.checkpoint)
     report["long_runs"] = []
     if options.orbits:

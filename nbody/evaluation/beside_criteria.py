@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nbody.config import Config
-from nbody.evaluation.held_out import HeldOut, held_out_states, predicted_steps
+from nbody.evaluation.held_out import HeldOut, held_out_states, known_states, predicted_steps
 from nbody.evaluation.score import score
 from nbody.integrators.states import States
 from nbody.simulation.criteria import CRITERIA, SERIES
@@ -37,7 +37,7 @@ def evaluate_beside_criteria(
     watcher: Watcher | None = None,
 ) -> dict[str, Any]:
     """Scores of the stepper and of every criterion, and of each in bins of eccentricity where the
-    population is of two bodies.
+    population is of two bodies; and the share of states that are not like those of the training.
 
     Args:
         population: whose systems and thresholds to score on; the stepper's own where none is given.
@@ -54,12 +54,14 @@ def evaluate_beside_criteria(
         **{name: _scale_with_threshold(name) for name in CRITERIA},
     }
     scores = {name: asdict(score(rule, held_out, watcher)) for name, rule in rules.items()}
+    known = held_out.each(lambda part: known_states(stepper, part).double())
     found: dict[str, Any] = {
         "population": population.summary(),
         "seed": seed,
         "systems": held_out.systems,
         "states": len(held_out.dt_star),
         "scores": scores,
+        "outside_training": 1.0 - float(known.mean()),
     }
     if held_out.states.position.shape[-2] == 2:
         factors = {name: scores[name]["calibration_factor"] for name in rules}

@@ -219,10 +219,22 @@ def _walked_states(
 
 
 def predicted_steps(stepper: Stepper, part: HeldOut) -> Float[Tensor, " T"]:
-    """The stepper's dt; one that uses history sees the past that oracle steps would have left."""
+    """What the network says, also of states that are not like those of its training."""
+    return stepper.of_states(*_asked(stepper, part), network_alone=True)
+
+
+def known_states(stepper: Stepper, part: HeldOut) -> Bool[Tensor, " T"]:
+    """Which states are like those that the network was trained on."""
+    return stepper.knows(*_asked(stepper, part))
+
+
+def _asked(stepper: Stepper, part: HeldOut) -> tuple[States, Tensor, HistoryBuffer | None]:
+    """What a stepper is shown; one that uses history sees the past that oracle steps would have
+    left.
+    """
     states = part.states
     if not stepper.adapter.history_enabled:
-        return stepper.of_states(states, network_alone=True)
+        return states, torch.zeros_like(part.dt_star), None
     history = HistoryBuffer(stepper.config.history_len, stepper.config.feature_type)
     past: list[tuple[States, Tensor]] = []
     backward = replace(states, velocity=-states.velocity)
@@ -231,4 +243,4 @@ def predicted_steps(stepper: Stepper, part: HeldOut) -> Float[Tensor, " T"]:
         past.append((replace(backward, velocity=-backward.velocity), part.dt_star))
     for earlier, last_dt in reversed(past):
         history.push_states(earlier, last_dt)
-    return stepper.of_states(states, part.dt_star, history, network_alone=True)
+    return states, part.dt_star, history

@@ -39,14 +39,26 @@ def report_text(report: dict[str, Any]) -> str:
 
 
 def _remarks(report: dict[str, Any]) -> list[str]:
-    """What to know of the calibrated columns before they are compared."""
-    if report["systems"] == 1:
-        return ["", "One fixed system: calibrated and reported on the same states."]
+    """What to know of the columns before they are compared."""
+    told: list[str] = []
+    if outside := report["outside_training"]:
+        told.append(
+            f"{outside:.2%} of the states are not like those of the training: a simulation finds "
+            "their steps by trying. The scores are of the network alone."
+        )
     rates = [row["calibrated_violation_rate"] for row in report["scores"].values()]
-    if max(rates) > 2 * TARGET_VIOLATION:
+    if report["systems"] == 1:
+        told.append("One fixed system: calibrated and reported on the same states.")
+    elif max(rates) > 2 * TARGET_VIOLATION:
         beyond = f"V cal. beyond {TARGET_VIOLATION:.1%}: calibrated on few states"
-        return ["", f"{beyond}; use more --systems."]
-    return []
+        told.append(f"{beyond}; use more --systems.")
+    if cost := report.get("wall_time"):
+        told.append(
+            f"One call of the stepper takes {1e6 * cost['stepper_s']:.0f} µs, one force "
+            f"{1e6 * cost['force_s']:.0f} µs: of one system; of {cost['batch']} at once "
+            f"{1e6 * cost['stepper_batch_s']:.1f} and {1e6 * cost['force_batch_s']:.1f} µs each."
+        )
+    return ["", *told] if told else []
 
 
 def curve_line(curve: dict[str, Any]) -> str:

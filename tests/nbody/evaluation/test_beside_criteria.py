@@ -12,7 +12,9 @@ from nbody.evaluation.__main__ import main
 from nbody.evaluation.beside_criteria import eccentricity, evaluate_beside_criteria
 from nbody.evaluation.held_out import held_out_states
 from nbody.simulation.criteria import CRITERIA
+from nbody.stepper import Stepper
 from nbody.training.run import TrainingRun
+from nbody.unified_training import epochs
 from tests.nbody.fakes import CONFIG, orbit, untrained
 
 
@@ -39,8 +41,12 @@ def test_a_report_has_every_rule_as_table_json_and_picture(
     assert set(report["scores"]) == {"network", *CRITERIA}
     assert 1 <= len(report["by_eccentricity"]) <= 5
     assert (tmp_path / "picture.png").stat().st_size > 1000
+    cost = report["wall_time"]
+    assert min(cost["stepper_s"], cost["force_s"], cost["force_batch_s"]) > 0
     assert main(arguments[:3]) == 0
-    assert "Pham, Rein & Spiegel 2024" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "Pham, Rein & Spiegel 2024" in told
+    assert "One call of the stepper takes" in told
     assert main([str(tmp_path / "nothing.pt")]) == 1
     assert "nothing.pt" in capsys.readouterr().err
 
@@ -94,3 +100,20 @@ def test_a_fixed_orbit_is_scored_with_the_masses_of_its_training() -> None:
     )
     mass = held_out_states(population, seed=1, systems=4).states.mass
     assert torch.equal(mass, torch.ones_like(mass))
+
+
+def test_states_that_a_network_never_saw_are_counted() -> None:
+    """Trained on nearly circular orbits, scored on these and on eccentric ones."""
+    circular = {"e_min": 0.0, "e_max": 0.1, "num_orbits": 32, "resample_each_epoch": True}
+    short = {"epochs": 8, "steps_per_epoch": 16, "replay_steps": 10}
+    config = Config.model_validate(CONFIG.model_dump() | circular | short)
+    run = TrainingRun.start(config)
+    assert list(epochs(run))
+    stepper = Stepper(run.model, run.adapter)
+    eccentric = config.model_copy(update={"e_min": 0.8, "e_max": 0.9})
+    home, away = (
+        evaluate_beside_criteria(stepper, population, seed=1, systems=4)["outside_training"]
+        for population in (config, eccentric)
+    )
+    assert home < 0.3
+    assert away > 0.5
