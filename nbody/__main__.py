@@ -20,13 +20,15 @@ from nbody.config.files import (
 )
 from nbody.config.original_format import of_half
 from nbody.config.sections import InitialConditionSection
+from nbody.config.size import remarks
 from nbody.config.stepping_rules import rule_with_stepper
 from nbody.device import set_process_switches
 from nbody.epoch_line import epoch_line
 from nbody.errors import NBodyError
 from nbody.evaluation.score import evaluate
+from nbody.metrics import GOOD_PASS_RATE
 from nbody.simulation import __main__ as simulation
-from nbody.stepper import GOOD_PASS_RATE, Stepper, best_checkpoint
+from nbody.stepper import Stepper, best_of, info_of
 from nbody.training.run import TrainingRun
 from nbody.unified_training import checkpoint_path, epochs, is_checkpoint_epoch
 
@@ -68,10 +70,16 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def train(options: argparse.Namespace) -> int:
-    """Run a config to its end, printing one line per epoch; checkpoints go to the save folder."""
+    """Run a config to its end; returns the exit code."""
+    _train(options)
+    return 0
+
+
+def _train(options: argparse.Namespace) -> Path:
+    """Print one line per epoch; checkpoints go to the save folder. Returns the best of them."""
     config = Config.from_file(options.config, dict(map(parse_override, options.set)))
     folder = _folder(config, options)
-    for warning in [*config.warnings(), *wandb_hint(config)]:
+    for warning in [*config.warnings(), *remarks(config), *wandb_hint(config)]:
         print(f"warning: {warning}", file=sys.stderr)
     set_process_switches(config)
     if options.resume and (other := _other_systems(options.resume, config)):
@@ -82,15 +90,18 @@ def train(options: argparse.Namespace) -> int:
         else TrainingRun.start(config, options.data)
     )
     print(config.summary(), file=sys.stderr)
+    saved = {options.resume: info_of(options.resume)} if options.resume else {}
     for metrics in epochs(run):
         named = metrics.named()
         print(json.dumps(named) if options.json else epoch_line(named, config.epochs), flush=True)
         if is_checkpoint_epoch(metrics.epoch, config.epochs, config.checkpoint_every):
-            saved = run.save(checkpoint_path(folder, metrics.epoch), logs=named)
+            path = run.save(checkpoint_path(folder, metrics.epoch), logs=named)
+            saved[path] = run.quality or {}
             rate = metrics.final_pass_rate
             mark = "" if rate >= GOOD_PASS_RATE else f" (a bad epoch: {rate:.0%} pass)"
-            print(f"checkpoint {saved}{mark}", file=sys.stderr)
-    print(f"best checkpoint {best_checkpoint(folder)}", file=sys.stderr)
+            print(f"checkpoint {path}{mark}", file=sys.stderr)
+    best = best_of(saved)
+    print(f"best checkpoint {best}", file=sys.stderr)
     if config.evaluation_orbits:
         scores = evaluate(
             Stepper(run.model, run.adapter),
@@ -99,11 +110,11 @@ def train(options: argparse.Namespace) -> int:
             data_folder=options.data,
         )
         print(json.dumps({"evaluation": scores}, indent=None if options.json else 2))
-    return 0
+    return best
 
 
 def train_and_simulate(options: argparse.Namespace) -> int:
-    """Train, then simulate with the last checkpoint: by the stepper, unless another rule is named.
+    """Train, then simulate with the best checkpoint: by the stepper, unless another rule is named.
 
     Raises:
         ValueError: a field is wrong; that of the simulation is found before training begins.
@@ -114,16 +125,15 @@ def train_and_simulate(options: argparse.Namespace) -> int:
     rule = asked.get("integrator_mode", rule_with_stepper(trained.history_len))
     fields = read_config_file(options.config, changes, "simulate")
     Config.model_validate(fields | {"integrator_mode": rule})
-    code = train(options)
-    last = checkpoint_path(_folder(trained, options), trained.epochs - 1)
-    arguments = [str(options.config), "--stepper", str(last), "--rule", rule]
+    best = _train(options)
+    arguments = [str(options.config), "--stepper", str(best), "--rule", rule]
     arguments += ["--data", str(options.data)]
     for assignment in options.set:
         arguments += ["--set", assignment]
     for name in ("states", "picture"):
         if getattr(options, name):
             arguments += [f"--{name}", str(getattr(options, name))]
-    return code or simulation.main(arguments)
+    return simulation.main(arguments)
 
 
 def wandb_hint(config: Config) -> list[str]:

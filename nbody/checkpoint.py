@@ -39,6 +39,9 @@ def save_checkpoint(
     """Write a checkpoint so that the file is either whole and durable, or not there.
 
     Written under a temporary name in the same folder, synced, renamed, and the folder synced.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written.
     """
     weights = model.state_dict()
     optimizer_state = None if optimizer is None else optimizer.state_dict()
@@ -64,7 +67,11 @@ def save_checkpoint(
 
     def write(file: Path) -> None:
         with file.open("wb") as stream:  # named by path, the file would hold its temporary name
-            torch.save(content, stream)
+            try:
+                torch.save(content, stream)
+            except RuntimeError as error:  # of a writer whose file took no more
+                cause = error.__context__
+                raise cause if isinstance(cause, OSError) else error from None
 
     return write_durably(Path(path), write)
 

@@ -35,6 +35,7 @@ class Whole:
 Finite = Annotated[float, Field(allow_inf_nan=False)] | None
 Count = Annotated[int, Whole(0, 2**53 - 1)]  # what a float holds exactly
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+GOOD_PASS_RATE = 0.9  # of an epoch whose network may be used
 
 
 class EpochMetrics(BaseModel):

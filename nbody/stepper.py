@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -21,12 +22,12 @@ from nbody.history_buffer import HistoryBuffer
 from nbody.integrators.each_body import has_light_bodies
 from nbody.integrators.oracle import cautious_step
 from nbody.integrators.states import States
+from nbody.metrics import GOOD_PASS_RATE
 from nbody.model import FullyConnectedNN, LogTimeStepNN
 from nbody.model_adapter import ModelAdapter, Threshold, gate_dt, gate_threshold
 from nbody.particle import ParticleTorch
 from nbody.stepper_input import Numbers, checked, gravity, thresholds
 
-GOOD_PASS_RATE = 0.9  # of an epoch whose network may be used
 PREDICTED_AT_ONCE, PREDICTED_PAIRS = 8192, 2**17  # states, and pairs of particles, in memory
 
 
@@ -247,10 +248,7 @@ def load_stepper(
 
 
 def best_checkpoint(folder: str | Path) -> Path:
-    """The checkpoint in a folder with the largest efficiency among those of good epochs.
-
-    Of checkpoints that say nothing of themselves, or of none but bad epochs, the last one that
-    passed the most samples.
+    """The best checkpoint in a folder: see `best_of`.
 
     Raises:
         CheckpointUnreadable: the folder has none.
@@ -258,13 +256,34 @@ def best_checkpoint(folder: str | Path) -> Path:
     paths = sorted(Path(folder).glob("*.pt"))
     if not paths:
         raise CheckpointUnreadable(folder, "the folder holds no checkpoint (*.pt)")
+    return best_of({path: info_of(path) for path in paths})
+
+
+def info_of(path: Path) -> dict[str, Any]:
+    """What a checkpoint says of itself; empty where it says nothing.
+
+    Raises:
+        CheckpointUnreadable
+    """
+    return load_checkpoint(path).get("info") or {}
+
+
+def best_of(checkpoints: Mapping[Path, dict[str, Any]]) -> Path:
+    """The checkpoint with the largest efficiency among those of good epochs.
+
+    Of checkpoints that say nothing of themselves, or of none but bad epochs, the last one that
+    passed the most samples.
+
+    Args:
+        checkpoints: and what each says of itself.
+    """
 
     def merit(path: Path) -> tuple[float, float, str]:
-        info: dict[str, Any] = load_checkpoint(path).get("info") or {}
+        info = checkpoints[path]
         rate, efficiency = info.get("pass_rate") or 0.0, info.get("efficiency") or 0.0
         return (1.0, efficiency, path.name) if rate >= GOOD_PASS_RATE else (rate, 0.0, path.name)
 
-    return max(paths, key=merit)
+    return max(checkpoints, key=merit)
 
 
 def _network_of(weights: dict[str, Tensor], config: Config) -> FullyConnectedNN:

@@ -13,6 +13,8 @@ from nbody.config.input_width import OUTPUTS, input_width
 # needs 50 MB less, one that loads Triton (as torch's optimizers do where it is installed) 60 more.
 PROCESS_BYTES = 357_000_000
 COPIES_OF_WEIGHTS = {"adam": 5, "adamw": 5, "sgd": 4}  # weights, gradients, optimizer, scratch
+COPIES_SAVED = {"adam": 3, "adamw": 3, "sgd": 2}  # weights and the optimizer's state
+MANY_BYTES = 20e9  # of checkpoints that the user should know of before they are there
 COPIES_OF_ACTIVATIONS = 4  # of every layer: products, activations, dropout, and their gradients
 HEAP_BLOCK = 3 * 2**22  # bytes; the smaller a block, the more of it stays idle with the allocator
 LISTED_UP_TO = 5  # particles on a CPU, whose pairs are listed; the full matrix beyond
@@ -26,10 +28,11 @@ JUDGED_AT_ONCE, JUDGED_PAIRS = 8192, 2**19  # samples, and pairs, that pass the 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Parameters, and bytes of the training process at its peak."""
+    """Parameters, bytes of the training process at its peak, and of all its checkpoints."""
 
     parameters: int
     memory_bytes: int
+    checkpoint_bytes: int
 
 
 def network_inputs(config: Config) -> int:
@@ -53,7 +56,26 @@ def estimate(config: Config) -> Estimate:
         parameters += config.fourier_dim // 2 * inputs
     number = 8 if config.dtype == "float64" else 4
     total = COPIES_OF_WEIGHTS[config.optimizer] * parameters + _working_numbers(config, widths)
-    return Estimate(parameters, PROCESS_BYTES + number * total)
+    saved = number * COPIES_SAVED[config.optimizer] * parameters
+    return Estimate(parameters, PROCESS_BYTES + number * total, _checkpoints(config) * saved)
+
+
+def remarks(config: Config) -> list[str]:
+    """What the user should know of the size of a run; empty where all is well."""
+    total = estimate(config).checkpoint_bytes
+    if total < MANY_BYTES:
+        return []
+    remark = (
+        f"its {_checkpoints(config)} checkpoints will take {total / 1e9:.0f} GB: raise "
+        f"checkpoint_every ({config.checkpoint_every}), or use a smaller network (hidden_dims)"
+    )
+    return [remark]
+
+
+def _checkpoints(config: Config) -> int:
+    """How many are kept: of every so many epochs, from the first on, and of the last."""
+    last = config.epochs - 1
+    return 1 + last // config.checkpoint_every + (last % config.checkpoint_every > 0)
 
 
 def _working_numbers(config: Config, widths: list[int]) -> int:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 Watch = Annotated[bool, typer.Option("--watch", help="Follow it to its end.")]
 Name = Annotated[str | None, typer.Option(help="Name of the job.")]
-Epoch = Annotated[int | None, typer.Option(help="Of the checkpoint; default: the last.")]
+Epoch = Annotated[str | None, typer.Option(help="Of the checkpoint, or `best`; default: the last.")]
 Replaced = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Replace a field of the training's config."),
@@ -237,12 +237,16 @@ def _check(fields: dict[str, Any]) -> None:
         Config.model_validate(fields)
 
 
-def _stepper(job_id: str | None, epoch: int | None) -> dict[str, Any]:
+def _stepper(job_id: str | None, epoch: str | None) -> dict[str, Any]:
     if job_id is None:
         if epoch is not None:
             raise ValueError("--epoch is of a job's checkpoint: name the JOB, too")
         return {}
-    return {"stepper": {"job": job_id} | ({} if epoch is None else {"epoch": epoch})}
+    if epoch is None or epoch == "best":
+        return {"stepper": {"job": job_id} | ({"epoch": epoch} if epoch else {})}
+    if not epoch.isdecimal():
+        raise ValueError(f"--epoch is a number, or best; not {epoch!r}")
+    return {"stepper": {"job": job_id, "epoch": int(epoch)}}
 
 
 def _show_new(client: "Client", job: dict[str, Any], *, watch: bool, as_json: bool) -> None:

@@ -174,16 +174,32 @@ def metrics_table(rows: list[Json]) -> Table:
 
 
 def checkpoints_table(checkpoints: list[Json]) -> Table:
-    """Checkpoints, one a line."""
-    table = Table("id", "epoch", "bytes", Column("path", overflow="fold"), box=None)
+    """Checkpoints, one a line; the best and those of bad epochs are marked."""
+    head = ("id", "epoch", "bytes", "pass", "η", "", Column("path", overflow="fold"))
+    table = Table(*head, box=None)
+    best = max(checkpoints, key=_merit, default=None)
     for checkpoint in checkpoints:
+        good, _, _ = _merit(checkpoint)
+        is_best = checkpoint is best and good and len(checkpoints) > 1
+        known = checkpoint["pass_rate"] is not None
         table.add_row(
             checkpoint["id"],
             str(checkpoint["epoch"]),
             f"{checkpoint['bytes']:,}",
+            number(checkpoint["pass_rate"], ".3g"),
+            number(checkpoint["efficiency"], ".3f"),
+            "best" if is_best else "bad epoch" if known and not good else "",
             checkpoint["path"],
         )
     return table
+
+
+def _merit(checkpoint: Json) -> tuple[bool, float, int]:
+    """How checkpoints are ranked: of a good epoch, how efficient, how late."""
+    from nbody.metrics import GOOD_PASS_RATE  # noqa: PLC0415 - takes as long as all else
+
+    good = (checkpoint["pass_rate"] or 0.0) >= GOOD_PASS_RATE
+    return good, checkpoint["efficiency"] or 0.0, checkpoint["epoch"]
 
 
 def artifacts_table(artifacts: list[Json]) -> Table:
@@ -306,6 +322,8 @@ def validation(report: Json) -> str:
     """What would run."""
     megabytes = report["estimated_memory_bytes"] / 1e6
     size = f"{report['parameter_count']:,} parameters, about {megabytes:.0f} MB of memory"
+    if saved := report.get("estimated_checkpoint_bytes"):
+        size += f", {saved / 1e6:,.0f} MB of checkpoints"
     return "\n".join([size, *(f"warning: {warning}" for warning in report["warnings"])])
 
 

@@ -134,12 +134,14 @@ def _find(
     ).first()
     if job is None or not may_see(owner_id, job.owner_id):
         raise InvalidRequest(FieldProblem("/stepper/job", "there is no such job"))
-    found = (
-        users_checkpoints.last(connection, choice.job)
-        if choice.epoch is None
-        else users_checkpoints.of_epoch(connection, choice.job, choice.epoch)
-    )
+    if choice.epoch == "best":
+        found = users_checkpoints.best(connection, choice.job)
+    elif choice.epoch is None:
+        found = users_checkpoints.last(connection, choice.job)
+    else:
+        found = users_checkpoints.of_epoch(connection, choice.job, choice.epoch)
     if found is None:
-        which = "no checkpoint yet" if choice.epoch is None else "no checkpoint of that epoch"
+        named = isinstance(choice.epoch, int)
+        which = "no checkpoint of that epoch" if named else "no checkpoint yet"
         raise InvalidRequest(FieldProblem("/stepper", f"job {choice.job} has {which}"))
     return found.id, job.config

@@ -8,7 +8,7 @@ import json
 
 from sqlalchemy import Connection, insert
 
-from nbody.config.size import estimate
+from nbody.config.size import estimate, remarks
 from server.database.ids import new_id
 from server.database.tables import jobs
 from server.queue.fair_turns import next_turn
@@ -44,7 +44,7 @@ def submit(
     check_limits(connection, owner_id, limits)
     config = submission.config
     trains = KINDS[submission.kind].trains
-    noted = config.warnings() if trains else []
+    noted = [*config.warnings(), *remarks(config)] if trains else []
     job_id = new_id("job")
     size = estimate(config).memory_bytes if trains else 0
     whole = config.model_dump(mode="json")

@@ -17,7 +17,7 @@ def list_checkpoints(
 ) -> Page[CheckpointView]:
     """A job's checkpoints, oldest epoch first."""
     query = (
-        select(checkpoints)
+        users_checkpoints.with_quality()
         .where(users_checkpoints.of_job(job_id))
         .order_by(checkpoints.c.epoch)
         .limit(limit + 1)
@@ -37,8 +37,9 @@ def find_checkpoint(
         NotFound
     """
     row = connection.execute(
-        select(checkpoints, jobs.c.owner_id)
-        .join(jobs)
+        users_checkpoints.with_quality()
+        .add_columns(jobs.c.owner_id)
+        .join(jobs, jobs.c.id == checkpoints.c.job_id)
         .where(checkpoints.c.id == checkpoint_id, users_checkpoints.NOT_ROLLING)
     ).first()
     return checkpoint_view(visible(row, owner_id, f"checkpoint {checkpoint_id}"))
@@ -90,6 +91,8 @@ def checkpoint_view(row: Row[Any]) -> CheckpointView:
         job_id=row.job_id,
         attempt=row.attempt,
         epoch=row.epoch,
+        pass_rate=row.pass_rate,
+        efficiency=row.efficiency,
         path=row.path,
         bytes=row.bytes,
         sha256=row.sha256,

@@ -47,6 +47,8 @@ CHECKPOINT = files.CheckpointView(
     job_id=JOB,
     attempt=1,
     epoch=10,
+    pass_rate=0.985,
+    efficiency=0.981,
     path=f"{FOLDER}/model/model_epoch_0010.pt",
     bytes=431_962,
     sha256=SHA,
@@ -225,7 +227,11 @@ MODELS: dict[str, BaseModel] = {
     "TokenRequest": tokens.TokenRequest(name="dashboard", role="viewer"),
     "TokenView": TOKEN,
     "ValidationReport": jobs.ValidationReport(
-        config=CONFIG, warnings=[], parameter_count=1_405_002, estimated_memory_bytes=420_000_000
+        config=CONFIG,
+        warnings=[],
+        parameter_count=1_405_002,
+        estimated_memory_bytes=420_000_000,
+        estimated_checkpoint_bytes=236_000_000,
     ),
     "DeletedSweep": sweeps.DeletedSweep(id=SWEEP.id),
     "Importance": Importance(sweep_id=SWEEP.id, data={"lr": 0.8, "hidden_dims": 0.2}),

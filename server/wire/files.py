@@ -16,6 +16,14 @@ class CheckpointView(View):
     job_id: str
     attempt: int
     epoch: int
+    pass_rate: float | None = Field(
+        default=None,
+        description="Share of its epoch's samples that passed the gate; one of less than 0.9 is of "
+        "a bad epoch.",
+    )
+    efficiency: float | None = Field(
+        default=None, description="Oracle's steps over the network's on its epoch's samples."
+    )
     path: str = Field(description="Relative to the data folder.")
     bytes: int
     sha256: str

@@ -41,7 +41,11 @@ class StepperChoice(Message):
     """A trained stepper: a checkpoint of a job."""
 
     job: Annotated[str, Field(pattern=r"^job_[0-9a-z]{26}$")]
-    epoch: EpochNumber | None = Field(default=None, description="Default: the last checkpoint.")
+    epoch: EpochNumber | Literal["best"] | None = Field(
+        default=None,
+        description="Default: the last checkpoint. `best`: the one of the largest efficiency among "
+        "those of epochs whose samples passed.",
+    )
 
 
 class JobSubmission(Message):
@@ -176,6 +180,9 @@ class ValidationReport(View):
     estimated_memory_bytes: int = Field(
         description="Peak memory of the training process on a CPU, within 20 % where measured. "
         "A GPU needs 336 MB less of its own memory: the process itself."
+    )
+    estimated_checkpoint_bytes: int = Field(
+        default=0, description="All its checkpoints together, on the data folder's disk."
     )
 
 

@@ -62,10 +62,10 @@ class Bomb:
 
 
 @contextmanager
-def full_disk() -> Iterator[None]:
-    """No file can grow longer than 600 bytes; the test runner's own files neither, so be short."""
+def full_disk(most: int = 600) -> Iterator[None]:
+    """No file can grow longer, the test runner's own neither: be short."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (600, hard))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
     try:
         yield
     finally:
@@ -161,7 +161,7 @@ def test_a_write_that_fails_leaves_the_old_checkpoint_whole(
 ) -> None:
     path = save_checkpoint(tmp_path / "m.pt", small_model(), epoch=1)
     before = path.read_bytes()
-    with full_disk(), pytest.raises((OSError, RuntimeError)):
+    with full_disk(), pytest.raises(OSError, match="too large"):
         save_checkpoint(path, small_model(), epoch=2)
     assert path.read_bytes() == before
     assert load_checkpoint(path)["epoch"] == 1
@@ -170,9 +170,15 @@ def test_a_write_that_fails_leaves_the_old_checkpoint_whole(
 def test_a_write_that_fails_leaves_no_half_file_behind(
     tmp_path: Path,
 ) -> None:
-    with full_disk(), pytest.raises((OSError, RuntimeError)):
+    with full_disk(), pytest.raises(OSError, match="too large"):
         save_checkpoint(tmp_path / "m.pt", small_model(), epoch=2)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("most", [600, 100_000])
+def test_a_disk_that_takes_no_more_is_told_as_one(tmp_path: Path, most: int) -> None:
+    with full_disk(most), pytest.raises(OSError, match="too large"):
+        save_checkpoint(tmp_path / "m.pt", torch.nn.Linear(200, 200))
 
 
 def test_a_second_save_replaces_the_first_and_leaves_one_file(tmp_path: Path) -> None:

@@ -8,7 +8,10 @@ from typing import Any
 
 import pytest
 
+from nbody.__main__ import main
 from nbody.checkpoint import load_checkpoint
+from nbody.config import Config
+from nbody.training.run import TrainingRun
 
 ROOT = Path(__file__).parents[2]
 TINY = {
@@ -92,3 +95,20 @@ def test_a_run_whose_part_2_never_runs_says_so(tmp_path: Path) -> None:
     result = run(tmp_path, initial_conditions="kepler", steps_per_epoch=1, epochs=1)
     assert result.returncode == 0, result.stderr
     assert "Part 2" in result.stderr + result.stdout
+
+
+def test_both_halves_simulate_with_the_best_checkpoint_of_this_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A better one of another run lies in the folder; the first epoch's is this run's best."""
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(TINY | {"epochs": 2, "checkpoint_every": 1, "steps": 3}))
+    qualities = iter([{"pass_rate": 1.0, "efficiency": 0.9}, {"pass_rate": 1.0, "efficiency": 0.1}])
+    monkeypatch.setattr("nbody.unified_training._quality", lambda _: next(qualities))
+    other = TrainingRun.start(Config.model_validate(TINY))
+    other.end_epoch(other.begin_epoch(), {"pass_rate": 1.0, "efficiency": 1.0})
+    other.save(tmp_path / "tiny" / "model" / "model_epoch_0007.pt")
+    assert main(["both", str(config), "--data", str(tmp_path)]) == 0
+    told = capsys.readouterr()
+    assert "model_epoch_0000.pt" in told.err.rpartition("best checkpoint ")[2]
+    assert json.loads(told.out.splitlines()[-1])["rule"] == "ml"

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Query, Response
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 from sqlalchemy import Connection
 
-from nbody.config.size import estimate
+from nbody.config.size import estimate, remarks
 from server.queue import audit_log, idempotency, ownership, stepper_jobs
 from server.queue.limits import check_priority
 from server.queue.submission import submit
@@ -90,12 +90,13 @@ async def validate_job(
     whole, _ = await service.read(
         lambda connection: stepper_jobs.resolve(connection, submission, caller.owner_filter)
     )
-    size = estimate(whole.config)
+    size, trains = estimate(whole.config), KINDS[whole.kind].trains
     return ValidationReport(
         config=whole.config,
-        warnings=whole.config.warnings() if KINDS[whole.kind].trains else [],
+        warnings=[*whole.config.warnings(), *remarks(whole.config)] if trains else [],
         parameter_count=size.parameters,
         estimated_memory_bytes=size.memory_bytes,
+        estimated_checkpoint_bytes=size.checkpoint_bytes if trains else 0,
     )
 
 

@@ -55,6 +55,43 @@ def test_a_stepper_of_a_certain_epoch_can_be_chosen(server: OrreryServer) -> Non
     assert [point["epoch"] for point in assignment["resume_from"]] == [0]
 
 
+def test_the_best_checkpoint_is_not_always_the_last(server: OrreryServer) -> None:
+    """Epoch 1 has the largest efficiency of those that passed; 2 is better and of a bad epoch."""
+    job, assignment = server.start()
+    lease = assignment["lease_id"]
+    quality = [(1.0, 0.5), (0.95, 0.9), (0.6, 0.99), (1.0, 0.7)]
+    rows = [
+        epoch_metrics(epoch, **{"part2/final_pass_rate": rate, "part2/efficiency": efficiency})
+        for epoch, (rate, efficiency) in enumerate(quality)
+    ]
+    server.report(lease, epochs=rows)
+    server.report(lease, checkpoints=[checkpoint(assignment, epoch) for epoch in range(4)])
+    server.finish(lease)
+    page = server.admin.get(f"/v1/jobs/{job['id']}/checkpoints").json()
+    assert [(row["pass_rate"], row["efficiency"]) for row in page["data"]] == quality
+    body = {"kind": "evaluate", "config": {}, "stepper": {"job": job["id"], "epoch": "best"}}
+    chosen = server.admin.post("/v1/jobs", json=body).json()["from_checkpoint"]
+    assert chosen == page["data"][1]["id"]
+    assert server.admin.get(f"/v1/checkpoints/{chosen}").json()["efficiency"] == 0.9
+    assert server.job(job["id"])["latest_checkpoint"]["efficiency"] == 0.7
+
+
+def test_of_bad_epochs_alone_the_one_that_passed_most_is_best(server: OrreryServer) -> None:
+    job, assignment = server.start()
+    lease = assignment["lease_id"]
+    rows = [
+        epoch_metrics(epoch, **{"part2/final_pass_rate": rate, "part2/efficiency": None})
+        for epoch, rate in enumerate((0.2, 0.6, 0.4))
+    ]
+    server.report(lease, epochs=rows)
+    server.report(lease, checkpoints=[checkpoint(assignment, epoch) for epoch in range(3)])
+    body = {"kind": "evaluate", "config": {}, "stepper": {"job": job["id"], "epoch": "best"}}
+    chosen = server.admin.post("/v1/jobs", json=body).json()["from_checkpoint"]
+    assert server.admin.get(f"/v1/checkpoints/{chosen}").json()["epoch"] == 1
+    body["stepper"]["epoch"] = "worst"
+    assert_problem(server.admin.post("/v1/jobs", json=body), 422)
+
+
 def test_a_classical_simulation_needs_no_stepper(server: OrreryServer) -> None:
     job = server.submit(kind="simulate", config={"integrator_mode": "analytic"})
     assert job["from_checkpoint"] is None

@@ -1,13 +1,16 @@
 """Submitting, validating, listing and showing jobs."""
 
+import json
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import text
 
+from nbody.__main__ import main
 from nbody.config import Config
 from nbody.config.size import estimate
 from tests.server.conftest import TINY, OrreryServer, assert_problem, epoch_metrics
@@ -176,6 +179,28 @@ def test_the_estimated_parameters_are_those_of_the_network(fields: Json) -> None
     )
     network = build_model(config, inputs)
     assert estimate(config).parameters == sum(p.numel() for p in network.parameters())
+
+
+@pytest.mark.parametrize(("epochs", "every"), [(1, 10), (4, 1), (4, 3), (5, 2)])
+def test_the_estimated_checkpoints_are_those_of_the_run(
+    tmp_path: Path, epochs: int, every: int
+) -> None:
+    size = {"hidden_dims": [200, 200], "epochs": epochs, "checkpoint_every": every}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({**size, "num_orbits": 2, "replay_steps": 1, "device": "cpu"}))
+    assert main([str(path), "--data", str(tmp_path), "--set", "evaluation_orbits=0"]) == 0
+    saved = sum(file.stat().st_size for file in tmp_path.rglob("*.pt"))
+    assert estimate(Config(**size)).checkpoint_bytes == pytest.approx(saved, rel=0.05)
+
+
+def test_checkpoints_that_fill_a_disk_are_told_before(shared_server: OrreryServer) -> None:
+    wide = {"hidden_dims": [200, 1000, 1000, 200], "dtype": "float64"}
+    config = {"epochs": 20_000, "checkpoint_every": 10, **wide}
+    report = shared_server.admin.post("/v1/jobs/validate", json={"config": config}).json()
+    assert any("2001 checkpoints will take 68 GB" in text for text in report["warnings"])
+    config["checkpoint_every"] = 1000
+    report = shared_server.admin.post("/v1/jobs/validate", json={"config": config}).json()
+    assert not any("checkpoints" in text for text in report["warnings"])
 
 
 def test_the_config_schema_describes_every_field(shared_server: OrreryServer) -> None:
