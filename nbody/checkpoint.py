@@ -5,7 +5,6 @@ model_state_dict optimizer_state_dict loss info logs config config_summary histo
 dtype extra`.
 """
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nbody.config import Config
-from nbody.config.original_format import RENAMED, translate_flat
+from nbody.config.of_checkpoint import config_of
 from nbody.durable_file import write_durably
 from nbody.errors import CheckpointUnreadable
 from nbody.particle import TENSORS, ParticleTorch
@@ -116,37 +115,6 @@ def load_config_from_checkpoint(path: str | Path) -> Config | None:
     return config_of(load_checkpoint(path))
 
 
-def config_of(content: dict[str, Any]) -> Config | None:
-    """The config in a checkpoint's content. One that names no dt_head is the original's.
-
-    Raises:
-        pydantic.ValidationError: a field of it makes no sense.
-    """
-    if not isinstance(content.get("config"), dict):
-        return None
-    fields: dict[str, Any] = dict(content["config"])
-    ours = "dt_head" in fields
-    known = set(Config.model_fields) if ours else {*Config.model_fields, *RENAMED}
-    kept = {key: value for key, value in fields.items() if key in known}
-    if not isinstance(kept.get("extra"), dict):  # the original's: whatever else it kept
-        kept["extra"] = _json_only({key: v for key, v in fields.items() if key not in known})
-    kept.setdefault("gate", "energy")  # older than the choice
-    if ours:
-        return Config.model_validate(kept)
-    if kept.pop("ic_path", None) is not None:  # of another machine; the rows are beside it
-        kept |= trained_on(content)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of a file that nobody can change any more
-        return Config.model_validate(translate_flat(kept))
-
-
-def trained_on(content: dict[str, Any]) -> dict[str, Any]:
-    """Fields of a Config: the initial condition that the original keeps beside its weights."""
-    extra = content.get("extra")
-    rows = cast(Mapping[str, Any], extra).get("train_ic") if isinstance(extra, dict) else None
-    return {"initial_conditions": "inline", "particles": rows} if rows else {}
-
-
 def to_plain(value: Any) -> Any:
     """`value` as data that loads without pickle: tensors on the CPU, containers, numbers, text."""
     if isinstance(value, Tensor):
@@ -177,8 +145,3 @@ def particle_from_plain(state: dict[str, Any], like: ParticleTorch) -> ParticleT
 
 def _weights(content: dict[str, Any]) -> dict[str, Tensor]:
     return content.get("model_state_dict") or content.get("model_state") or {}
-
-
-def _json_only(fields: dict[str, Any]) -> dict[str, Any]:
-    kinds = bool | int | float | str | None
-    return {key: value for key, value in fields.items() if isinstance(value, kinds)}

@@ -61,3 +61,4 @@ class CheckpointUnreadable(NBodyError):
 
     def __init__(self, path: object, reason: str) -> None:
         super().__init__(f"cannot read checkpoint {path}: {reason}")
+        self.reason = reason

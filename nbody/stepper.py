@@ -12,9 +12,10 @@ from jaxtyping import Bool, Float
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from nbody.checkpoint import config_of, load_checkpoint
+from nbody.checkpoint import load_checkpoint
 from nbody.config import Config
 from nbody.config.input_width import input_width
+from nbody.config.of_checkpoint import WITHOUT_CONFIG, config_of, what_is_wrong
 from nbody.device import resolve_dtype
 from nbody.errors import CheckpointUnreadable
 from nbody.gravity.external_field import field_from_config
@@ -216,13 +217,11 @@ def load_stepper(
     content = load_checkpoint(path)
     weights = content.get("model_state_dict") or content["model_state"]
     try:
-        config = config_of(content) or Config(feature_type="basic", dt_head="softplus")
+        config = config_of(content) or Config.model_validate(WITHOUT_CONFIG)
         model = _network_of(weights, config).to(resolve_dtype(config))  # first: weights stay whole
         model.load_state_dict(weights)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        field = ".".join(map(str, first["loc"]))
-        raise CheckpointUnreadable(path, f"its config: {field}: {first['msg']}") from error
+        raise CheckpointUnreadable(path, what_is_wrong(error)) from error
     except (RuntimeError, ValueError) as error:
         raise CheckpointUnreadable(path, str(error).partition("\n")[0]) from error
     config = _with_fitting_features(config, model.input_dim)

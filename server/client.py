@@ -270,6 +270,16 @@ class Client:
         """One checkpoint."""
         return self._call("GET", f"/v1/checkpoints/{_quote(checkpoint_id)}").json()
 
+    def upload(self, path: Path, name: str | None = None) -> Json:
+        """Send a checkpoint file; its `job_id` is then a stepper for simulations and evaluations.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        headers = {"Content-Type": "application/octet-stream"}
+        options = {"headers": headers, "params": {"name": (name or path.name)[:200]}}
+        return self._call("POST", "/v1/checkpoints", content=path.read_bytes(), **options).json()
+
     def download(self, file_id: str, target: Path) -> Path:
         """Save a checkpoint or an artifact; appears under its name only when it is whole."""
         kind = "artifacts" if file_id.startswith("file_") else "checkpoints"

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import shutil
 import time
 from collections.abc import Callable
 from functools import partial
@@ -62,6 +63,7 @@ def prepare(settings: ServerSettings) -> FolderLock:
     lock = FolderLock(settings.state_folder, f"a server for {settings.host}:{settings.port}")
     try:
         identity.expect(settings.database_path, settings.folder_mark_path)
+        shutil.rmtree(settings.uploads_folder, ignore_errors=True)  # of a server that was killed
         for path in (settings.admin_token_path, settings.worker_token_path):
             secret_files.check(path)
     except BaseException:
@@ -96,6 +98,7 @@ class Service:
         self.sweeps = SweepDriver(self.database, self.changes, self.limits)
         self.chores = Chores(settings, self.database, self.changes, self.last_seen)
         self._reads, self._thoughts = CallerShares(READERS // 2), CallerShares(1)
+        self.uploads = CallerShares(1)
         self._tasks: list[asyncio.Task[None]] = []
         self._loading_tokens = asyncio.Lock()
         self._checking = asyncio.Lock()

@@ -38,6 +38,9 @@ class ServerSettings(BaseSettings):
     max_body_bytes: Annotated[int, Field(ge=1024, le=2**30)] = Field(
         default=2**20, description="Largest request body of clients."
     )
+    max_upload_bytes: Annotated[int, Field(ge=1024, le=2**40)] = Field(
+        default=2**28, description="Largest checkpoint file that a client may send."
+    )
     max_report_bytes: Annotated[int, Field(ge=1024, le=2**30)] = Field(
         default=4 * 2**20, description="Largest request body of workers."
     )
@@ -127,6 +130,11 @@ class ServerSettings(BaseSettings):
     def state_folder(self) -> Path:
         """Where the server keeps what is its own."""
         return self.data / ".orrery"
+
+    @property
+    def uploads_folder(self) -> Path:
+        """Files that are being sent."""
+        return self.state_folder / "uploads"
 
     @property
     def database_path(self) -> Path:

@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from nbody.checkpoint import load_checkpoint, trained_on
+from nbody.checkpoint import load_checkpoint
 from nbody.config import Config
 from nbody.config.files import parse_override, read_config_file, say_warnings_plainly
+from nbody.config.of_checkpoint import trained_on
 from nbody.config.sections import InitialConditionSection
 from nbody.config.stepping_rules import STEPPING_RULES
 from nbody.device import set_process_switches

@@ -9,6 +9,7 @@ from server.wire.tokens import Role
 PUBLIC_PATHS = frozenset({"/healthz", "/readyz"})
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 OF_WORKERS = ("/v1/leases/", "/v1/workers")  # whoever asks: without tokens everybody is the same
+UPLOADS = "/v1/checkpoints"  # where bodies are files
 EVERYONE: frozenset[Role] = frozenset({"admin", "user", "worker", "viewer"})
 PEOPLE: frozenset[Role] = frozenset({"admin", "user", "viewer"})
 READABLE = frozenset(  # by people
@@ -46,11 +47,18 @@ def allowed_roles(method: str, path: str) -> frozenset[Role]:
         return frozenset({"admin"})
     if resource in {"workers", "leases"} and method == "POST":
         return frozenset({"worker"})
+    if is_upload(method, path):
+        return frozenset({"admin", "user"})
     if resource in READABLE and method in SAFE_METHODS:
         return PEOPLE
     if resource in {"jobs", "sweeps"} and method in {"POST", "PATCH", "DELETE"}:
         return frozenset({"admin", "user"})
     return frozenset({"admin"})
+
+
+def is_upload(method: str, path: str) -> bool:
+    """Whether the body is a file, which no layer but its route reads."""
+    return method == "POST" and path == UPLOADS
 
 
 def is_public(method: str, path: str) -> bool:

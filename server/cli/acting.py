@@ -80,7 +80,8 @@ def submit(
 def simulate(
     client: "Client",
     job_id: Annotated[
-        str | None, typer.Argument(metavar="[JOB]", help="Whose trained stepper to use.")
+        str | None,
+        typer.Argument(metavar="[JOB|FILE]", help="Whose trained stepper to use, or its file."),
     ] = None,
     epoch: Epoch = None,
     config: Annotated[
@@ -91,10 +92,13 @@ def simulate(
     watch: Watch = False,
     as_json: AsJson = False,
 ) -> None:
-    """Simulate on a worker, with a trained stepper or, without JOB, with a classical rule."""
+    """Simulate on a worker, with a trained stepper or, without one, with a classical rule.
+
+    A checkpoint file, Orrery's or AITimeStepper's, is sent to the server first.
+    """
     changes = dict(map(parse_override, assignments or []))
     fields = read_config_file(config, changes, "simulate") if config else changes
-    options = _stepper(job_id, epoch) | ({"name": name} if name else {})
+    options = _stepper(client, job_id, epoch) | ({"name": name} if name else {})
     job = client.submit(fields, kind="simulate", **options)
     _show_new(client, job, watch=watch, as_json=as_json)
 
@@ -103,18 +107,32 @@ def simulate(
 @connected
 def evaluate_job(
     client: "Client",
-    job_id: JobArgument,
+    job_id: Annotated[
+        str, typer.Argument(metavar="JOB|FILE", help="Whose trained stepper, or its file.")
+    ],
     epoch: Epoch = None,
     assignments: Replaced = None,
     name: Name = None,
     watch: Watch = False,
     as_json: AsJson = False,
 ) -> None:
-    """Score a job's stepper on a worker, on held-out systems beside every criterion in use."""
-    options = _stepper(job_id, epoch) | ({"name": name} if name else {})
+    """Score a stepper on a worker, on held-out systems beside every criterion in use."""
+    options = _stepper(client, job_id, epoch) | ({"name": name} if name else {})
     fields = dict(map(parse_override, assignments or []))
     job = client.submit(fields, kind="evaluate", **options)
     _show_new(client, job, watch=watch, as_json=as_json)
+
+
+@app.command()
+@connected
+def upload(
+    client: "Client",
+    file: Annotated[Path, typer.Argument(help="A checkpoint, Orrery's or AITimeStepper's.")],
+    name: Name = None,
+) -> Shown:
+    """Send a checkpoint file; what is printed serves as JOB for simulate and evaluate-job."""
+    checkpoint = client.upload(file, name)
+    return Shown(checkpoint, checkpoint["job_id"])
 
 
 @app.command()
@@ -237,11 +255,14 @@ def _check(fields: dict[str, Any]) -> None:
         Config.model_validate(fields)
 
 
-def _stepper(job_id: str | None, epoch: str | None) -> dict[str, Any]:
-    if job_id is None:
-        if epoch is not None:
-            raise ValueError("--epoch is of a job's checkpoint: name the JOB, too")
+def _stepper(client: "Client", stepper: str | None, epoch: str | None) -> dict[str, Any]:
+    """What a submission says of its stepper, whose file is sent where it is one."""
+    is_file = stepper is not None and (stepper.endswith(".pt") or Path(stepper).is_file())
+    if epoch is not None and (stepper is None or is_file):
+        raise ValueError("--epoch is of a job's checkpoint: name the JOB, too")
+    if stepper is None:
         return {}
+    job_id = client.upload(Path(stepper))["job_id"] if is_file else stepper
     if epoch is None or epoch == "best":
         return {"stepper": {"job": job_id} | ({"epoch": epoch} if epoch else {})}
     if not epoch.isdecimal():

@@ -38,6 +38,15 @@ def check_limits(connection: Connection, owner_id: str, limits: Limits) -> None:
         LimitReached
     """
     check_queue(connection, owner_id, limits.queued)
+    check_stored(connection, owner_id, limits)
+
+
+def check_stored(connection: Connection, owner_id: str, limits: Limits) -> None:
+    """Refuse more of an owner who stores as much as one may.
+
+    Raises:
+        LimitReached
+    """
     row = connection.execute(select(usage).where(usage.c.owner_id == owner_id)).first()
     if row is None:
         return

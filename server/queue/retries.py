@@ -12,7 +12,7 @@ from server.queue.job_rows import JobRow, record_event
 from server.queue.limits import Limits
 from server.queue.submission import submit
 from server.wire.jobs import JobSubmission, RetryRequest
-from server.wire.kinds import KINDS
+from server.wire.kinds import KINDS, UPLOAD
 from server.wire.states import TERMINAL, JobStatus
 
 TRIAL_LABELS = "sweep", "trial"
@@ -35,6 +35,9 @@ def retry(
     """
     if JobStatus(job.status) not in TERMINAL:
         raise IllegalMove(job.id, job.status, "be retried; cancel it first, or resume it")
+    if job.kind == UPLOAD:
+        detail = "it is an uploaded checkpoint, and nothing to run: name it as a stepper"
+        raise InvalidRequest(FieldProblem("", detail))
     of_sweep = (job.parent or "").startswith("sweep_")  # the retry is a job of its own
     labels = {k: v for k, v in job.labels.items() if not (of_sweep and k in TRIAL_LABELS)}
     try:

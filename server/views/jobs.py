@@ -17,7 +17,7 @@ from server.views.files import checkpoint_view
 from server.views.pages import instant, instant_or_none, page
 from server.views.waiting import Waiting
 from server.wire.jobs import Failure, JobSummary, JobView, Progress, QueueEntry, ResultView
-from server.wire.kinds import JobKind
+from server.wire.kinds import JobKind, Upload
 from server.wire.messages import Page
 from server.wire.states import JobStatus
 
@@ -73,7 +73,7 @@ def list_jobs(
     *,
     owner_id: str | None,
     status: list[JobStatus],
-    kind: list[JobKind],
+    kind: list[JobKind | Upload],
     name: str | None,
     labels: dict[str, str],
     created_after: datetime | None,

@@ -37,6 +37,7 @@ from server.web.routes import (
     sweeps,
     system,
     tokens,
+    uploads,
     workers,
 )
 from server.web.routes.parameters import known_query
@@ -75,7 +76,7 @@ def create_app(settings: ServerSettings, service: Service | None = None) -> Acce
     app.openapi = partial(describe, app)
     app.include_router(system.router)
     of_jobs = (jobs, job_actions, job_records, stream, overview)
-    for routes in (leases, *of_jobs, files, sweeps, workers, tokens):
+    for routes in (leases, *of_jobs, files, uploads, sweeps, workers, tokens):
         app.include_router(routes.router, dependencies=[Depends(known_query)])
     app.add_exception_handler(ServerError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)

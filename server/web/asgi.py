@@ -3,6 +3,8 @@
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from server.access.roles import UPLOADS
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -10,6 +12,12 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 BODY_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+
+
+def has_document(scope: Scope) -> bool:
+    """Whether a request may come with a body that is a document, received whole before."""
+    is_http = scope["type"] == "http" and scope["method"] in BODY_METHODS
+    return is_http and scope["path"] != UPLOADS
 
 
 def give_again(message: Message, then: Receive | None = None) -> Receive:

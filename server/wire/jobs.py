@@ -38,7 +38,7 @@ def check_new(config: Config) -> Config:
 
 
 class StepperChoice(Message):
-    """A trained stepper: a checkpoint of a job."""
+    """A trained stepper: a checkpoint of a job, or one that was uploaded, by its `job_id`."""
 
     job: Annotated[str, Field(pattern=r"^job_[0-9a-z]{26}$")]
     epoch: EpochNumber | Literal["best"] | None = Field(

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 JobKind = Literal["train", "simulate", "evaluate"]
+Upload = Literal["upload"]  # what is listed among jobs, and is none: a checkpoint that a user sent
+UPLOAD: Upload = "upload"
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,7 @@ def _kill_telling(data: Path) -> None:
 
 def _wrong(data: Path, job: str) -> str | None:
     """What a run lacks or has twice."""
-    paths = list(data.glob(f"run/{job}/wandb/offline-run-*-{job}/*.wandb"))
+    paths = list(data.glob(f"run/{job}/wandb/offline-run-*/*.wandb"))
     if len(paths) != 1:
         return f"{len(paths)} runs"
     told: dict[str, Any] = read_back(paths[0])

@@ -107,7 +107,7 @@ def tell(data: Path, journal: Journal, agent: int | None) -> None:
     if outcome is not None and outcome.get("result"):
         run.summary.update(outcome["result"])
     run.finish(exit_code=int(outcome is not None and outcome["status"] == "failed"))
-    for earlier in place.parent.glob(f"offline-run-*-{assignment.job}"):
+    for earlier in place.parent.glob("offline-run-*"):  # of this job: those of one second, too
         if earlier != place:
             shutil.rmtree(earlier, ignore_errors=True)
     journal.mark_told(last)

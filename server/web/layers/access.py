@@ -98,7 +98,10 @@ class AccessControl:
         headers = dict(scope["headers"])
         self._check_site(headers)
         self._check_access(scope, headers)
-        if scope["method"] in BODY_METHODS:
+        if roles.is_upload(scope["method"], scope["path"]):
+            if length_of(headers) > self._settings.max_upload_bytes:
+                raise BodyTooLarge(self._settings.max_upload_bytes)
+        elif scope["method"] in BODY_METHODS:
             limit = self._most_bytes(scope["path"])
             receive, size = await receive_whole(
                 receive, headers, limit, self._settings.body_timeout_s

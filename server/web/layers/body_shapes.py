@@ -12,7 +12,7 @@ from typing import Any, cast
 from pydantic_core import from_json
 
 from server.errors import FieldProblem, InvalidRequest
-from server.web.asgi import BODY_METHODS, App, Receive, Scope, Send, give_again
+from server.web.asgi import App, Receive, Scope, Send, give_again, has_document
 
 SMALL_BYTES = 2**13  # a body that no shape makes slow
 MOST_VALUES = 40_000  # particles of an inline system are the most that is sent: 4096 of 7 numbers
@@ -39,7 +39,7 @@ class BodyShapes:
         Raises:
             InvalidRequest
         """
-        if scope["type"] == "http" and scope["method"] in BODY_METHODS:
+        if has_document(scope):
             whole = await receive()
             most_fields = MOST_VALUES if scope["path"].startswith(REPORTS) else MOST_FIELDS
             is_json = check_shape(whole.get("body", b""), most_fields)

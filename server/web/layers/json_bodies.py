@@ -6,7 +6,7 @@ One layer before the routes, whose framework takes lone surrogates and absurd ne
 from pydantic_core import from_json
 
 from server.errors import FieldProblem, MalformedBody
-from server.web.asgi import BODY_METHODS, App, Receive, Scope, Send, give_again
+from server.web.asgi import App, Receive, Scope, Send, give_again, has_document
 from server.web.layers.json_position import pointer_of
 
 
@@ -22,7 +22,7 @@ class JsonBodies:
         Raises:
             MalformedBody
         """
-        if scope["type"] == "http" and scope["method"] in BODY_METHODS:
+        if has_document(scope):
             whole = await receive()
             body = whole.get("body", b"")
             if body:

@@ -27,7 +27,7 @@ from server.web.routes.parameters import (
     WaitSeconds,
 )
 from server.wire.jobs import JobSubmission, JobSummary, JobView, ValidationReport
-from server.wire.kinds import KINDS, JobKind
+from server.wire.kinds import KINDS, JobKind, Upload
 from server.wire.messages import Page
 from server.wire.states import JobStatus
 
@@ -105,7 +105,7 @@ async def list_jobs(
     service: TheService,
     caller: Caller,
     status: Annotated[list[JobStatus] | None, Query(description="Only these states.")] = None,
-    kind: Annotated[list[JobKind] | None, Query(description="Only these kinds.")] = None,
+    kind: Annotated[list[JobKind | Upload] | None, Query(description="Only these kinds.")] = None,
     name: Annotated[str | None, Query(max_length=200, description="Only this name.")] = None,
     metadata: Annotated[
         list[Label] | None,

@@ -47,6 +47,7 @@ MAY_CALL: dict[tuple[str, str], set[str]] = {
     ("get", "/v1/jobs/{job_id}/events"): PEOPLE,
     ("get", "/v1/jobs/{job_id}/logs"): PEOPLE,
     ("get", "/v1/jobs/{job_id}/checkpoints"): PEOPLE,
+    ("post", "/v1/checkpoints"): {"admin", "user"},
     ("get", "/v1/checkpoints/{checkpoint_id}"): PEOPLE,
     ("get", "/v1/checkpoints/{checkpoint_id}/content"): PEOPLE,
     ("get", "/v1/jobs/{job_id}/result"): PEOPLE,

@@ -54,6 +54,7 @@ RULES_BEYOND_SCHEMAS = {
     "POST /v1/sweeps": 422,
     # the file has no such bytes
     "GET /v1/checkpoints/{checkpoint_id}/content": 416,
+    "POST /v1/checkpoints": 422,
     "GET /v1/artifacts/{artifact_id}/content": 416,
 }
 # A path that is also another route's with an id: a method that it does not have is 404, not 405.

@@ -169,6 +169,7 @@ def test_what_killed_processes_left_is_told_whole_and_once(tmp_path: Path) -> No
     killed = start_telling(tmp_path, JOB)
     folder = tmp_path / "run" / JOB / "wandb"
     _until(lambda: bool(list(folder.glob("offline-run-*/*.wandb"))))
+    (folder / f"offline-run-20260101_000000-{JOB}-1").mkdir()  # begun in the second of another
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
     scores = {"stepper": {"calibrated_efficiency": 0.9}}

@@ -1,0 +1,81 @@
+"""Files that clients send: written as they come, under a name that nobody else has."""
+
+import asyncio
+import errno
+import hashlib
+import tempfile
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from server.errors import BodyTimeout, BodyTooLarge, StorageFull
+
+PIECE = 2**20  # bytes that are written at once
+
+
+@dataclass(frozen=True)
+class Received:
+    """A file that is there for a while."""
+
+    path: Path
+    bytes: int
+    sha256: str
+
+
+@asynccontextmanager
+async def received(
+    stream: AsyncIterator[bytes], folder: Path, *, most: int, patience_s: float
+) -> AsyncGenerator[Received]:
+    """The file that a request's body is; it is gone thereafter.
+
+    Args:
+        folder: to write it to.
+        most: its largest size [B].
+        patience_s: in which each megabyte has to come [s].
+
+    Raises:
+        BodyTooLarge, BodyTimeout, StorageFull
+    """
+    with _new_file(folder) as file:
+        digest, size = hashlib.sha256(), 0
+        async for piece in _pieces(stream, patience_s):
+            size += len(piece)
+            if size > most:
+                raise BodyTooLarge(most)
+            await asyncio.to_thread(_write, file, piece, digest)
+        yield Received(Path(file.name), size, digest.hexdigest())
+
+
+def _new_file(folder: Path) -> IO[bytes]:
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return tempfile.NamedTemporaryFile(dir=folder, prefix="upload-")
+
+
+async def _pieces(stream: AsyncIterator[bytes], patience_s: float) -> AsyncIterator[bytes]:
+    """What comes, a megabyte at a time."""
+    kept, is_over = bytearray(), False
+    while not is_over:
+        try:
+            async with asyncio.timeout(patience_s):
+                while len(kept) < PIECE and not is_over:
+                    try:
+                        kept += await anext(stream)
+                    except StopAsyncIteration:
+                        is_over = True
+        except TimeoutError:
+            raise BodyTimeout(patience_s) from None
+        yield bytes(kept)
+        kept.clear()
+
+
+def _write(file: IO[bytes], piece: bytes, digest: "hashlib._Hash") -> None:
+    digest.update(piece)
+    try:
+        file.write(piece)
+        file.flush()
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise StorageFull from error
+        raise

@@ -1,0 +1,112 @@
+"""Checkpoint files that users send, to simulate with them or to score them."""
+
+import asyncio
+import json
+import shutil
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import ValidationError
+from sqlalchemy import Connection
+
+from nbody.config import Config
+from nbody.durable_file import write_durably
+from server.data_folder import remove_folder
+from server.database.ids import new_id
+from server.errors import FieldProblem, InvalidRequest, MalformedBody
+from server.queue import audit_log, uploads
+from server.queue.changes import Changes
+from server.views.files import checkpoint_view
+from server.web.receiving import Received, received
+from server.web.routes.parameters import Caller, TheService, name_new
+from server.wire.files import CheckpointView
+from server.wire.jobs import check_new
+
+router = APIRouter(prefix="/v1", tags=["files"])
+READER = "nbody.config.of_checkpoint"
+READER_TIMEOUT_S = 60.0
+ELSEWHERE = {"device": "auto", "wandb": False}  # what was so where it was trained
+FILE: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+
+
+@router.post("/checkpoints", status_code=201, openapi_extra=FILE)
+async def upload_checkpoint(
+    request: Request,
+    response: Response,
+    service: TheService,
+    caller: Caller,
+    name: Annotated[
+        str | None, Query(min_length=1, max_length=200, description="For people.")
+    ] = None,
+) -> CheckpointView:
+    """Send a checkpoint file, Orrery's or AITimeStepper's, as the body; its `job_id` is then a
+    `stepper` for simulations and evaluations. The same file again is the same checkpoint.
+
+    It is listed with the jobs, as one of kind `upload` that is over, and deleted like one.
+    """
+    if request.headers.get("content-type", "").partition(";")[0] != "application/octet-stream":
+        raise MalformedBody("Send the file itself, with Content-Type: application/octet-stream.")
+    settings, owner_id = service.settings, caller.token_id
+    async with (
+        service.uploads.share(owner_id),
+        received(
+            aiter(request.stream()),
+            settings.uploads_folder,
+            most=settings.max_upload_bytes,
+            patience_s=settings.body_timeout_s,
+        ) as file,
+    ):
+        find = partial(uploads.sent_before, owner_id=owner_id, sha256=file.sha256)
+        row = known = await service.read(find)
+        if row is None:
+            upload = _upload_of(await service.think(partial(_read_apart, file)), file, name)
+            data, path = settings.data, settings.data / upload.path
+            await asyncio.to_thread(write_durably, path, partial(shutil.copyfile, file.path))
+
+            def work(connection: Connection) -> Any:
+                audit_log.note(connection, caller, "checkpoint.upload", upload.job_id)
+                return uploads.add(
+                    connection, upload, owner_id=owner_id, limits=service.limits, now=time.time()
+                )
+
+            try:
+                row = await service.write(work, Changes.QUEUE)
+            except BaseException:
+                remove_folder(data, str(Path(upload.path).parents[1]))
+                raise
+    name_new(response, f"/v1/checkpoints/{row.id}", is_repeat=known is not None)
+    return checkpoint_view(row)
+
+
+def _read_apart(file: Received) -> dict[str, Any]:
+    """What the file says of itself, read in a process of its own: it may be hostile."""
+    command = [sys.executable, "-P", "-m", READER, str(file.path)]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=READER_TIMEOUT_S, check=False)
+        said: dict[str, Any] = json.loads(done.stdout)
+    except (subprocess.TimeoutExpired, ValueError):
+        said = {"wrong": "it takes too much time or memory to read"}
+    if "wrong" in said:
+        raise InvalidRequest(FieldProblem("", f"the file cannot be used: {said['wrong']}"))
+    return said
+
+
+def _upload_of(said: dict[str, Any], file: Received, name: str | None) -> uploads.Upload:
+    try:
+        config = check_new(Config.model_validate(said["config"] | ELSEWHERE))
+    except ValidationError as error:
+        raise InvalidRequest.of(error.errors()) from None
+    except ValueError as error:
+        raise InvalidRequest(FieldProblem("", f"its config: {error}")) from None
+    epoch = said["epoch"] or 0
+    return uploads.Upload(new_id("job"), name, config, epoch, file.bytes, file.sha256)
