@@ -44,7 +44,8 @@ async def received(
             size += len(piece)
             if size > most:
                 raise BodyTooLarge(most)
-            await asyncio.to_thread(_write, file, piece, digest)
+            await asyncio.to_thread(_write, file, piece)
+            await asyncio.to_thread(digest.update, piece)
         yield Received(Path(file.name), size, digest.hexdigest())
 
 
@@ -70,8 +71,7 @@ async def _pieces(stream: AsyncIterator[bytes], patience_s: float) -> AsyncItera
         kept.clear()
 
 
-def _write(file: IO[bytes], piece: bytes, digest: "hashlib._Hash") -> None:
-    digest.update(piece)
+def _write(file: IO[bytes], piece: bytes) -> None:
     try:
         file.write(piece)
         file.flush()
