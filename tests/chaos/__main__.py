@@ -38,7 +38,7 @@ PROOFS = {
     "disk_trouble": Proof("lost, or not told", disk_trouble.run, 300, 3, 20, "strace"),
     "any_order": Proof("rules broken", any_order.run, 1_000_000, 2500, 2000),
     "fuzz": Proof("5xx", fuzz.run, 200_000, 700, 700),
-    "wandb_kills": Proof("epochs lost, or twice", wandb_kills.run, 200, 2, 10),
+    "wandb_kills": Proof("epochs lost, or twice", wandb_kills.run, 400, 2, 3),
     "service_kills": Proof("jobs not whole", service_faults.run_kills, 2000, 12, 300),
     "service_faults": Proof("jobs not whole", service_faults.run_others, 2000, 20, 300),
 }

@@ -45,6 +45,8 @@ def _live(random: Random, data: Path, job: str, protected: bool) -> str:
         faults.append(random.choice(FAULTS))
         life = random.uniform(0, LONGEST_LIFE_S)
         pace = 0.0 if faults[-1] == "none" else random.uniform(0, LONGEST_EPOCH_S)
+        if not protected:  # killed before it can have told all
+            faults[-1], life, pace = "telling", LONGEST_LIFE_S / 6, LONGEST_EPOCH_S
         agent = os.fork()
         if agent == 0:
             _work(data, job, attempt, range(first, EPOCHS), pace, protected, last)
