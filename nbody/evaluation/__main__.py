@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from nbody.config import Config
-from nbody.config.field_marks import Mark, fields_with
 from nbody.config.files import parse_override
+from nbody.config.populations import with_changes
 from nbody.device import set_process_switches
 from nbody.errors import NBodyError
 from nbody.evaluation.beside_criteria import evaluate_beside_criteria
@@ -71,7 +71,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _report(options: argparse.Namespace) -> dict[str, Any]:
     stepper = load_stepper(options.checkpoint, compiled=options.compile)
     set_process_switches(stepper.config)
-    population = _population(stepper.config, dict(map(parse_override, options.set)))
+    changes = dict(map(parse_override, options.set))
+    trained = stepper.config.model_dump(mode="json")
+    population = Config.model_validate(with_changes(trained, changes))
     report = evaluate_beside_criteria(
         stepper, population, seed=options.seed, systems=options.systems, data_folder=options.data
     )
@@ -89,19 +91,6 @@ def _report(options: argparse.Namespace) -> dict[str, Any]:
             print(curve_line(curve), file=sys.stderr)
             report["long_runs"].append(curve)
     return report
-
-
-def _population(trained: Config, changes: dict[str, Any]) -> Config:
-    """The config of training with changes; another kind of system begins with its own defaults."""
-    given = trained.model_dump()
-    if changes.get("initial_conditions", trained.initial_conditions) != trained.initial_conditions:
-        defaults, of_the_old = Config().model_dump(), fields_with(Mark.OF_A_POPULATION, Config)
-        given = {
-            name: value
-            for name, value in given.items()
-            if name not in of_the_old and value != defaults[name]
-        }
-    return Config.model_validate({**given, **changes})
 
 
 if __name__ == "__main__":

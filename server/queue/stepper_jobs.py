@@ -10,6 +10,7 @@ from sqlalchemy import Connection, select
 
 from nbody.config import Config
 from nbody.config.field_marks import Mark, fields_with
+from nbody.config.populations import with_changes
 from nbody.config.stepping_rules import STEPPING_RULES, rule_with_stepper
 from server.database.tables import jobs
 from server.errors import FieldProblem, InvalidRequest
@@ -96,11 +97,13 @@ def _check_training(submission: JobSubmission) -> None:
 
 
 def _over(base: dict[str, Any], given: dict[str, Any], kind: JobKind, pointer: str) -> Config:
-    """A config with fields replaced. Who simulates with a stepper means to step with it."""
-    fields = {**base, **WITHOUT_TRAINING, **given}
+    """A config with fields replaced; where the systems are of another kind, all that say what they
+    are. Who simulates with a stepper means to step with it.
+    """
+    fields = with_changes({**base, **WITHOUT_TRAINING}, given)
     steps_by_rule = KINDS[kind].stepper == "optional"
     if steps_by_rule and "integrator_mode" not in given:
-        fields["integrator_mode"] = rule_with_stepper(fields["history_len"])
+        fields["integrator_mode"] = rule_with_stepper(fields.get("history_len", 0))
     try:
         config = Config.model_validate(fields)
     except ValidationError as error:

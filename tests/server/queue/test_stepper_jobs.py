@@ -55,6 +55,20 @@ def test_a_stepper_of_a_certain_epoch_can_be_chosen(server: OrreryServer) -> Non
     assert [point["epoch"] for point in assignment["resume_from"]] == [0]
 
 
+def test_another_kind_of_system_begins_with_its_own_defaults(server: OrreryServer) -> None:
+    many = {"initial_conditions": "planetary_system", "num_particles": 5, "num_systems": 64}
+    source = trained(server, config={**many, "dim": 3, "energy_threshold": 1e-5})
+    rows = [[1.0, 0.0, 0.0, 0.0, 0.0], [1e-3, 1.0, 0.0, 0.0, 1.0]]
+    given = {"initial_conditions": "inline", "particles": rows, "duration": 3.0}
+    for kind in ("simulate", "evaluate"):
+        body = {"kind": kind, "config": given, "stepper": {"job": source["id"]}}
+        answer = server.admin.post("/v1/jobs", json=body)
+        assert answer.status_code == 201, answer.text
+        config = answer.json()["config"]
+        assert (config["num_systems"], config["num_particles"], config["dim"]) == (1, 2, 2)
+        assert config["energy_threshold"] == 1e-5
+
+
 def test_the_best_checkpoint_is_not_always_the_last(server: OrreryServer) -> None:
     """Epoch 1 has the largest efficiency of those that passed; 2 is better and of a bad epoch."""
     job, assignment = server.start()
