@@ -12,6 +12,7 @@ from nbody.config.units import G_OF_UNITS, UnitSystem
 MOST_PARTICLES = 64  # that are looked at: pairs cost time
 COLDEST, HOTTEST = 1e-6, 1e6  # K / |U| of any orbit that somebody follows
 FALLING, FREE = 1e-3, 10.0  # and of most
+RADIAL = 0.9  # share of the squared speed that is along the line of sight
 BOUND = (0.2, 0.8)  # K / |U| of systems that stay together
 
 Rows = Sequence[Sequence[float]]
@@ -29,7 +30,8 @@ def doubts(rows: Rows, newton: float, step: float | None) -> list[str]:
     found: list[str] = []
     kinetic, potential, longest = _energies(rows, newton)
     ratio = kinetic / potential if kinetic > 0 and potential > 0 else None
-    if ratio is not None and (better := _units_of_a_bound_system(ratio, newton)):
+    better = None if ratio is None or _flies(rows) else _units_of_a_bound_system(ratio, newton)
+    if ratio is not None and better is not None:
         found.append(
             f"kinetic over potential energy is {ratio:.1e}; with G of {better} it would be "
             f"{ratio * newton / G_OF_UNITS[better]:.2f}, as of bodies that stay together. If those "
@@ -46,6 +48,19 @@ def doubts(rows: Rows, newton: float, step: float | None) -> list[str]:
             f"{longest:.1e}): are the units those of G?"
         )
     return found
+
+
+def _flies(rows: Rows) -> bool:
+    """Whether the two bodies that are nearest to each other move along the line between them, as
+    they do before and after an encounter."""
+    dim = (len(rows[0]) - 1) // 2
+    one, other = min(combinations(rows, 2), key=lambda p: math.dist(p[0][1:][:dim], p[1][1:][:dim]))
+    separation, velocity = (
+        [b - a for a, b in zip(one[part], other[part], strict=True)]
+        for part in (slice(1, 1 + dim), slice(1 + dim, None))
+    )
+    along = sum(x * v for x, v in zip(separation, velocity, strict=True))
+    return along**2 > RADIAL * sum(x * x for x in separation) * sum(v * v for v in velocity)
 
 
 def _units_of_a_bound_system(ratio: float, newton: float) -> UnitSystem | None:

@@ -67,6 +67,8 @@ def test_rows_in_units_that_do_not_fit_are_doubted() -> None:
     assert told(particles=in_years(), G="AU/Msun/yr") == []
     flyby = [[1.0, -50.0, 1.0, 1.5, 0.0], [1.0, 50.0, -1.0, -1.5, 0.0]]
     assert told(particles=flyby) == []
+    hyperbola = [[0.5, -8.0, 2.0, 0.8, -0.1], [0.5, 8.0, -2.0, -0.8, 0.1]]  # K/|U| of AU and years
+    assert told(particles=hyperbola) == []
 
 
 def test_a_system_with_units_of_its_own_has_no_other() -> None:
