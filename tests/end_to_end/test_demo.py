@@ -1,6 +1,7 @@
 """The main job as a new user runs it, with a demo small enough for a test."""
 
 import json
+import math
 import os
 import select
 import signal
@@ -10,7 +11,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import rebound
 
+from nbody.config import Config
+from nbody.training.run import TrainingRun
 from tests.end_to_end.conftest import CONFIG, EPOCHS, Running, running
 from tests.offline_runs import read_back
 from tests.process_tree import command_line
@@ -33,6 +37,39 @@ def test_the_demo_trains_over_http_and_prints_what_it_made(tmp_path: Path) -> No
     assert len(list(data.glob("end_to_end/*/attempt-1/model/*.pt"))) == 3
     assert not list(data.glob("**/resume"))
     assert not list(data.glob(".orrery/workers/*/lease_*"))
+
+
+def test_an_asteroid_keeps_its_orbit_at_default_settings(service: Running) -> None:
+    """A star, a Jupiter and a body that weighs nothing, for ten of its periods, beside IAS15."""
+    sim = rebound.Simulation()
+    sim.add(m=1.0)
+    sim.add(m=1e-3, a=5.2, e=0.05)
+    sim.add(m=1e-9, a=1.0, e=0.9, primary=sim.particles[0])
+    rows = [[p.m, p.x, p.y, p.vx, p.vy] for p in sim.particles]
+    config = {"initial_conditions": "inline", "particles": rows, "duration": 20 * math.pi}
+    job = service.client.wait(service.client.submit(config, kind="simulate")["id"])
+    assert job["status"] == "succeeded"
+    found = job["result"]["systems"][0]["orbits"]["final"][2]
+    sim.integrate(config["duration"])
+    expected = sim.particles[2].orbit(primary=sim.particles[0])
+    assert found["semi_major_axis"] == pytest.approx(expected.a, rel=0.01)
+    assert found["eccentricity"] == pytest.approx(expected.e, abs=0.002)
+    assert job["result"]["worst_body"] == 2
+    assert job["result"]["warnings"] == []
+
+
+def test_a_checkpoint_file_from_elsewhere_is_what_a_job_works_with(
+    service: Running, tmp_path: Path
+) -> None:
+    run = TrainingRun.start(Config.model_validate(CONFIG | {"hidden_dims": [8]}))
+    run.end_epoch(run.begin_epoch(), {"pass_rate": 1.0})
+    sent = service.client.upload(run.save(tmp_path / "model.pt"))
+    rows = [[1.0, 0.0, 0.0, 0.0, -0.5], [1.0, 1.0, 0.0, 0.0, 0.5]]
+    config = {"initial_conditions": "inline", "particles": rows, "steps": 5}
+    asked = {"kind": "simulate", "stepper": {"job": sent["job_id"]}}
+    job = service.client.wait(service.client.submit(config, **asked)["id"])
+    assert (job["status"], job["result"]["steps"]) == ("succeeded", 5)
+    assert job["config"]["integrator_mode"] == "ml"
 
 
 def test_a_job_that_cannot_run_says_why(service: Running) -> None:
