@@ -4,13 +4,15 @@ import asyncio
 import errno
 import hashlib
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from server.errors import BodyTimeout, BodyTooLarge, StorageFull
+from starlette.requests import ClientDisconnect
+
+from server.errors import BodyTimeout, BodyTooLarge, MalformedBody, StorageFull
 
 PIECE = 2**20  # bytes that are written at once
 
@@ -36,7 +38,7 @@ async def received(
         patience_s: in which each megabyte has to come [s].
 
     Raises:
-        BodyTooLarge, BodyTimeout, StorageFull
+        BodyTooLarge, BodyTimeout, MalformedBody, StorageFull
     """
     with _new_file(folder) as file:
         digest, size = hashlib.sha256(), 0
@@ -67,14 +69,23 @@ async def _pieces(stream: AsyncIterator[bytes], patience_s: float) -> AsyncItera
                         is_over = True
         except TimeoutError:
             raise BodyTimeout(patience_s) from None
+        except ClientDisconnect:
+            raise MalformedBody("The connection ended before the file did.") from None
         yield bytes(kept)
         kept.clear()
 
 
 def _write(file: IO[bytes], piece: bytes) -> None:
-    try:
+    with told_as_full():
         file.write(piece)
         file.flush()
+
+
+@contextmanager
+def told_as_full() -> Generator[None]:
+    """A full disk is an answer."""
+    try:
+        yield
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise StorageFull from error

@@ -28,6 +28,7 @@ from server.settings import ServerSettings, is_loopback
 from server.telemetry import Telemetry
 from server.web.asgi import BODY_METHODS, App, Message, Receive, Scope, Send
 from server.web.layers.large_refusals import LARGE_BYTES, LargeRefusals, length_of
+from server.web.layers.unread_bodies import closing_if_unread
 from server.web.layers.whole_bodies import receive_whole
 
 LATE_S = 0.5  # an answer that took longer waited for something
@@ -101,6 +102,7 @@ class AccessControl:
         if roles.is_upload(scope["method"], scope["path"]):
             if length_of(headers) > self._settings.max_upload_bytes:
                 raise BodyTooLarge(self._settings.max_upload_bytes)
+            receive, send = closing_if_unread(receive, send)
         elif scope["method"] in BODY_METHODS:
             limit = self._most_bytes(scope["path"])
             receive, size = await receive_whole(

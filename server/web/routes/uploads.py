@@ -21,8 +21,9 @@ from server.database.ids import new_id
 from server.errors import FieldProblem, InvalidRequest, MalformedBody
 from server.queue import audit_log, uploads
 from server.queue.changes import Changes
+from server.queue.limits import check_stored
 from server.views.files import checkpoint_view
-from server.web.receiving import Received, received
+from server.web.receiving import Received, received, told_as_full
 from server.web.routes.parameters import Caller, TheService, name_new
 from server.wire.files import CheckpointView
 from server.wire.jobs import check_new
@@ -57,6 +58,7 @@ async def upload_checkpoint(
     if request.headers.get("content-type", "").partition(";")[0] != "application/octet-stream":
         raise MalformedBody("Send the file itself, with Content-Type: application/octet-stream.")
     settings, owner_id = service.settings, caller.token_id
+    await service.read(lambda connection: check_stored(connection, owner_id, service.limits))
     async with (
         service.uploads.share(owner_id),
         received(
@@ -70,8 +72,6 @@ async def upload_checkpoint(
         row = known = await service.read(find)
         if row is None:
             upload = _upload_of(await service.think(partial(_read_apart, file)), file, name)
-            data, path = settings.data, settings.data / upload.path
-            await asyncio.to_thread(write_durably, path, partial(shutil.copyfile, file.path))
 
             def work(connection: Connection) -> Any:
                 audit_log.note(connection, caller, "checkpoint.upload", upload.job_id)
@@ -80,12 +80,18 @@ async def upload_checkpoint(
                 )
 
             try:
+                await asyncio.to_thread(_keep, file.path, settings.data / upload.path)
                 row = await service.write(work, Changes.QUEUE)
             except BaseException:
-                remove_folder(data, str(Path(upload.path).parents[1]))
+                remove_folder(settings.data, str(Path(upload.path).parents[1]))
                 raise
     name_new(response, f"/v1/checkpoints/{row.id}", is_repeat=known is not None)
     return checkpoint_view(row)
+
+
+def _keep(source: Path, target: Path) -> None:
+    with told_as_full():
+        write_durably(target, partial(shutil.copyfile, source))
 
 
 def _read_apart(file: Received) -> dict[str, Any]:
