@@ -12,9 +12,10 @@ from sqlalchemy import Connection, delete, func, select, update
 from server import steady_clock
 from server.database.tables import attempts, checkpoints, epochs, jobs, workers
 from server.errors import LeaseLost, ReportConflict
-from server.queue import job_rows, stepper_jobs
+from server.queue import job_rows
 from server.queue.fair_turns import HAD_TURN
 from server.queue.job_rows import JobRow
+from server.queue.steppers import stepper_jobs
 from server.queue.transitions import Trigger, move, status_after
 from server.wire.kinds import KINDS
 from server.wire.states import JobStatus, StopReason

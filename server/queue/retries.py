@@ -7,9 +7,9 @@ from nbody.config import Config
 from nbody.config.field_marks import Mark, fields_with
 from server.database.tables import checkpoints
 from server.errors import FieldProblem, IllegalMove, InvalidRequest
-from server.queue import users_checkpoints
 from server.queue.job_rows import JobRow, record_event
 from server.queue.limits import Limits
+from server.queue.steppers import users_checkpoints
 from server.queue.submission import submit
 from server.wire.jobs import JobSubmission, RetryRequest
 from server.wire.kinds import KINDS, UPLOAD

@@ -14,8 +14,8 @@ from sqlalchemy import ColumnElement, Connection, Row, delete, func, select, uni
 
 from server.data_folder import remove_file, remove_folder
 from server.database.tables import artifacts, checkpoints, epochs, jobs
-from server.queue import users_checkpoints
 from server.queue.job_rows import change, job_folder, record_event
+from server.queue.steppers import users_checkpoints
 from server.settings import ServerSettings
 from server.wire.states import TERMINAL
 

@@ -5,8 +5,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, select
 
 from server.database.tables import artifacts, checkpoints, jobs
-from server.queue import users_checkpoints
 from server.queue.ownership import visible
+from server.queue.steppers import users_checkpoints
 from server.views.pages import instant, page
 from server.wire.files import ArtifactView, CheckpointView
 from server.wire.messages import Page

@@ -10,8 +10,8 @@ from nbody.config import Config
 from nbody.metrics import EpochMetrics
 from server.database.tables import ALIASES, METRIC_COLUMNS, epochs, jobs
 from server.errors import NotFound
-from server.queue import users_checkpoints
 from server.queue.ownership import find_job, is_visible
+from server.queue.steppers import users_checkpoints
 from server.views import queue_order
 from server.views.files import checkpoint_view
 from server.views.pages import instant, instant_or_none, page

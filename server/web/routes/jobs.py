@@ -9,8 +9,9 @@ from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 from sqlalchemy import Connection
 
 from nbody.config.size import estimate, remarks
-from server.queue import audit_log, idempotency, ownership, stepper_jobs
+from server.queue import audit_log, idempotency, ownership
 from server.queue.limits import check_priority
+from server.queue.steppers import stepper_jobs
 from server.queue.submission import submit
 from server.service import Service
 from server.views import jobs as job_views

@@ -19,9 +19,10 @@ from nbody.durable_file import write_durably
 from server.data_folder import remove_folder
 from server.database.ids import new_id
 from server.errors import FieldProblem, InvalidRequest, MalformedBody
-from server.queue import audit_log, uploads
+from server.queue import audit_log
 from server.queue.changes import Changes
 from server.queue.limits import check_stored
+from server.queue.steppers import uploads
 from server.views.files import checkpoint_view
 from server.web.receiving import Received, received, told_as_full
 from server.web.routes.parameters import Caller, TheService, name_new

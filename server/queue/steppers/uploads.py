@@ -13,9 +13,9 @@ from sqlalchemy import Connection, Row, insert
 from nbody.config import Config
 from server.database.ids import new_id
 from server.database.tables import checkpoints, jobs
-from server.queue import users_checkpoints
 from server.queue.job_rows import DEFAULT_FOLDER, record_event
 from server.queue.limits import Limits, check_stored
+from server.queue.steppers import users_checkpoints
 from server.queue.submission import ROW_BYTES
 from server.wire.kinds import UPLOAD
 from server.wire.states import JobStatus, StopReason

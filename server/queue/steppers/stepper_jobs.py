@@ -14,9 +14,9 @@ from nbody.config.populations import with_changes
 from nbody.config.stepping_rules import STEPPING_RULES, rule_with_stepper
 from server.database.tables import jobs
 from server.errors import FieldProblem, InvalidRequest
-from server.queue import users_checkpoints
 from server.queue.job_rows import JobRow, record_event
 from server.queue.ownership import may_see
+from server.queue.steppers import users_checkpoints
 from server.queue.submission import submit
 from server.wire.jobs import JobSubmission, StepperChoice, check_new
 from server.wire.kinds import KINDS, JobKind

@@ -1,0 +1,1 @@
+"""Trained steppers and their checkpoints, as jobs and users know them."""
