@@ -82,7 +82,8 @@ def _train(options: argparse.Namespace) -> Path:
     for warning in [*config.warnings(), *remarks(config), *wandb_hint(config)]:
         print(f"warning: {warning}", file=sys.stderr)
     set_process_switches(config)
-    if options.resume and (other := _other_systems(options.resume, config)):
+    other = _other_systems(options.resume, config) if options.resume else ""
+    if other:
         print(f"warning: the checkpoint is of a run with other {other}", file=sys.stderr)
     run = (
         TrainingRun.resume(config, options.resume, options.data)
@@ -90,7 +91,7 @@ def _train(options: argparse.Namespace) -> Path:
         else TrainingRun.start(config, options.data)
     )
     print(config.summary(), file=sys.stderr)
-    saved = {options.resume: info_of(options.resume)} if options.resume else {}
+    saved = {options.resume: info_of(options.resume)} if options.resume and not other else {}
     for metrics in epochs(run):
         named = metrics.named()
         print(json.dumps(named) if options.json else epoch_line(named, config.epochs), flush=True)
@@ -100,7 +101,7 @@ def _train(options: argparse.Namespace) -> Path:
             rate = metrics.final_pass_rate
             mark = "" if rate >= GOOD_PASS_RATE else f" (a bad epoch: {rate:.0%} pass)"
             print(f"checkpoint {path}{mark}", file=sys.stderr)
-    best = best_of(saved)
+    best = best_of(saved) if saved else options.resume  # which was at its end already
     print(f"best checkpoint {best}", file=sys.stderr)
     if config.evaluation_orbits:
         scores = evaluate(
@@ -124,7 +125,8 @@ def train_and_simulate(options: argparse.Namespace) -> int:
     asked = of_half(read_table(options.config), "simulate") | changes
     rule = asked.get("integrator_mode", rule_with_stepper(trained.history_len))
     fields = read_config_file(options.config, changes, "simulate")
-    Config.model_validate(fields | {"integrator_mode": rule})
+    simulated = Config.model_validate(fields | {"integrator_mode": rule})
+    simulation.check_outputs(options.states, options.picture, simulated.systems)
     best = _train(options)
     arguments = [str(options.config), "--stepper", str(best), "--rule", rule]
     arguments += ["--data", str(options.data)]
@@ -142,11 +144,12 @@ def wandb_hint(config: Config) -> list[str]:
 
 
 def _other_systems(path: Path, config: Config) -> str:
-    """The fields of the population in which a checkpoint's config differs."""
+    """The fields of the population, and of its gate, in which a checkpoint's config differs."""
     before = load_config_from_checkpoint(path)
     if before is None:
         return ""
-    names = InitialConditionSection.model_fields
+    names = [*InitialConditionSection.model_fields, "energy_threshold"]
+    names += [] if config.gate == "auto" else ["gate"]
     return ", ".join(n for n in names if getattr(before, n) != getattr(config, n))
 
 

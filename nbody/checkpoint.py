@@ -144,4 +144,5 @@ def particle_from_plain(state: dict[str, Any], like: ParticleTorch) -> ParticleT
 
 
 def _weights(content: dict[str, Any]) -> dict[str, Tensor]:
-    return content.get("model_state_dict") or content.get("model_state") or {}
+    found = content.get("model_state_dict") or content.get("model_state")
+    return cast(dict[str, Tensor], found) if isinstance(found, dict) else {}

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from nbody.checkpoint import load_checkpoint
 from nbody.config import Config
 from nbody.config.input_width import input_width
-from nbody.config.of_checkpoint import WITHOUT_CONFIG, config_of, what_is_wrong
+from nbody.config.of_checkpoint import LAYER, WITHOUT_CONFIG, config_of, what_is_wrong
 from nbody.device import resolve_dtype
 from nbody.errors import CheckpointUnreadable
 from nbody.gravity.external_field import field_from_config
@@ -220,6 +220,8 @@ def load_stepper(
         config = config_of(content) or Config.model_validate(WITHOUT_CONFIG)
         model = _network_of(weights, config).to(resolve_dtype(config))  # first: weights stay whole
         model.load_state_dict(weights)
+        if not all(bool(values.isfinite().all()) for values in model.parameters()):
+            raise ValueError("its weights are not finite: it is of a run that diverged")
     except ValidationError as error:
         raise CheckpointUnreadable(path, what_is_wrong(error)) from error
     except (RuntimeError, ValueError) as error:
@@ -287,9 +289,7 @@ def best_of(checkpoints: Mapping[Path, dict[str, Any]]) -> Path:
 
 def _network_of(weights: dict[str, Tensor], config: Config) -> FullyConnectedNN:
     """A network with the shapes of the weights: the original's configs do not always say them."""
-    layers = sorted(
-        int(match[1]) for key in weights if (match := re.fullmatch(r"model\.(\d+)\.weight", key))
-    )
+    layers = sorted(int(match[1]) for key in weights if (match := re.fullmatch(LAYER, str(key))))
     if not layers:
         raise ValueError("it holds no fully connected network")
     shapes = [weights[f"model.{layer}.weight"].shape for layer in layers]

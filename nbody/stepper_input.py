@@ -65,6 +65,8 @@ def checked(
             "position and velocity must both be (..., N, D), not "
             f"{tuple(shape)} and {tuple(speed.shape)}"
         )
+    if shape[-2] < LEAST:
+        raise ValueError(f"{shape[-2]} particle(s): fewer than two particles; nothing pulls")
     if shape[-1] not in DIMENSIONS:
         raise ValueError(f"D, the last axis, must be 2 or 3, not {shape[-1]}")
     masses = real_numbers(mass, "mass", device)
@@ -105,8 +107,8 @@ def thresholds(
     if given is None:
         return None
     found = real_numbers(given, "energy_threshold", systems.mass.device).to(dtype)
-    if not bool((found > 0).all()):
-        raise ValueError("energy_threshold must be above zero")
+    if not bool(((found > 0) & found.isfinite()).all()):
+        raise ValueError("energy_threshold must be above zero and finite")
     try:
         return found.expand(systems.leading).reshape(-1)
     except RuntimeError:
@@ -127,9 +129,12 @@ def gravity(given: float | str) -> float:
             known = ", ".join(G_OF_UNITS)
             raise ValueError(f"G must be a number, or the name of units: {known}; not {given!r}")
         return G_OF_UNITS[given]
-    if not 0 < given < math.inf:
-        raise ValueError(f"G must be above zero and finite, not {given:g}")
-    return given
+    found = real_numbers(given, "G", torch.device("cpu"))
+    if found.dim():
+        raise ValueError(f"G must be one number, not {tuple(found.shape)}")
+    if not 0 < float(found) < math.inf:
+        raise ValueError(f"G must be above zero and finite, not {float(found):g}")
+    return float(found)
 
 
 def real_numbers(values: Any, name: str, device: torch.device) -> Tensor:
@@ -143,7 +148,10 @@ def real_numbers(values: Any, name: str, device: torch.device) -> Tensor:
             raise ValueError(f"{name} must hold real numbers, not {values.dtype}")
         kind = torch.float32 if values.dtype == torch.float32 else torch.float64
         return values.to(device, kind)
-    found = np.asarray(values)
+    try:
+        found = np.asarray(values)
+    except ValueError:
+        raise ValueError(f"{name} must hold real numbers, in rows of one length") from None
     if found.dtype.kind not in "fiu":
         raise ValueError(f"{name} must hold real numbers, not {found.dtype}")
     return torch.as_tensor(np.array(found, dtype=np.float64), device=device)

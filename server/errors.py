@@ -196,6 +196,12 @@ class MalformedBody(ServerError):
     status, code, title = 400, "malformed_body", "The body is not valid JSON"
 
 
+class NoFile(MalformedBody):
+    """The body is not a file, or not sent as one."""
+
+    title = "The body is not a file as it is to be sent"
+
+
 class BodyTooLarge(ServerError):
     """The body is larger than this server reads."""
 

@@ -232,11 +232,14 @@ class Config(
                 f"steps at E_upper ({self.E_upper:g}) fail the gate (energy_threshold, "
                 f"{self.energy_threshold:g}): the band is moved down, to end at half of the gate"
             )
-        if self.particles is not None:
-            found += doubts(self.particles, self.newton, self.dt)
+        found += self.doubts()
         if self.tf32 and self.dtype == "float64":
             found.append("tf32 has no effect on float64 networks")
         return found
+
+    def doubts(self) -> list[str]:
+        """What is strange about the particles of this config; empty where nothing is."""
+        return doubts(self.particles, self.newton, self.dt) if self.particles else []
 
     def as_wandb_dict(self) -> dict[str, Any]:
         """All fields as plain JSON types; those of `extra` beside them, if no field hides them."""

@@ -9,6 +9,7 @@ little of both, and prints what it says as JSON.
 import io
 import json
 import pickle
+import re
 import resource
 import sys
 import warnings
@@ -25,6 +26,7 @@ from nbody.config.original_format import RENAMED, translate_flat
 from nbody.errors import CheckpointUnreadable
 
 MOST_MEMORY, MOST_SECONDS = 2**30, 20  # of the process that reads a file
+LAYER = r"model\.(\d+)\.weight"  # of a fully connected network
 WITHOUT_CONFIG = {"feature_type": "basic", "dt_head": "softplus"}  # the original's oldest
 
 
@@ -49,8 +51,11 @@ def read_facts(path: Path) -> CheckpointFacts:
         CheckpointUnreadable: it is no checkpoint, or its config makes no sense.
     """
     content = _plain_content(path)
-    if not any(content.get(name) for name in ("model_state_dict", "model_state")):
+    weights = content.get("model_state_dict") or content.get("model_state")
+    if not isinstance(weights, dict):
         raise CheckpointUnreadable(path, "it holds no model_state_dict")
+    if not any(re.fullmatch(LAYER, str(key)) for key in cast(dict[Any, Any], weights)):
+        raise CheckpointUnreadable(path, "it holds no fully connected network")
     try:
         config = config_of(content) or Config.model_validate(WITHOUT_CONFIG)
     except ValidationError as error:

@@ -1,7 +1,8 @@
 """Tables of particles as people and programs write them as text.
 
 Columns are separated by commas, semicolons, tabs or spaces; a `#` begins a comment; exponents may
-be Fortran's (`1.0D+00`). A first line of names says which column is which; without one the columns
+be Fortran's (`1.0D+00`). A first line of names, which may be a comment, says which column is which;
+without one the columns
 are m x y vx vy, or m x y z vx vy vz.
 """
 
@@ -35,6 +36,8 @@ def rows_of_text(text: str, name: str) -> list[list[float]]:
     width = 0
     for number, line in enumerate(text.splitlines(), start=1):
         words = _words(line)
+        if not words and not rows and columns is None and _names_all(noted := _words(line[1:])):
+            columns, width = _columns(noted, f"{name}, line {number}"), len(noted)
         if not words:
             continue
         if not rows and columns is None and not _is_number(words[0]):
@@ -59,6 +62,11 @@ def _words(line: str) -> list[str]:
     return line.split()
 
 
+def _names_all(words: list[str]) -> bool:
+    """Whether a comment is a line of names: none but those of columns, and one for each."""
+    return len(words) >= len(PLANE) and all(_name_of(word) is not None for word in words)
+
+
 def _is_number(word: str) -> bool:
     try:
         float(FORTRAN.sub("e", word))
@@ -74,9 +82,16 @@ def _number(word: str, where: str) -> float:
         raise InvalidInitialConditions(f"{where}: expected a number") from None
 
 
+def _name_of(word: str) -> str | None:
+    """Our name of a column; units in brackets do not matter."""
+    return NAMES.get(re.sub(r"\s*[\[(].*", "", word).strip("\"' ").lower())
+
+
 def _columns(words: list[str], where: str) -> list[int]:
     """Which column of the file each of ours is."""
-    known = [NAMES.get(re.sub(r"\s*[\[(].*", "", word).strip("\"' ").lower()) for word in words]
+    known = [_name_of(word) for word in words]
+    if twice := {name for name in known if name is not None and known.count(name) > 1}:
+        raise InvalidInitialConditions(f"{where}: more than one column {', '.join(sorted(twice))}")
     place = {name: k for k, name in enumerate(known) if name is not None}
     wanted = SPACE if "z" in place or "vz" in place else PLANE
     missing = [name for name in wanted if name not in place]

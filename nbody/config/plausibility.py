@@ -12,6 +12,7 @@ from nbody.config.units import G_OF_UNITS, UnitSystem
 MOST_PARTICLES = 64  # that are looked at: pairs cost time
 COLDEST, HOTTEST = 1e-6, 1e6  # K / |U| of any orbit that somebody follows
 FALLING, FREE = 1e-3, 10.0  # and of most
+LIGHT = 1e-9  # of the largest mass: what a massless body counts as
 RADIAL = 0.9  # share of the squared speed that is along the line of sight
 BOUND = (0.2, 0.8)  # K / |U| of systems that stay together
 
@@ -76,6 +77,8 @@ def _units_of_a_bound_system(ratio: float, newton: float) -> UnitSystem | None:
 def _energies(rows: Rows, newton: float) -> tuple[float, float, float]:
     """K about the centre of mass, |U|, and the longest orbital period of a pair."""
     dim = (len(rows[0]) - 1) // 2
+    least = LIGHT * max(row[0] for row in rows)
+    rows = [(row[0] or least, *row[1:]) for row in rows]  # a star with bodies that weigh nothing
     total = sum(row[0] for row in rows)
     if not total > 0:
         return 0.0, 0.0, math.inf

@@ -4,9 +4,11 @@ Legend: ... any leading axes (systems), N particles, D dimensions. G = 1 unless 
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from jaxtyping import Float
@@ -23,6 +25,27 @@ class Pairs(NamedTuple):
 
     acceleration: Float[Tensor, "*B N D"]
     potential_energy: Float[Tensor, "*B"]  # of the pairs and the external field
+
+
+class ForceCount:
+    """Systems whose forces were found, one by one."""
+
+    systems = 0
+
+
+_COUNT: ContextVar[ForceCount | None] = ContextVar("forces", default=None)
+
+
+@contextmanager
+def counted_forces() -> Generator[ForceCount]:
+    """Count every call of `pairwise` in what follows: a batch of B systems, or B trials of one, as
+    B.
+    """
+    token = _COUNT.set(ForceCount())
+    try:
+        yield cast(ForceCount, _COUNT.get())
+    finally:
+        _COUNT.reset(token)
 
 
 def pairwise(
@@ -44,6 +67,8 @@ def pairwise(
         field: external field, acting on every particle.
     """
     mass = mass.expand(position.shape[:-1])
+    if (count := _COUNT.get()) is not None:
+        count.systems += position.shape[:-2].numel()
     if position.shape[-2] > BLOCKED_BEYOND:
         many = pairwise_of_many(position.device)
         acceleration, potential = many(position, mass, softening)

@@ -47,7 +47,8 @@ class Orbits:
             harder than the neighbour, so that the pair is no orbit, their pull times the distance.
         error: of each orbit's specific energy so far.
         shape_scale: of eccentricity: one, or e of a hyperbola, or P over the pair's own pull; more
-            where softening makes the orbit another one.
+            where softening makes the orbit another one. Infinite where nobody else is there whom
+            the orbit could meet turned.
         shape_error: of each orbit's vector of eccentricity so far.
     """
 
@@ -80,10 +81,12 @@ class Orbits:
         shape = lengths(orbits.eccentricity(separation, velocity))
         shape = torch.maximum(shape, others * distance.square() / strength).clamp_min(1.0)
         bare = orbits.squared(separation, 0.0)
+        shape = shape * (1 + softening**2 / bare) ** 1.5
+        alone = mass.shape[-1] == 2 and field is None
         return replace(
             orbits,
             scale=torch.maximum(energies.scale, distance * others),
-            shape_scale=shape * (1 + softening**2 / bare) ** 1.5,
+            shape_scale=torch.full_like(shape, torch.inf) if alone else shape,
         )
 
     def relative(self, motion: Motion) -> list[Float[Tensor, "*B N D"]]:

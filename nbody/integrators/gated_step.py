@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from nbody.integrators.kick_drift_kick import Step
 from nbody.integrators.states import States
 
 
@@ -16,6 +17,7 @@ class Halved(NamedTuple):
     """What became of the steps of B systems."""
 
     dt: Float[Tensor, " B"]
+    step: Step  # with these dt
     rejected: Float[Tensor, " B"]  # how often each was halved
     impossible: Bool[Tensor, " B"]  # bool: no step passes, however small
 
@@ -41,10 +43,11 @@ def halve_until_passing(
     rejected = torch.zeros_like(dt)
     while True:
         vanished = dt == 0
-        fails = ~(states.step(dt, n_steps).energy_error < threshold) | vanished
+        step = states.step(dt, n_steps)
+        fails = ~(step.energy_error < threshold) | vanished
         if resting is not None:
             fails = fails & ~resting
         if not bool((fails & ~vanished).any()):
-            return Halved(dt, rejected, fails)
+            return Halved(dt, step, rejected, fails)
         rejected = rejected + fails
         dt = torch.where(fails, torch.where(dt.isfinite(), shrink * dt, torch.ones_like(dt)), dt)

@@ -59,8 +59,15 @@ class States:
     def __len__(self) -> int:
         return len(self.energy)
 
-    def step(self, dt: Float[Tensor, "*C T"], n_steps: int = 1) -> Step:
-        """One prediction's worth of KDK steps with dt (T,), or (..., T)."""
+    def step(
+        self, dt: Float[Tensor, "*C T"], n_steps: int = 1, *, look_at_bodies: bool = True
+    ) -> Step:
+        """One prediction's worth of KDK steps with dt (T,), or (..., T).
+
+        Args:
+            look_at_bodies: where the gate is on each body's orbit, with a second force a step; else
+                the step's error is that of the total energy.
+        """
         return kick_drift_kick(
             self.position,
             self.velocity,
@@ -72,7 +79,7 @@ class States:
             softening=self.softening,
             field=self.field,
             n_steps=n_steps,
-            orbits=self.orbits() if self.gate == "each" else None,
+            orbits=self.orbits() if look_at_bodies and self.gate == "each" else None,
         )
 
     def orbits(self) -> Orbits:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from nbody.errors import NBodyError
 from nbody.initial_conditions.from_config import initial_particle
 from nbody.simulation.finished import FORMATS, Simulation
 from nbody.simulation.picture import draw_runs
+from nbody.simulation.rules import rule_of
 from nbody.simulation.run import simulate
 from nbody.stepper import Stepper, load_stepper
 
@@ -46,14 +48,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--picture", type=Path, help="draw one system to this PNG, SVG or PDF file")
     options = parser.parse_args(arguments)
     try:
-        if options.states and options.states.suffix not in FORMATS:
-            raise ValueError(f"--states is written as {', '.join(FORMATS)}, by its name's ending")
-        runs = _runs(options)
-        for rule, run in runs.items():
-            report = run.report()
+        runs: dict[str, Simulation] = {}
+        for rule, run in _runs(options):
+            runs[rule], report = run, run.report()
             for warning in report["warnings"]:
                 print(f"warning: {rule}: {warning}", file=sys.stderr)
-            print(json.dumps({"rule": rule, **report}))
+            print(json.dumps({"rule": rule, **report}), flush=True)
         if options.states:
             list(runs.values())[-1].save(options.states)
         if options.picture:
@@ -64,7 +64,22 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _runs(options: argparse.Namespace) -> dict[str, Simulation]:
+def check_outputs(states: Path | None, picture: Path | None, systems: int) -> None:
+    """Look before a run whether what it makes can be written.
+
+    Raises:
+        ValueError: it cannot.
+    """
+    if states and states.suffix not in FORMATS:
+        raise ValueError(f"--states is written as {', '.join(FORMATS)}, by its name's ending")
+    if picture and systems > 1:
+        raise ValueError("a picture is of one system: use num_systems=1, or initial_conditions")
+    for path in filter(None, (states, picture)):
+        if not path.parent.is_dir():
+            raise ValueError(f"there is no folder {path.parent} for {path.name}")
+
+
+def _runs(options: argparse.Namespace) -> Iterator[tuple[str, Simulation]]:
     changes = dict(map(parse_override, options.set))
     fields = read_config_file(options.config, changes, "simulate") if options.config else changes
     extra: dict[str, Any] = fields.get("extra") or {}
@@ -73,13 +88,15 @@ def _runs(options: argparse.Namespace) -> dict[str, Simulation]:
     config = Config.model_validate(fields | _asked_of(fields, stepper, path))
     set_process_switches(config)
     particle = initial_particle(config, seed=config.seed or 0, data_folder=options.data)
-    if options.picture and particle.is_batch:
-        raise ValueError("a picture is of one system: use num_systems=1, or initial_conditions")
-    runs: dict[str, Simulation] = {}
-    for rule in options.rule or [config.integrator_mode]:
-        ruled = Config.model_validate({**config.model_dump(), "integrator_mode": rule})
-        runs[rule] = simulate(ruled, particle, stepper)
-    return runs
+    check_outputs(options.states, options.picture, len(particle.batched().mass))
+    ruled = [
+        Config.model_validate({**config.model_dump(), "integrator_mode": rule})
+        for rule in options.rule or [config.integrator_mode]
+    ]
+    for each in ruled:  # what a rule lacks is told before any of them runs
+        rule_of(each, stepper)
+    for each in ruled:
+        yield each.integrator_mode, simulate(each, particle, stepper)
 
 
 def _asked_of(fields: dict[str, Any], stepper: Stepper | None, path: Path | None) -> dict[str, Any]:

@@ -15,9 +15,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nbody.config.particle_file import HDF5
+from nbody.config.stepping_rules import IntegratorMode
 from nbody.gravity.external_field import TidalField
 from nbody.gravity.invariants import angular_momentum, momentum
-from nbody.integrators.each_body import dominant_neighbour, has_light_bodies
+from nbody.integrators.each_body import has_light_bodies
 from nbody.simulation.measures import (
     MOST_SYSTEMS,
     few_bodies,
@@ -70,8 +71,11 @@ class Simulation(Series):
             None of many bodies.
         body_errors: the largest relative error that one step made to the orbit of each body, of
             the steps that were looked at; None where the gate is on the total energy alone.
+        force_evaluations: that were made for each system, those of refused steps, of steps found by
+            trying and of looks at bodies with them.
         outside: predictions for states that the stepper was not trained on.
         newton: G in the units of the states.
+        rule, threshold: by which the steps were taken, and the error of one that is aimed at.
         field: that the bodies were in.
         doubts: what is strange about the system as it was given.
     """
@@ -83,9 +87,11 @@ class Simulation(Series):
     parabolic: bool
     closest: list[dict[str, Any]] | None
     body_errors: Float[Tensor, "*B N"] | None
-    force_evaluations: int
     outside: int
+    force_evaluations: int = 0
     newton: float = 1.0
+    rule: IntegratorMode = "gated"
+    threshold: float = 2e-4
     field: TidalField | None = None
     doubts: Sequence[str] = ()
 
@@ -128,11 +134,11 @@ class Simulation(Series):
         found["energy_error_relative_to"] = relative
         if self.body_errors is not None:
             errors = self.body_errors.reshape(-1, self.mass.shape[-1]).amax(0)
-            found["worst_body"] = self._lighter(int(errors.argmax()))
+            found["worst_body"] = self._lightest_of(errors >= errors.max() * (1 - 1e-6))
             found["worst_body_step_error"] = float(errors.max())
         found["steps_outside_training"] = self.outside
         found["systems"] = [self._system(number) for number in range(self._told())]
-        told = run_warnings(found["max_energy_error"], self.outside, self.steps)
+        told = run_warnings(found, self.rule, self.threshold)
         found["warnings"] = [*self.doubts, *told, *self._overlooked()]
         return found
 
@@ -165,12 +171,10 @@ class Simulation(Series):
             return [OVERLOOKED]
         return []
 
-    def _lighter(self, body: int) -> int:
-        """Of a body and the neighbour whose orbit it shares, the one that has less mass."""
-        position = self.ends.position[-1].reshape(-1, *self.position.shape[-2:])[0]
+    def _lightest_of(self, bodies: Tensor) -> int:
+        """Of bodies (N,) with one error, that of the orbit which they share, the lightest."""
         mass = self.mass.reshape(-1, self.mass.shape[-1])[0]
-        other = int(dominant_neighbour(position, mass)[body])
-        return body if mass[body] <= mass[other] else other
+        return int(torch.where(bodies, mass, torch.inf).argmin())
 
     def _told(self) -> int:
         """Systems that the report tells of one by one."""

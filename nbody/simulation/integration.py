@@ -72,13 +72,15 @@ def integrate(
             dt = torch.minimum(dt, (span - time) / rule.repeats).clamp_min(0)
         rejected = torch.zeros_like(dt)
         if rule.gate is not None:
-            dt, rejected, impossible = halve_until_passing(
+            dt, step, rejected, impossible = halve_until_passing(
                 states, dt, rule.gate, rule.repeats, resting=dt == 0, shrink=SHRINK
             )
             check_systems(~impossible, states)
             tried = (dt / asked).nan_to_num(1.0)
             share = torch.where(rejected > 0, tried, share * REGROW).clamp_max(1.0)
-        states = states.after(states.step(dt, rule.repeats))
+        else:
+            step = states.step(dt, rule.repeats, look_at_bodies=False)
+        states = states.after(step)
         last_dt, time = dt, time + rule.repeats * dt
         yield Advance(states, time, dt, rejected)
 

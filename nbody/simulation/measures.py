@@ -16,6 +16,7 @@ MOST_SYSTEMS = 32  # of a batch that are told of one by one
 MOST_ORBITS = 32  # of all systems of a batch
 SEEN_AT_ONCE = 256  # states
 SERIOUS, MEANINGLESS = 0.01, 0.5  # energy errors that are warned of
+FAR = 10  # times the threshold that an error of a body's orbit is warned of
 
 
 def osculating_orbits(
@@ -94,20 +95,31 @@ def few_bodies(mass: Float[Tensor, "*B N"]) -> bool:
     return mass.numel() <= MOST_ORBITS
 
 
-def run_warnings(largest_error: float, outside: int, steps: int) -> list[str]:
-    """What whoever reads the report should know before using the run."""
+def run_warnings(report: dict[str, Any], rule: str, threshold: float) -> list[str]:
+    """What whoever reads a report should know before using the run.
+
+    Args:
+        rule: by which its steps were taken.
+        threshold: of the error of one step that they aimed at.
+    """
     told: list[str] = []
-    if not largest_error < MEANINGLESS:
+    smaller = "use a smaller energy_threshold" if rule == "gated" else "use smaller steps, or gated"
+    error = report["max_energy_error"]
+    if not error < MEANINGLESS:
         told.append(
-            f"the energy error is {largest_error:.1e}: the run means nothing; check units (G), "
-            "use smaller steps, or integrator_mode gated"
+            f"the energy error is {error:.1e}: the run means nothing; check units (G), or {smaller}"
         )
-    elif largest_error > SERIOUS:
-        told.append(f"the energy error is {largest_error:.1e}: use smaller steps, or gated")
-    if outside:
+    elif error > SERIOUS:
+        told.append(f"the energy error is {error:.1e}: {smaller}")
+    if not (worst := report.get("worst_body_step_error", 0.0)) < FAR * threshold:
         told.append(
-            f"{outside} predictions in {steps} steps were for states that the stepper was not "
-            "trained on: their steps were found by trying, which costs some tens of forces each"
+            f"a step changed the orbit of body {report['worst_body']} by {worst:.1e}, "
+            f"{worst / threshold:.0f} times energy_threshold: {smaller}"
+        )
+    if outside := report["steps_outside_training"]:
+        told.append(
+            f"{outside} predictions in {report['steps']} steps were for states that the stepper "
+            "was not trained on: steps were found by trying, which costs some tens of forces each"
         )
     return told
 

@@ -24,7 +24,6 @@ class Progress:
     """Of a run of B systems that begins with `states` at `time`."""
 
     def __init__(self, states: States, time: Tensor, *, every_body: bool) -> None:
-        self._forces = 1
         self._steps: list[Tensor] = []
         kinetic = kinetic_energy(states.velocity, states.mass, states.field)
         energies = Energies(kinetic, states.energy - kinetic)
@@ -37,10 +36,9 @@ class Progress:
         self._closest = ClosestEncounters() if few_bodies(states.mass) else None
         self._look_for_encounters()
 
-    def step(self, before: States, step: Advance, repeats: int) -> None:
-        """Note a step of so many KDK steps."""
+    def step(self, before: States, step: Advance) -> None:
+        """Note a step."""
         self._steps.append(step.dt)
-        self._forces += repeats * (1 + int(step.rejected.max()))
         self._last = Recorded.of(step.states, step.time)
         self._largest = torch.maximum(self._largest, self._error(step.states.energy))
         self._look_for_encounters()
@@ -49,7 +47,6 @@ class Progress:
             motion = before.position, before.velocity, before.acceleration
             errors = before.orbits().after(motion, after, step.dt).errors()
             self._body_errors = torch.maximum(self._body_errors, errors)
-            self._forces += 1
 
     def finished(
         self,
@@ -85,7 +82,6 @@ class Progress:
             parabolic=bool(self._parabolic.any()),
             closest=None if self._closest is None else self._closest.found(),
             body_errors=bodies,
-            force_evaluations=self._forces,
             outside=outside,
             newton=newton,
             field=first.external_field,

@@ -83,7 +83,8 @@ class AtTimes:
             if not bool(here.any()):
                 return
             ahead = torch.where(here, due - started, 0.0)
-            aside = before.step(ahead / self._repeats, self._repeats)
+            dt, repeats = ahead / self._repeats, self._repeats
+            aside = before.step(dt, repeats, look_at_bodies=False)
             self._write(Recorded.of(before.after(aside), due), here)
 
     def _reached(self, states: States, time: Tensor) -> None:

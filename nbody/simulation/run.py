@@ -11,12 +11,14 @@ from torch import Tensor
 
 from nbody.config import Config
 from nbody.config.plausibility import MOST_PARTICLES, doubts
+from nbody.errors import SimulationImpossible
+from nbody.gravity.force import counted_forces
 from nbody.integrators.states import States
 from nbody.particle import ParticleTorch
 from nbody.simulation.finished import Simulation
 from nbody.simulation.integration import check_systems, integrate
 from nbody.simulation.progress import Progress
-from nbody.simulation.recording import AtTimes, EveryStep
+from nbody.simulation.recording import AtTimes, EveryStep, most_states
 from nbody.simulation.rules import rule_of
 from nbody.stepper import Stepper
 from nbody.watcher import NoWatcher, Watcher
@@ -51,6 +53,21 @@ def simulate(
             more states than can be kept.
         StepImpossible: the step or the energy is not finite.
     """
+    with counted_forces() as count:
+        found = _run(config, particle, stepper, watcher or NoWatcher())
+    forces = round(count.systems / particle.batched().position.shape[0])
+    return replace(
+        found,
+        force_evaluations=forces,
+        rule=config.integrator_mode,
+        threshold=config.energy_threshold,
+        doubts=_doubts(particle, config),
+    )
+
+
+def _run(
+    config: Config, particle: ParticleTorch, stepper: Stepper | None, watcher: Watcher
+) -> Simulation:
     rule = rule_of(config, stepper)
     backward = config.duration is not None and config.duration < 0
     start = particle.batched().clone_detached()
@@ -63,20 +80,18 @@ def simulate(
     kept = _recorder(config, states, time, span, rule.repeats)
     looks = states.gate == "each" and rule.repeats == 1
     progress = Progress(states, time, every_body=looks)
-    watcher = watcher or NoWatcher()
     limit = config.steps or (DEFAULT_STEPS if span is None else None)
     asked_before = 0 if stepper is None else stepper.outside
     run = integrate(states, rule, span, time=time, last_dt=start.dt.expand(time.shape))
     for step in islice(run, limit):
         check_systems(step.states.energy.isfinite(), step.states)
         kept.step(states, step.states, time, step.time)
-        progress.step(states, step, rule.repeats)
+        progress.step(states, step)
         states, time = step.states, step.time
         watcher.tick()
     outside = 0 if stepper is None else stepper.outside - asked_before
     sign = -1.0 if backward else 1.0
     found = progress.finished(particle, kept.kept, outside, config.newton, sign)
-    found = replace(found, doubts=_doubts(particle, config))
     return found.reversed() if backward else found
 
 
@@ -107,7 +122,13 @@ def _recorder(
         return AtTimes(states, time, times, repeats)
     if config.output_every is None:
         return EveryStep(states, time)
-    last = OUTPUTS * config.output_every if span is None else float(span.max())
-    count = min(int(last / config.output_every * (1 + 1e-12)) + 1, OUTPUTS)
-    order = torch.arange(count, dtype=time.dtype, device=time.device)
+    most = min(OUTPUTS + 1, most_states(states))
+    ends = None if span is None else float(span.max())
+    count = most if ends is None else ends / config.output_every * (1 + 1e-12) + 1
+    if count > most:
+        raise SimulationImpossible(
+            f"output_every {config.output_every:g} asks for {count:.2g} states of the {most} that "
+            "can be kept: raise it"
+        )
+    order = torch.arange(int(count), dtype=time.dtype, device=time.device)
     return AtTimes(states, time, order * config.output_every, repeats)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nbody.checkpoint import load_checkpoint, particle_from_plain, save_checkpoint, to_plain
 from nbody.config import Config
@@ -130,9 +130,15 @@ class TrainingRun:
             epoch=self.next_epoch - 1,
             info=self.quality,
             logs=logs,
-            config=self.adapter.fitted_config().model_copy(update={"gate": self.initial.gate}),
+            config=self._config_with_its_gate(),
             extra={"training_run": self.state_dict()},
         )
+
+    def _config_with_its_gate(self) -> Config:
+        """As it was trained: where `auto` meant `each` for the population, it always does."""
+        config = self.adapter.fitted_config()
+        each = self.initial.gate == "each"
+        return config.model_copy(update={"gate": "each"}) if each else config
 
     def state_dict(self) -> dict[str, Any]:
         """All state besides weights and optimizer, as plain data."""
@@ -147,9 +153,17 @@ class TrainingRun:
             "generators": generator_states(),
         }
 
+    def _check_systems(self, position: Tensor) -> None:
+        """Systems of another size cannot go on; nor more or fewer, where each has its lifetime."""
+        theirs, ours = position.shape, self.initial.position.shape
+        same = theirs == ours if self.config.lifetime is not None else theirs[-2:] == ours[-2:]
+        if not same:
+            raise ValueError(f"its systems are {tuple(theirs)}, those of this config {tuple(ours)}")
+
     def load_state_dict(self, content: dict[str, Any]) -> None:
         """Continue from a checkpoint's content."""
         state = content["extra"]["training_run"]
+        self._check_systems(state["initial"]["position"])
         self.model.load_state_dict(content["model_state_dict"])
         self.optimizer.load_state_dict(content["optimizer_state_dict"])
         self._set_lr(self.config.lr)  # which may be another than the checkpoint's

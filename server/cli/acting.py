@@ -257,7 +257,7 @@ def _check(fields: dict[str, Any]) -> None:
 
 def _stepper(client: "Client", stepper: str | None, epoch: str | None) -> dict[str, Any]:
     """What a submission says of its stepper, whose file is sent where it is one."""
-    is_file = stepper is not None and (stepper.endswith(".pt") or Path(stepper).is_file())
+    is_file = stepper is not None and (stepper.endswith(".pt") or Path(stepper).exists())
     if epoch is not None and (stepper is None or is_file):
         raise ValueError("--epoch is of a job's checkpoint: name the JOB, too")
     if stepper is None:

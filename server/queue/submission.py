@@ -44,7 +44,7 @@ def submit(
     check_limits(connection, owner_id, limits)
     config = submission.config
     trains = KINDS[submission.kind].trains
-    noted = [*config.warnings(), *remarks(config)] if trains else []
+    noted = [*config.warnings(), *remarks(config)] if trains else config.doubts()
     job_id = new_id("job")
     size = estimate(config).memory_bytes if trains else 0
     whole = config.model_dump(mode="json")

@@ -133,7 +133,7 @@ def job_result(connection: Connection, job_id: str) -> ResultView:
         select(jobs.c.kind, jobs.c.status, jobs.c.result).where(jobs.c.id == job_id)
     ).one()
     if row.result is None:
-        raise NotFound(f"result of job {job_id}, which is {row.status},")
+        raise NotFound(f"result of job {job_id} ({row.status})")
     return ResultView(job_id=job_id, kind=row.kind, data=row.result)
 
 

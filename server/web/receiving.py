@@ -12,7 +12,7 @@ from typing import IO
 
 from starlette.requests import ClientDisconnect
 
-from server.errors import BodyTimeout, BodyTooLarge, MalformedBody, StorageFull
+from server.errors import BodyTimeout, BodyTooLarge, NoFile, StorageFull
 
 PIECE = 2**20  # bytes that are written at once
 
@@ -38,7 +38,7 @@ async def received(
         patience_s: in which each megabyte has to come [s].
 
     Raises:
-        BodyTooLarge, BodyTimeout, MalformedBody, StorageFull
+        BodyTooLarge, BodyTimeout, NoFile, StorageFull
     """
     with _new_file(folder) as file:
         digest, size = hashlib.sha256(), 0
@@ -70,7 +70,7 @@ async def _pieces(stream: AsyncIterator[bytes], patience_s: float) -> AsyncItera
         except TimeoutError:
             raise BodyTimeout(patience_s) from None
         except ClientDisconnect:
-            raise MalformedBody("The connection ended before the file did.") from None
+            raise NoFile("The connection ended before the file did.") from None
         yield bytes(kept)
         kept.clear()
 

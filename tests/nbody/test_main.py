@@ -97,6 +97,33 @@ def test_a_run_whose_part_2_never_runs_says_so(tmp_path: Path) -> None:
     assert "Part 2" in result.stderr + result.stdout
 
 
+def test_a_run_of_other_systems_cannot_go_on(
+    finished: Finished, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where a system of another size would be found out only epochs later."""
+    checkpoint = next(finished[0].rglob("model_epoch_0010.pt"))
+    config = tmp_path / "config.json"
+    three = {"initial_conditions": "random_bound", "num_particles": 3, "num_systems": 2}
+    other = {k: v for k, v in TINY.items() if k != "num_orbits"} | three
+    config.write_text(json.dumps(other | {"lifetime": 3.0, "reset_particle_each_epoch": False}))
+    assert main([str(config), "--resume", str(checkpoint), "--data", str(tmp_path)]) == 1
+    told = capsys.readouterr().err
+    assert "other initial_conditions" in told
+    assert "error: cannot read checkpoint" in told
+
+
+def test_what_cannot_be_written_is_told_before_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(TINY | {"steps": 3}))
+    wrong = (("--states", "s.txt"), ("--states", "nowhere/s.npz"), ("--picture", "p.png"))
+    for option, name in wrong:
+        arguments = ["both", str(config), "--data", str(tmp_path), option, str(tmp_path / name)]
+        assert main(arguments) == 1
+        assert "epoch" not in capsys.readouterr().out
+
+
 def test_both_halves_simulate_with_the_best_checkpoint_of_this_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -94,7 +94,9 @@ async def validate_job(
     size, trains = estimate(whole.config), KINDS[whole.kind].trains
     return ValidationReport(
         config=whole.config,
-        warnings=[*whole.config.warnings(), *remarks(whole.config)] if trains else [],
+        warnings=(
+            [*whole.config.warnings(), *remarks(whole.config)] if trains else whole.config.doubts()
+        ),
         parameter_count=size.parameters,
         estimated_memory_bytes=size.memory_bytes,
         estimated_checkpoint_bytes=size.checkpoint_bytes if trains else 0,

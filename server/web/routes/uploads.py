@@ -16,9 +16,9 @@ from sqlalchemy import Connection
 
 from nbody.config import Config
 from nbody.durable_file import write_durably
-from server.data_folder import remove_folder
+from server.data_folder import file_size, remove_folder
 from server.database.ids import new_id
-from server.errors import FieldProblem, InvalidRequest, MalformedBody
+from server.errors import FieldProblem, InvalidRequest, NoFile
 from server.queue import audit_log
 from server.queue.changes import Changes
 from server.queue.limits import check_stored
@@ -32,7 +32,9 @@ from server.wire.jobs import check_new
 router = APIRouter(prefix="/v1", tags=["files"])
 READER = "nbody.config.of_checkpoint"
 READER_TIMEOUT_S = 60.0
-ELSEWHERE = {"device": "auto", "wandb": False}  # what was so where it was trained
+LARGEST_CONFIG = 2**20  # bytes, as of a job that is submitted
+# What was so where it was trained, and is settled anew for each job that works with it.
+ELSEWHERE = {"device": "auto", "wandb": False, "gate": "auto"}
 FILE: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -56,8 +58,9 @@ async def upload_checkpoint(
 
     It is listed with the jobs, as one of kind `upload` that is over, and deleted like one.
     """
-    if request.headers.get("content-type", "").partition(";")[0] != "application/octet-stream":
-        raise MalformedBody("Send the file itself, with Content-Type: application/octet-stream.")
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/octet-stream":
+        raise NoFile("Send the file itself, with Content-Type: application/octet-stream.")
     settings, owner_id = service.settings, caller.token_id
     await service.read(lambda connection: check_stored(connection, owner_id, service.limits))
     async with (
@@ -71,6 +74,8 @@ async def upload_checkpoint(
     ):
         find = partial(uploads.sent_before, owner_id=owner_id, sha256=file.sha256)
         row = known = await service.read(find)
+        if row is not None and file_size(settings.data / row.path) != file.bytes:
+            await asyncio.to_thread(_keep, file.path, settings.data / row.path)  # somebody took it
         if row is None:
             upload = _upload_of(await service.think(partial(_read_apart, file)), file, name)
 
@@ -103,6 +108,8 @@ def _read_apart(file: Received) -> dict[str, Any]:
         said: dict[str, Any] = json.loads(done.stdout)
     except (subprocess.TimeoutExpired, ValueError):
         said = {"wrong": "it takes too much time or memory to read"}
+    if len(json.dumps(said)) > LARGEST_CONFIG:
+        said = {"wrong": f"its config is larger than {LARGEST_CONFIG} bytes"}
     if "wrong" in said:
         raise InvalidRequest(FieldProblem("", f"the file cannot be used: {said['wrong']}"))
     return said

@@ -21,6 +21,8 @@ from nbody.errors import CheckpointUnreadable
 from nbody.training.run import TrainingRun
 from tests.nbody.fakes import CONFIG
 
+LAYER = {"model_state_dict": {"model.0.weight": 1}}
+
 
 def archive(path: Path, pickled: bytes) -> Path:
     """A file as torch writes it, around a pickle."""
@@ -67,7 +69,7 @@ class Bomb:
 @pytest.mark.parametrize("place", ["config", "epoch", "model_state_dict"])
 def test_what_a_pickle_names_is_never_run(tmp_path: Path, place: str) -> None:
     mark = tmp_path / "ran"
-    content: dict[str, Any] = {"model_state_dict": {"a": 1}, place: Bomb(mark)}
+    content: dict[str, Any] = {"model_state_dict": {"model.0.weight": 1}, place: Bomb(mark)}
     read_or_refuse(archive(tmp_path / "bomb.pt", pickle.dumps(content)))
     assert not mark.exists()
 
@@ -83,7 +85,7 @@ def bomb_of_lists() -> bytes:
     for _ in range(40):
         inner = [inner, inner]
     config = CONFIG.model_dump(mode="json") | {"extra": {"a": inner}}
-    return pickle.dumps({"model_state_dict": {"a": 1}, "config": config})
+    return pickle.dumps({"model_state_dict": {"model.0.weight": 1}, "config": config})
 
 
 def bomb_of_memory() -> bytes:
@@ -109,8 +111,10 @@ def test_a_file_that_asks_for_too_much_ends_its_own_process_alone(
         (b"", "no checkpoint"),
         (pickle.dumps([1, 2]), "no dictionary"),
         (pickle.dumps({"config": {}}), "model_state_dict"),
+        (pickle.dumps({"model_state_dict": [1, 2]}), "model_state_dict"),
+        (pickle.dumps({"model_state_dict": {"a": 1}}), "no fully connected network"),
         (
-            pickle.dumps({"model_state_dict": {"a": 1}, "config": {"dt_head": "log", "lr": -1}}),
+            pickle.dumps({**LAYER, "config": {"dt_head": "log", "lr": -1}}),
             "its config: lr",
         ),
     ],

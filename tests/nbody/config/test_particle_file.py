@@ -346,6 +346,18 @@ def test_the_rows_of_a_file_are_doubted_as_those_of_a_config(tmp_path: Path) -> 
     assert "AU/Msun/yr" in simulate(config, particle).report()["warnings"][0]
 
 
+def test_a_header_in_a_comment_is_one_as_numpy_writes_it(tmp_path: Path) -> None:
+    table = np.array(ROWS_3D)
+    turned = table[:, [1, 2, 3, 4, 5, 6, 0]]
+    np.savetxt(tmp_path / "a.txt", turned, header="x y z vx vy vz m")
+    assert read_particles(tmp_path / "a.txt") == ROWS_3D
+    np.savetxt(tmp_path / "b.txt", table, header="masses and places of two bodies, so far")
+    assert read_particles(tmp_path / "b.txt") == ROWS_3D
+    (tmp_path / "c.csv").write_text("m,x,y,vx,vy,m\n1,0,0,0,0,2\n1,1,0,0,0,2\n")
+    with pytest.raises(InvalidInitialConditions, match="more than one column m"):
+        read_particles(tmp_path / "c.csv")
+
+
 def test_a_snapshot_of_gadget_is_read(tmp_path: Path) -> None:
     h5py = pytest.importorskip("h5py")
     table = np.array([*ROWS_3D, [1.0, 5, 5, 5, 0, 0, 0]])

@@ -64,6 +64,8 @@ def test_rows_in_units_that_do_not_fit_are_doubted() -> None:
     assert told(G="SI", dt=3600.0, integrator_mode="fixed") == []
     assert told(particles=[[1.0, 0.0, 0.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0, 0.0]]) == []  # at rest
     assert "set G=AU/Msun/yr" in told(particles=in_years())[0]
+    alone = [in_years()[0], [0.0, *in_years()[1][1:]]]
+    assert "set G=AU/Msun/yr" in told(particles=alone)[0]  # the Earth weighs nothing
     assert told(particles=in_years(), G="AU/Msun/yr") == []
     flyby = [[1.0, -50.0, 1.0, 1.5, 0.0], [1.0, 50.0, -1.0, -1.5, 0.0]]
     assert told(particles=flyby) == []

@@ -6,7 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from nbody.config import Config
 from nbody.features.error_columns import error_series_features
+from nbody.initial_conditions.from_config import initial_particle
 from nbody.initial_conditions.kepler import kepler_orbits
 from nbody.integrators.each_body import dominant_neighbour
 from nbody.integrators.oracle import cautious_step, first_crossing
@@ -74,13 +76,24 @@ def test_of_two_bodies_it_is_the_total_energy_and_how_the_orbit_turns(ratio: flo
 
 
 def test_a_circular_orbit_keeps_its_energy_and_is_not_let_turn() -> None:
-    e, axis, phase = (torch.tensor([x], dtype=torch.float64) for x in (0.0, 1.0, 0.3))
-    states = kepler_orbits(e, axis, phase, torch.tensor([[1.0, 1e-3]]).double(), 2).states()
-    period = 2 * math.pi
-    coarse = float(first_crossing(states, THRESHOLD))
-    fine = float(first_crossing(replace(states, gate="each"), THRESHOLD))
-    assert period / coarse < 40
-    assert 60 < period / fine < 90  # (3 · 2e-4)^(1/3) of 1/n
+    """Where somebody else is there, whom it could meet turned."""
+    pair = [[1.0, 0.0, 0.0, 0.0, 0.0], [1e-3, 1.0, 0.0, 0.0, math.sqrt(1.001)]]
+    for rows, least, most in ((pair, 10, 40), ([*pair, [0.0, 1e3, 0.0, 0.0, 0.0]], 60, 90)):
+        states = make_particle(rows).replace(gate="each").states()
+        steps = 2 * math.pi / float(first_crossing(states, THRESHOLD))
+        assert least < steps < most  # of a lone pair its energy alone; else (3 · 2e-4)^(1/3) of 1/n
+
+
+@pytest.mark.parametrize("mass", [1e-3, 1e-6, 1e-12, 0.0])
+def test_a_lone_body_takes_the_same_steps_whatever_it_weighs(mass: float) -> None:
+    rows = [[1.0, 0.0, 0.0, 0.0, 0.0], [mass, 1.0, 0.0, 0.0, 0.9]]
+    config = Config.model_validate(
+        {"initial_conditions": "inline", "particles": rows, "energy_threshold": 1e-6}
+    )
+    heavier = make_particle([rows[0], [1e-3, *rows[1][1:]]]).states()
+    states = initial_particle(config.model_copy(update={"device": "cpu"})).states()
+    ratio = first_crossing(states, 1e-6) / first_crossing(heavier, 1e-6)
+    assert float(ratio) == pytest.approx(1, rel=0.01)
 
 
 def test_a_massless_body_at_a_star_has_a_step() -> None:
@@ -111,7 +124,8 @@ def test_the_distant_companion_of_a_close_pair_asks_for_no_smaller_steps() -> No
     v = math.sqrt(0.5)
     pair = [[1.0, 0.5, 0.0, 0.0, v], [1.0, -0.5, 0.0, 0.0, -v]]
     third = [1e-6, 30.0, 0.0, 0.0, math.sqrt(2 / 30)]
-    alone = first_crossing(make_particle(pair).replace(gate="each").states(), THRESHOLD)
+    nobody = [0.0, 1e4, 0.0, 0.0, 0.0]
+    alone = first_crossing(make_particle([*pair, nobody]).replace(gate="each").states(), THRESHOLD)
     three = make_particle([*pair, third]).replace(gate="each").states()
     assert float(first_crossing(three, THRESHOLD) / alone) == pytest.approx(1, rel=0.05)
 

@@ -264,7 +264,7 @@ def test_the_past_is_spaced_as_in_training_where_a_prediction_serves_several_ste
     config = config_of("history", steps=3, **fields)
     found = run(config, stepper)
     torch.testing.assert_close(found.time.diff(), 4 * found.dt)
-    assert found.force_evaluations == 1 + 4 * 3
+    assert found.force_evaluations == 1 + (4 + 2) * 3  # two for the features of a prediction
     collected, _ = collect_trajectory(
         stepper.model,
         initial_particle(config, seed=1),

@@ -1,12 +1,14 @@
 """Frames, output times, runs back in time, and what a report says of itself."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
 
 from nbody.config import Config
 from nbody.errors import SimulationImpossible
+from nbody.gravity.force import pairwise
 from nbody.initial_conditions.from_config import initial_particle
 from nbody.simulation.finished import Simulation
 from nbody.simulation.recording import AtTimes
@@ -168,3 +170,47 @@ def test_a_gate_that_does_not_see_a_light_body_says_so() -> None:
 def test_output_times_after_the_end_are_refused() -> None:
     with pytest.raises(ValueError, match="after the end"):
         pair(duration=-2.0, output_times=[1.0, 2.5])
+
+
+COMET = [
+    [1.0, 0.0, 0.0, 0.0, 0.0],
+    [9.5e-4, 5.2, 0.0, 0.0, 0.4385],
+    [0.0, -4.925, 0.0, 0.0, -0.0785],
+]
+
+
+@pytest.mark.parametrize(
+    ("rule", "more"),
+    [("analytic", {"eta": 0.3}), ("fixed", {"dt": 0.3}), ("reversible", {"eta": 0.3})],
+)
+def test_a_light_body_that_is_thrown_out_is_named_and_warned_of(
+    rule: str, more: dict[str, float]
+) -> None:
+    given = {"initial_conditions": "inline", "particles": COMET, "duration": 24.0}
+    report = run(**given, integrator_mode=rule, **more).report()
+    assert report["worst_body"] == 2
+    assert any("the orbit of body 2" in text and "gated" in text for text in report["warnings"])
+    kept = run(**given, integrator_mode="gated").report()
+    assert (kept["worst_body"], kept["warnings"]) == (2, [])
+
+
+def test_every_force_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    def counting(position: torch.Tensor, *rest: Any, **more: Any) -> Any:
+        calls.append(position.shape[:-2].numel())
+        return pairwise(position, *rest, **more)
+
+    for name in ("kick_drift_kick", "each_body", "states"):
+        monkeypatch.setattr(f"nbody.integrators.{name}.pairwise", counting)
+    given = {"initial_conditions": "inline", "particles": COMET, "steps": 40}
+    for rule, least in (("gated", 2.0), ("analytic", 1.0)):
+        calls.clear()
+        found = run(**given, integrator_mode=rule)
+        assert found.force_evaluations == sum(calls)
+        assert found.force_evaluations >= least * found.steps
+
+
+def test_outputs_that_cannot_be_kept_are_refused_at_once() -> None:
+    with pytest.raises(SimulationImpossible, match="raise it"):
+        pair(duration=3.0, output_every=1e-9)

@@ -69,6 +69,14 @@ def test_another_kind_of_system_begins_with_its_own_defaults(server: OrreryServe
         assert config["energy_threshold"] == 1e-5
 
 
+def test_units_that_do_not_fit_are_doubted_at_submission(server: OrreryServer) -> None:
+    rows = [[2e30, 0, 0, 0, 0], [6e24, 1.5e11, 0, 0, 3e4]]
+    config = {"initial_conditions": "inline", "particles": rows, "duration": 3.0}
+    body = {"kind": "simulate", "config": config}
+    for path in ("/v1/jobs", "/v1/jobs/validate"):
+        assert "set G=SI" in server.admin.post(path, json=body).json()["warnings"][0]
+
+
 def test_the_best_checkpoint_is_not_always_the_last(server: OrreryServer) -> None:
     """Epoch 1 has the largest efficiency of those that passed; 2 is better and of a bad epoch."""
     job, assignment = server.start()

@@ -33,7 +33,7 @@ def archive(pickled: Any) -> bytes:
 
 def content(**fields: Any) -> bytes:
     config = CONFIG.model_dump(mode="json") | {"device": "cuda", "save_name": "mine"} | fields
-    return archive({"model_state_dict": {"a": 1}, "config": config, "epoch": 7})
+    return archive({"model_state_dict": {"model.0.weight": 1}, "config": config, "epoch": 7})
 
 
 def send(client: httpx.Client, body: Any, **options: Any) -> httpx.Response:
@@ -71,6 +71,16 @@ def test_the_same_file_again_is_the_same_checkpoint_of_one_owner(server: OrreryS
     assert_problem(others.get(f"/v1/checkpoints/{first.json()['id']}"), 404)
 
 
+def test_a_file_that_somebody_took_is_there_again_when_it_is_sent_again(
+    server: OrreryServer,
+) -> None:
+    checkpoint = send(server.admin, content()).json()
+    path = server.settings.data / checkpoint["path"]
+    path.unlink()
+    assert send(server.admin, content()).json() == checkpoint
+    assert path.read_bytes() == content()
+
+
 def test_it_is_deleted_with_its_file_and_cannot_be_run(server: OrreryServer) -> None:
     checkpoint = send(server.admin, content()).json()
     job, path = checkpoint["job_id"], server.settings.data / checkpoint["path"]
@@ -89,6 +99,8 @@ def test_it_is_deleted_with_its_file_and_cannot_be_run(server: OrreryServer) -> 
         (b"", "no checkpoint"),
         (b"no archive at all", "no checkpoint"),
         (archive({"config": {}}), "model_state_dict"),
+        (archive({"model_state_dict": {"a": 1}}), "no fully connected network"),
+        (content(extra={"a": "x" * 2**20}), "larger than"),
         (content(lr=-1.0), "lr"),
         (content(save_name=".hidden"), "save_name"),
     ],
@@ -110,7 +122,7 @@ def test_a_file_that_names_code_runs_none(server: OrreryServer, tmp_path: Path) 
             return (tmp_path / "ran").touch, ()
 
     for place in ("config", "model_state_dict", "epoch"):
-        send(server.admin, archive({"model_state_dict": {"a": 1}, place: Bomb()}))
+        send(server.admin, archive({"model_state_dict": {"model.0.weight": 1}, place: Bomb()}))
     assert not (tmp_path / "ran").exists()
 
 
