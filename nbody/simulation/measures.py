@@ -119,7 +119,8 @@ def run_warnings(report: dict[str, Any], rule: str, threshold: float) -> list[st
     if outside := report["steps_outside_training"]:
         told.append(
             f"{outside} predictions in {report['steps']} steps were for states that the stepper "
-            "was not trained on: steps were found by trying, which costs some tens of forces each"
+            "was not trained on: steps were found by trying, which costs some tens of forces each; "
+            "train on such systems, or use gated without a stepper"
         )
     return told
 
