@@ -44,9 +44,10 @@ def rows_of_arrays(arrays: Mapping[str, Any], name: str) -> Rows:
         for names in (MASSES, POSITIONS, VELOCITIES)
     ]
     if None in found:
+        has = ", ".join(sorted(arrays)[:12]) or "none"
         raise InvalidInitialConditions(
-            f"{name} has the arrays {', '.join(sorted(arrays)[:12])}; expected mass, position and "
-            "velocity, or m, x, y, vx, vy, or one table"
+            f"{name} has the arrays {has}; expected mass, position and velocity, or m, x, y, vx, "
+            "vy, or one table"
         )
     mass, position, velocity = (_real(arrays[cast(str, key)]) for key in found)
     if position.ndim == 3 and position.shape == velocity.shape:
@@ -82,8 +83,7 @@ def table_of_npz(arrays: Mapping[str, Any], name: str) -> Table:
     """
     if len(arrays) == 1:
         return Table(_real(next(iter(arrays.values()))))
-    newton = float(arrays["G"]) if "G" in arrays else None
-    return Table(rows_of_arrays(arrays, name), newton)
+    return Table(rows_of_arrays(arrays, name), _newton(arrays.get("G"), name))
 
 
 def table_of_hdf5(path: Path) -> Table:
@@ -95,22 +95,26 @@ def table_of_hdf5(path: Path) -> Table:
     """
     h5py = _module("h5py", "hdf5")
     with h5py.File(path, "r") as file:
-        kinds = [f"PartType{k}" for k in range(PARTICLE_TYPES) if f"PartType{k}" in file]
+        kinds = [f"PartType{k}" for k in range(PARTICLE_TYPES) if len(file.get(f"PartType{k}", ()))]
         if kinds:
             return Table(np.concatenate([_of_type(file, kind, path.name) for kind in kinds]))
         datasets = {key: item for key, item in file.items() if hasattr(item, "shape")}
         arrays = {key: _dataset(item) for key, item in datasets.items()}
-        newton = float(file.attrs["G"]) if "G" in file.attrs else None
-        return Table(rows_of_arrays(arrays, path.name), newton)
+        return Table(rows_of_arrays(arrays, path.name), _newton(file.attrs.get("G"), path.name))
 
 
 def _of_type(file: Any, kind: str, name: str) -> Rows:
     group = file[kind]
+    if missing := [key for key in ("Coordinates", "Velocities") if key not in group]:
+        raise InvalidInitialConditions(f"{name}, {kind}: no {' and no '.join(missing)}")
+    header = file["Header"].attrs if "Header" in file else {}
+    if "Masses" not in group and "MassTable" not in header:
+        raise InvalidInitialConditions(f"{name}, {kind}: no Masses, and the header no MassTable")
     position, velocity = (_dataset(group[key]) for key in ("Coordinates", "Velocities"))
     if "Masses" in group:
         mass = _dataset(group["Masses"])
     else:
-        table = cast(Sequence[float], file["Header"].attrs["MassTable"])
+        table = cast(Sequence[float], header["MassTable"])
         mass = np.full(len(position), float(table[int(kind[-1])]))
     arrays = {"mass": mass, "position": position, "velocity": velocity}
     return rows_of_arrays(arrays, f"{name}, {kind}")
@@ -132,6 +136,16 @@ def table_of_archive(path: Path) -> Table:
     particles = cast(Sequence[Any], sim.particles)
     rows = [[p.m, p.x, p.y, p.z, p.vx, p.vy, p.vz] for p in particles]
     return Table(np.array(rows), float(sim.G))
+
+
+def _newton(given: Any, name: str) -> float | None:
+    """G that a file says its units have, where it does."""
+    if given is None:
+        return None
+    values = np.asarray(given).ravel()
+    if values.dtype.kind in "fiu" and len(values) == 1 and 0 < float(values[0]) < np.inf:
+        return float(values[0])
+    raise InvalidInitialConditions(f"{name}: its G is not one number above zero")
 
 
 def _dataset(dataset: Any) -> Rows:

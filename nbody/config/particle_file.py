@@ -52,6 +52,8 @@ def read_particles(path: str | Path, newton: float | None = None) -> list[list[f
     except OSError as error:
         reason = error.strerror or "it is damaged, or of another kind than its name says"
         raise InvalidInitialConditions(f"cannot read {path.name}: {reason}") from None
+    except UnicodeDecodeError:
+        raise InvalidInitialConditions(f"{path.name} is no text in UTF-8: save it so") from None
     except DAMAGED:
         # Never what the reader says: it quotes the file, which may be somebody else's.
         raise InvalidInitialConditions(f"{path.name} is not a table of numbers") from None

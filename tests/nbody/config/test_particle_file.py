@@ -346,6 +346,31 @@ def test_the_rows_of_a_file_are_doubted_as_those_of_a_config(tmp_path: Path) -> 
     assert "AU/Msun/yr" in simulate(config, particle).report()["warnings"][0]
 
 
+def test_what_a_file_lacks_is_told(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    (tmp_path / "latin.txt").write_bytes(b"1 0 0 0 0\n# Schr\xf6dinger\n1 1 0 0 1\n")
+    m, x, v = (np.array(ROWS_3D)[:, part] for part in (0, slice(1, 4), slice(4, 7)))
+    np.savez(tmp_path / "one.npz", mass=m, position=x, velocity=v, G=[1.0])
+    np.savez(tmp_path / "text.npz", mass=m, position=x, velocity=v, G="SI")
+    np.savez(tmp_path / "none.npz", mass=m, position=x, velocity=v, G=0.0)
+    for name, keys in (("still.h5", ("Coordinates",)), ("light.h5", ("Coordinates", "Velocities"))):
+        with h5py.File(tmp_path / name, "w") as file:
+            file.create_group("PartType0")  # of which there are none
+            group = file.create_group("PartType1")
+            for key in keys:
+                group[key] = x
+    assert read_particles(tmp_path / "one.npz") == ROWS_3D
+    for name, told in (
+        ("latin.txt", "UTF-8"),
+        ("text.npz", "its G is not one number"),
+        ("none.npz", "its G is not one number"),
+        ("still.h5", "PartType1: no Velocities"),
+        ("light.h5", "no MassTable"),
+    ):
+        with pytest.raises(InvalidInitialConditions, match=told):
+            read_particles(tmp_path / name)
+
+
 def test_a_header_in_a_comment_is_one_as_numpy_writes_it(tmp_path: Path) -> None:
     table = np.array(ROWS_3D)
     turned = table[:, [1, 2, 3, 4, 5, 6, 0]]
