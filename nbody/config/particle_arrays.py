@@ -107,7 +107,7 @@ def _of_type(file: Any, kind: str, name: str) -> Rows:
     group = file[kind]
     if missing := [key for key in ("Coordinates", "Velocities") if key not in group]:
         raise InvalidInitialConditions(f"{name}, {kind}: no {' and no '.join(missing)}")
-    header = file["Header"].attrs if "Header" in file else {}
+    header: Any = file["Header"].attrs if "Header" in file else {}
     if "Masses" not in group and "MassTable" not in header:
         raise InvalidInitialConditions(f"{name}, {kind}: no Masses, and the header no MassTable")
     position, velocity = (_dataset(group[key]) for key in ("Coordinates", "Velocities"))
