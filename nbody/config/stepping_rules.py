@@ -46,5 +46,7 @@ def describe_rules() -> str:
 
 
 def rule_with_stepper(history_len: int) -> IntegratorMode:
-    """The rule of who names a trained stepper, and no rule."""
-    return "history" if history_len else "ml"
+    """The rule of who names a trained stepper, and no rule: the one whose errors do not add up from
+    orbit to orbit. What a network says of its past cannot be made symmetric in time.
+    """
+    return "history" if history_len else "reversible"

@@ -69,7 +69,7 @@ def test_a_checkpoint_file_from_elsewhere_is_what_a_job_works_with(
     asked = {"kind": "simulate", "stepper": {"job": sent["job_id"]}}
     job = service.client.wait(service.client.submit(config, **asked)["id"])
     assert (job["status"], job["result"]["steps"]) == ("succeeded", 5)
-    assert job["config"]["integrator_mode"] == "ml"
+    assert job["config"]["integrator_mode"] == "reversible"
 
 
 def test_a_job_that_cannot_run_says_why(service: Running) -> None:

@@ -138,4 +138,4 @@ def test_both_halves_simulate_with_the_best_checkpoint_of_this_run(
     assert main(["both", str(config), "--data", str(tmp_path)]) == 0
     told = capsys.readouterr()
     assert "model_epoch_0000.pt" in told.err.rpartition("best checkpoint ")[2]
-    assert json.loads(told.out.splitlines()[-1])["rule"] == "ml"
+    assert json.loads(told.out.splitlines()[-1])["rule"] == "reversible"

@@ -34,7 +34,7 @@ def test_a_simulation_has_the_fields_of_the_training_and_its_last_checkpoint(
     assert job["kind"] == "simulate"
     assert job["config"]["energy_threshold"] == 1e-5
     assert job["config"]["duration"] == 3.0
-    assert job["config"]["integrator_mode"] == "ml"
+    assert job["config"]["integrator_mode"] == "reversible"
     assert job["progress"] == {"epochs_done": 0, "epochs_total": 0, "fraction": 0.0}
     assignment = claim(server)
     assert assignment is not None
