@@ -59,7 +59,8 @@ class JobSubmission(Message):
         description=f"{describe_kinds()}.",
     )
     config: Annotated[Config, AfterValidator(check_new)] = Field(
-        description="With a `stepper`, fields that are not given are those of its training."
+        description="With a `stepper`, fields that are not given are those of its training; those "
+        "that say what its systems were are not, where `initial_conditions` are of another kind."
     )
     stepper: StepperChoice | None = Field(
         default=None, description="What to simulate with, or to evaluate."
