@@ -18,11 +18,13 @@ MANY_BYTES = 20e9  # of checkpoints that the user should know of before they are
 COPIES_OF_ACTIVATIONS = 4  # of every layer: products, activations, dropout, and their gradients
 HEAP_BLOCK = 3 * 2**22  # bytes; the smaller a block, the more of it stays idle with the allocator
 LISTED_UP_TO = 5  # particles on a CPU, whose pairs are listed; the full matrix beyond
-BLOCKED_BEYOND = 512  # particles, whose pairs are not all in memory at once
+FUSED_BEYOND = 512  # particles, for which a GPU has a kernel that keeps no pair in memory
+PAIRS_AT_ONCE, PAIRS_AT_ONCE_ON_GPU = 2**16, 2**24  # in memory; on a CPU, near its cache
 STEP_PER_PAIR = 5  # numbers in flight for each pair and dimension in a step
+FEATURED_PAIRS, FEATURED_PAIRS_ON_GPU = 2**16, 2**22  # whose features are made at once
 FEATURES_PER_PAIR, FEATURES_PER_STATE = 20, 400  # numbers in flight while features are made
 ORACLE_TRIALS = 16  # steps tried at once
-ORACLE_ELEMENTS = 2**19  # of pairs in flight at once: near a processor's cache
+ORACLE_NUMBERS, ORACLE_NUMBERS_ON_GPU = 2**18, 2**26  # of the positions that are tried at once
 JUDGED_AT_ONCE, JUDGED_PAIRS = 8192, 2**19  # samples, and pairs, that pass the gate at once
 
 
@@ -82,13 +84,13 @@ def _working_numbers(config: Config, widths: list[int]) -> int:
     """Numbers in memory at the peak of an epoch, besides weights."""
     n, dim, systems = config.num_particles, config.dim, config.systems
     pairs = n * (n - 1) // 2 if n <= LISTED_UP_TO else n * n
-    step = STEP_PER_PAIR * dim * (pairs if n <= BLOCKED_BEYOND else BLOCKED_BEYOND * n)
+    step = STEP_PER_PAIR * dim * (pairs if n <= FUSED_BEYOND else FUSED_BEYOND * n)
     features = FEATURES_PER_PAIR * (1 + dim) * pairs + FEATURES_PER_STATE
     samples = systems * config.steps_per_epoch
     width = input_width(config.feature_type, config.history_len)
     record = samples * (n * (3 * dim + 1) + width + 5)
     trained = COPIES_OF_ACTIVATIONS * sum(widths)
-    states_of_oracle = max(1, ORACLE_ELEMENTS // (n * n * ORACLE_TRIALS * dim))
+    states_of_oracle = max(1, ORACLE_NUMBERS // (ORACLE_TRIALS * n * dim))
     oracle = min(samples, states_of_oracle) * ORACLE_TRIALS * step
     judged = min(samples, JUDGED_AT_ONCE, max(1, JUDGED_PAIRS // n**2))
     minibatch = min(config.replay_batch_size, samples)

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nbody.features.dimensionless import geometry, shape_features
+from nbody.features.dimensionless import dimensionless_features
 from nbody.integrators.each_body_series import each_body_series
 from nbody.integrators.error_crossing import crossing_of
 from nbody.integrators.error_series import error_series
@@ -47,9 +47,8 @@ def error_series_features(
         states: leading axes of any shape.
         threshold: of the relative energy error, one number or (...,).
     """
-    velocity = states.velocity
-    pairs = geometry(states.position, velocity, states.softening)
-    shape = shape_features(pairs, velocity, states.mass, states.softening)
+    position, velocity, mass = states.position, states.velocity, states.mass
+    shape = dimensionless_features(position, velocity, mass, states.softening)
     log_unit = shape[..., -1]
     coefficients = error_series(states, log_unit.exp())
     limit = threshold * states.scale

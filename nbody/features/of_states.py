@@ -1,9 +1,11 @@
 """State → network input, by the name of its features."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from nbody.config.sections import FeatureType
+from nbody.config.size import FEATURED_PAIRS, FEATURED_PAIRS_ON_GPU
 from nbody.features.dimensionless import dimensionless_features
 from nbody.features.error_columns import error_series_features
 from nbody.features.original import system_features
@@ -15,9 +17,26 @@ def features_of_states(
 ) -> Float[Tensor, "... F"]:
     """What a network without history sees of states with leading axes (...): (..., F).
 
+    Many states go through in parts, so that their pairs need not all be in memory, but in a cache.
+
     Args:
         threshold: of the relative energy error; only `error_series` looks at it.
     """
+    at_once = FEATURED_PAIRS_ON_GPU if states.energy.is_cuda else FEATURED_PAIRS
+    whole = torch.compiler.is_compiling() or not states.energy.dim()
+    rows = [] if whole else states.parts(at_once)
+    if len(rows) < 2:
+        return _features_of_all(states, feature_type, threshold)
+    parts: list[Tensor] = []
+    for part in rows:
+        own = threshold[part] if isinstance(threshold, Tensor) and threshold.dim() else threshold
+        parts.append(_features_of_all(states.take(part), feature_type, own))
+    return torch.cat(parts)
+
+
+def _features_of_all(
+    states: States, feature_type: FeatureType, threshold: Tensor | float
+) -> Tensor:
     if feature_type == "error_series":
         return error_series_features(states, threshold)
     position, velocity, mass = states.position, states.velocity, states.mass

@@ -1,21 +1,21 @@
-"""The pairwise pass for many particles: blocks of rows of the N × N matrix that fit in a cache.
+"""The pairwise pass over the N × N matrix of pairs: in blocks that fit in a cache.
 
-Forward and backward hold one block at a time, so that memory grows as N. Each block works on planes
-(rows, N), one for each dimension, in place.
+A block is the pairs of several systems, or some rows of a large one's. Forward and backward hold
+one block at a time, so that memory does not grow with the number of systems, and as N, not N². The
+work is done on planes, one for each dimension, in place.
 
-Legend: N particles, D dimensions, R rows of a block; s = x_j - x_i, p = (s² + ε²)^(-1/2).
+Legend: S systems, N particles, D dimensions, R rows of a block; s = x_j - x_i,
+p = (s² + ε²)^(-1/2).
 """
 
+from collections.abc import Iterator
 from typing import Any, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nbody.gravity.edges import squared_distance_floor
-
-BLOCK_ELEMENTS = 2**17  # of one plane on a CPU: a megabyte of doubles
-GPU_BLOCK_ELEMENTS = 2**24
+from nbody.gravity.edges import pairs_at_once, squared_distance_floor
 
 
 def blocked_pairwise(
@@ -23,18 +23,16 @@ def blocked_pairwise(
 ) -> tuple[Float[Tensor, "*B N D"], Float[Tensor, "*B"]]:
     """Acceleration (..., N, D) and potential energy (...,), once differentiable, with G = 1."""
     shape = position.shape
-    systems = position.reshape(-1, *shape[-2:]), mass.reshape(-1, shape[-2])
-    results = [
-        cast(tuple[Tensor, Tensor], _BlockedPairs.apply(x, m, softening))
-        for x, m in zip(*systems, strict=True)
-    ]
-    acceleration = torch.stack([result[0] for result in results]).reshape(shape)
-    potential = torch.stack([result[1] for result in results]).reshape(shape[:-2])
-    return acceleration, potential
+    planes = position.reshape(-1, *shape[-2:]).movedim(-1, 0)
+    acceleration, potential = cast(
+        tuple[Tensor, Tensor],
+        _BlockedPairs.apply(planes, mass.reshape(-1, shape[-2]), softening),
+    )
+    return acceleration.movedim(0, -1).reshape(shape), potential.reshape(shape[:-2])
 
 
 class _BlockedPairs(torch.autograd.Function):
-    """One system. The gradients are those of the formulas, summed block by block.
+    """Planes (D, S, N) of the positions. The gradients are those of the formulas, block by block.
 
     With cotangents ā of the accelerations and Ū of the potential, and c_ij = m_j ā_i - m_i ā_j:
 
@@ -42,63 +40,106 @@ class _BlockedPairs(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, position: Tensor, mass: Tensor, softening: float
-    ) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(position, mass)
+    def forward(ctx: Any, planes: Tensor, mass: Tensor, softening: float) -> tuple[Tensor, Tensor]:
+        planes, mass = planes.contiguous(), mass.contiguous()
+        ctx.save_for_backward(planes, mass)
         ctx.softening = softening
-        planes = position.T.contiguous()  # (D, N)
         acceleration = torch.empty_like(planes)
-        potential = torch.empty_like(mass)  # of each particle
-        for rows in _blocks(mass):
-            separation, inverse = _geometry(planes, rows, softening)
-            torch.mv(inverse, mass, out=potential[rows])
-            weight = inverse.square().mul_(inverse).mul_(mass)  # (R, N): m_j p³
-            for along, total in zip(separation, acceleration, strict=True):
-                torch.sum(along.mul_(weight), dim=1, out=total[rows])
-        return acceleration.T.contiguous(), -0.5 * mass.dot(potential)
+        depth = torch.empty_like(mass)  # Σ_j m_j p of each particle
+        space = _Workspace(mass, len(planes))
+        for block in _blocks(mass):
+            systems, rows = block
+            separation, inverse = space.geometry(planes, block, softening)
+            weight = space.plane(block)
+            torch.mul(inverse, mass[systems].unsqueeze(-2), out=weight)
+            torch.sum(weight, -1, out=depth[systems, rows])
+            weight.mul_(inverse.square_())  # m_j p³
+            torch.sum(separation.mul_(weight), -1, out=acceleration[:, systems, rows])
+        return acceleration, -0.5 * (mass * depth).sum(-1)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, by_acceleration: Tensor, by_potential: Tensor
     ) -> tuple[Tensor, Tensor, None]:
-        position, mass = cast(tuple[Tensor, Tensor], ctx.saved_tensors)
-        planes, cotangent = position.T.contiguous(), by_acceleration.T.contiguous()  # (D, N)
+        planes, mass = cast(tuple[Tensor, Tensor], ctx.saved_tensors)
+        cotangent = by_acceleration.contiguous()  # (D, S, N)
         by_position, by_mass = torch.empty_like(planes), torch.empty_like(mass)
-        for rows in _blocks(mass):
-            separation, inverse = _geometry(planes, rows, ctx.softening)
+        space = _Workspace(mass, len(planes))
+        for block in _blocks(mass):
+            systems, rows = block
+            separation, inverse = space.geometry(planes, block, ctx.softening)
+            here, there = mass[systems, rows].unsqueeze(-1), mass[systems].unsqueeze(-2)
+            bar, bars = by_potential[systems, None, None], cotangent[:, systems]
             squared = inverse.square()
             cube = squared * inverse
-            here = mass[rows].unsqueeze(1)  # (R, 1): m_i
             pull, push = torch.zeros_like(cube), torch.zeros_like(cube)  # ā_i·s, ā_j·s
-            for along, bar in zip(separation, cotangent, strict=True):
-                pull.addcmul_(along, bar[rows].unsqueeze(1))
-                push.addcmul_(along, bar)
-            by_mass[rows] = -(cube * push).sum(1) - by_potential * (inverse @ mass)
+            for along, all_bars in zip(separation, bars, strict=True):
+                pull.addcmul_(along, all_bars[:, rows].unsqueeze(-1))
+                push.addcmul_(along, all_bars.unsqueeze(-2))
+            by_mass[systems, rows] = -(cube * push).sum(-1)
+            by_mass[systems, rows] -= bar.squeeze(-1) * _times(inverse, mass[None, systems])[0]
             # The stretch along s, from c and from the potential.
-            stretch = pull.mul_(mass).sub_(push.mul_(here)).mul_(squared).mul_(-3.0)
-            stretch.add_(by_potential * here * mass).mul_(cube)
-            cube_mass = cube @ mass  # (R,)
-            for along, bar, total in zip(separation, cotangent, by_position, strict=True):
-                direct = bar[rows] * cube_mass - mass[rows] * (cube @ bar)
-                total[rows] = -(along.mul_(stretch).sum(1) + direct)
-        return by_position.T.contiguous(), by_mass, None
+            stretch = pull.mul_(there).sub_(push.mul_(here)).mul_(squared).mul_(-3.0)
+            stretch.addcmul_(bar * here, there).mul_(cube)
+            direct = bars[:, :, rows] * _times(cube, mass[None, systems])
+            direct -= mass[systems, rows] * _times(cube, bars)
+            torch.sum(separation.mul_(stretch), -1, out=by_position[:, systems, rows])
+            by_position[:, systems, rows] += direct
+        return by_position.neg_(), by_mass, None
 
 
-def _blocks(mass: Tensor) -> list[slice]:
-    particles = len(mass)
-    elements = GPU_BLOCK_ELEMENTS if mass.is_cuda else BLOCK_ELEMENTS
-    rows = max(1, elements // particles)
-    return [slice(start, min(start + rows, particles)) for start in range(0, particles, rows)]
+def _times(matrix: Tensor, planes: Tensor) -> Tensor:
+    """Σ_j (K, S, R) of a matrix (S, R, N) times planes (K, S, N)."""
+    if matrix.is_cuda:  # no matrix product: no TF32
+        return (matrix * planes.unsqueeze(-2)).sum(-1)
+    return (matrix @ planes.movedim(0, -1)).movedim(-1, 0)
 
 
-def _geometry(planes: Tensor, rows: slice, softening: float) -> tuple[list[Tensor], Tensor]:
-    """Separations, a plane (R, N) for each dimension, and 1/r, which is 0 where i = j."""
-    separation = [plane.unsqueeze(0) - plane[rows].unsqueeze(1) for plane in planes]
-    squared = separation[0].square()
-    for along in separation[1:]:
-        squared.addcmul_(along, along)
-    squared.add_(softening**2).clamp_min_(squared_distance_floor(planes.dtype))
-    squared.diagonal(offset=rows.start).fill_(torch.inf)
-    return separation, squared.rsqrt_()
+Block = tuple[slice, slice]  # of systems, of rows
+
+
+def _blocks(mass: Tensor) -> Iterator[Block]:
+    """Blocks of the pairs of systems (S, N)."""
+    systems, particles = mass.shape
+    at_once = pairs_at_once(mass.device)
+    several = max(1, at_once // particles**2)
+    rows = min(particles, max(1, at_once // particles))
+    for system in range(0, systems, several):
+        for row in range(0, particles, rows):
+            yield slice(system, min(system + several, systems)), slice(
+                row, min(row + rows, particles)
+            )
+
+
+class _Workspace:
+    """Memory of one block, used by each in its turn: (D + 2, S, R, N) at most."""
+
+    def __init__(self, mass: Tensor, dim: int) -> None:
+        systems, rows = next(_blocks(mass))
+        size = dim + 2, systems.stop, rows.stop, mass.shape[1]
+        self._numbers = mass.new_empty(size)
+
+    def _of(self, block: Block) -> Tensor:
+        systems, rows = (part.stop - part.start for part in block)
+        return self._numbers[:, :systems, :rows]
+
+    def plane(self, block: Block) -> Tensor:
+        """Room for a number of each pair (S, R, N) of a block."""
+        return self._of(block)[-1]
+
+    def geometry(self, planes: Tensor, block: Block, softening: float) -> tuple[Tensor, Tensor]:
+        """Separations (D, S, R, N) and 1/r (S, R, N), which is 0 where i = j."""
+        systems, rows = block
+        room = self._of(block)
+        separation, squared = room[:-2], room[-2]
+        there, here = planes[:, systems].unsqueeze(-2), planes[:, systems, rows].unsqueeze(-1)
+        torch.sub(there, here, out=separation)
+        torch.mul(separation[0], separation[0], out=squared)
+        for along in separation[1:]:
+            squared.addcmul_(along, along)
+        if softening:
+            squared.add_(softening**2)
+        squared.clamp_min_(squared_distance_floor(planes.dtype))
+        squared.diagonal(rows.start, -2, -1).fill_(torch.inf)
+        return separation, squared.rsqrt_()

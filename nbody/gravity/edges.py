@@ -1,12 +1,14 @@
 """The pairs of a system of N particles, as edges: differences between particles, sums onto them.
 
-Legend: ... any leading axes (systems), N particles, D dimensions, E edges.
+Legend: ... any leading axes (systems), N particles, D dimensions, E edges, R rows of a block.
 
-Few particles have one edge for each pair i < j. More have the full matrix of directed edges, N² of
-them, in which a pair counts twice with half the share and the diagonal has none: that is twice the
-arithmetic, but without gathering and scattering, and faster from six particles on. On a GPU, which
-scatters sums in any order, pairs are listed only where the order cannot change a sum's bits: as
-long as each particle gets two terms at most.
+Vectors along edges are planes (D, ..., E), one for each dimension, so that the arithmetic runs
+along memory. Few particles have one edge for each pair i < j. More have the full matrix of directed
+edges, N² of them, in which a pair counts twice with half the share and the diagonal has none: that
+is twice the arithmetic, but without gathering and scattering, and faster from six particles on.
+Many have the matrix in blocks of rows, so that memory grows as N. On a GPU, which scatters sums in
+any order, pairs are listed only where the order cannot change a sum's bits: as long as each
+particle gets two terms at most.
 """
 
 from dataclasses import dataclass
@@ -16,7 +18,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from nbody.config.size import LISTED_UP_TO
+from nbody.config.size import LISTED_UP_TO, PAIRS_AT_ONCE, PAIRS_AT_ONCE_ON_GPU
+from nbody.gravity.vectors import dot
 
 LISTED_ON_GPU = 3  # particles, up to which pairs are listed
 
@@ -26,78 +29,117 @@ def squared_distance_floor(dtype: torch.dtype) -> float:
     return torch.finfo(dtype).tiny ** 0.6
 
 
+def pairs_at_once(device: torch.device) -> int:
+    """Pairs that are in memory at once: on a CPU as many as stay in its cache."""
+    return PAIRS_AT_ONCE if device.type == "cpu" else PAIRS_AT_ONCE_ON_GPU
+
+
 @dataclass(frozen=True)
-class Edges:
-    """Which particles each edge joins, and how much of a pair it stands for.
+class Listed:
+    """Each pair i < j is one edge.
 
     Attributes:
         first, second: the particles i and j.
-        share: 1 for a listed pair; 1/2, and 0 on the diagonal, for the full matrix.
-        loops: 1 on the diagonal, else 0; None where no edge is a loop.
+        share: of a pair that an edge stands for.
     """
 
     particles: int
     first: Int[Tensor, " E"]
     second: Int[Tensor, " E"]
-    share: Float[Tensor, " E"]
-    log_share: Float[Tensor, " E"]
-    loops: Float[Tensor, " E"] | None
+    share = 1.0
 
-    @property
-    def listed(self) -> bool:
-        """Whether each pair is one edge."""
-        return self.loops is None
-
-    def difference(self, values: Float[Tensor, "*B N D"]) -> Float[Tensor, "*B E D"]:
-        """values_j - values_i (..., E, D) of values (..., N, D)."""
-        if self.listed:
-            return values.index_select(-2, self.second) - values.index_select(-2, self.first)
-        return (values.unsqueeze(-3) - values.unsqueeze(-2)).flatten(-3, -2)
+    def difference(self, values: Float[Tensor, "*B N D"]) -> Float[Tensor, "D *B E"]:
+        """values_j - values_i (D, ..., E) of values (..., N, D)."""
+        planes = values.movedim((-1, -2), (0, 1))  # systems run along memory in what follows
+        planes = planes.index_select(1, self.second) - planes.index_select(1, self.first)
+        return planes.movedim(1, -1)
 
     def ends(
         self, values: Float[Tensor, "*B N"]
     ) -> tuple[Float[Tensor, "*B E"], Float[Tensor, "*B E"]]:
         """(values_i, values_j), each (..., E), of values (..., N)."""
-        if self.listed:
-            return values.index_select(-1, self.first), values.index_select(-1, self.second)
-        shape = (*values.shape[:-1], self.particles, self.particles)
-        first, second = values.unsqueeze(-1).expand(shape), values.unsqueeze(-2).expand(shape)
-        return first.flatten(-2), second.flatten(-2)
+        rows = values.movedim(-1, 0)
+        first, second = rows.index_select(0, self.first), rows.index_select(0, self.second)
+        return first.movedim(0, -1), second.movedim(0, -1)
 
-    def squared(
-        self, separation: Float[Tensor, "*B E D"], softening: float, floor: float
-    ) -> Float[Tensor, "*B E"]:
-        """r² + ε² (..., E) of separations (..., E, D), >= `floor`, and not small where i = j."""
-        squared = (separation.square().sum(-1) + softening**2).clamp_min(floor)
-        return squared if self.loops is None else squared + self.loops
+    def without_loops(self, values: Float[Tensor, "*B E"], _: float) -> Float[Tensor, "*B E"]:
+        """The edge values: no edge is a loop."""
+        return values
 
     def pull(
-        self, vectors: Float[Tensor, "*#B E D"], mass: Float[Tensor, "*#B N"]
+        self, vectors: Float[Tensor, "D *B E"], mass: Float[Tensor, "*#B N"]
     ) -> Float[Tensor, "... N D"]:
-        """Σ_j m_j f_ij (..., N, D) of edge vectors f_ij = -f_ji (..., E, D)."""
-        if not self.listed:
-            sides = (self.particles, self.particles)
-            square = vectors.reshape(*vectors.shape[:-2], *sides, vectors.shape[-1])
-            return (mass[..., None, :, None] * square).sum(-2)  # no matrix product: no TF32
-        first, second = self.ends(mass)
-        total = vectors.new_zeros(*vectors.shape[:-2], self.particles, vectors.shape[-1])
-        total = total.index_add(-2, self.first, second.unsqueeze(-1) * vectors)
-        return total.index_add(-2, self.second, -first.unsqueeze(-1) * vectors)
+        """Σ_j m_j f_ij (..., N, D) of edge vectors f_ij = -f_ji (D, ..., E)."""
+        rows, edges = mass.movedim(-1, 0), vectors.movedim(-1, 1)  # (N, ...), (D, E, ...)
+        total = edges.new_zeros(len(edges), self.particles, *edges.shape[2:])
+        total.index_add_(1, self.first, edges * rows.index_select(0, self.second))
+        total.index_add_(1, self.second, edges * rows.index_select(0, self.first), alpha=-1)
+        return total.movedim((0, 1), (-1, -2))
 
-    def total(self, values: Float[Tensor, "*B E"]) -> Float[Tensor, "*B"]:
-        """Sum (...,) over the pairs of symmetric edge values (..., E)."""
-        return values.sum(-1) if self.listed else (values * self.share).sum(-1)
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of the matrix of directed edges, those from particles i = start … stop - 1."""
+
+    particles: int
+    start: int
+    stop: int
+    share = 0.5
+
+    def difference(self, values: Float[Tensor, "*B N D"]) -> Float[Tensor, "D *B E"]:
+        """values_j - values_i (D, ..., E) of values (..., N, D)."""
+        planes = values.movedim(-1, 0).contiguous()  # (D, ..., N)
+        here = planes[..., self.start : self.stop]
+        return (planes.unsqueeze(-2) - here.unsqueeze(-1)).flatten(-2)
+
+    def ends(
+        self, values: Float[Tensor, "*B N"]
+    ) -> tuple[Float[Tensor, "*B E"], Float[Tensor, "*B E"]]:
+        """(values_i, values_j), each (..., E), of values (..., N)."""
+        here = values[..., self.start : self.stop]
+        shape = (*here.shape, self.particles)
+        first, second = here.unsqueeze(-1).expand(shape), values.unsqueeze(-2).expand(shape)
+        return first.flatten(-2), second.flatten(-2)
+
+    def without_loops(self, values: Float[Tensor, "*B E"], fill: float) -> Float[Tensor, "*B E"]:
+        """The edge values, in place, with `fill` where an edge is a loop."""
+        matrix = values.unflatten(-1, (self.stop - self.start, self.particles))
+        matrix.diagonal(self.start, -2, -1).fill_(fill)
+        return values
+
+    def pull(
+        self, vectors: Float[Tensor, "D *B E"], mass: Float[Tensor, "*#B N"]
+    ) -> Float[Tensor, "... R D"]:
+        """Σ_j m_j f_ij (..., R, D) of edge vectors f_ij = -f_ji (D, ..., E)."""
+        matrix = vectors.unflatten(-1, (self.stop - self.start, self.particles))
+        return (mass.unsqueeze(-2) * matrix).sum(-1).movedim(0, -1)  # no product: no TF32
+
+
+Edges = Listed | Rows
+
+
+def squared_lengths(
+    edges: Edges, separation: Float[Tensor, "D *B E"], softening: float
+) -> Float[Tensor, "*B E"]:
+    """r² + ε² (..., E) of separations (D, ..., E), not zero, and one where i = j."""
+    squared = dot(separation, separation, dim=0)
+    if softening:
+        squared = squared + softening**2
+    return edges.without_loops(squared.clamp_min(squared_distance_floor(squared.dtype)), 1.0)
+
+
+def edges_of(position: Float[Tensor, "*B N D"]) -> list[Edges]:
+    """All edges of systems (..., N, D), in as many parts as keep memory from growing as N²."""
+    particles, device = position.shape[-2], position.device
+    if particles <= (LISTED_UP_TO if device.type == "cpu" else LISTED_ON_GPU):
+        return [_listed(particles, device)]
+    rows = max(1, pairs_at_once(device) // particles)
+    return [
+        Rows(particles, start, min(start + rows, particles)) for start in range(0, particles, rows)
+    ]
 
 
 @lru_cache(maxsize=64)
-def edges_of(particles: int, dtype: torch.dtype, device: torch.device) -> Edges:
-    """The edges of N particles."""
-    if particles <= (LISTED_UP_TO if device.type == "cpu" else LISTED_ON_GPU):
-        first, second = torch.triu_indices(particles, particles, offset=1, device=device)
-        ones = torch.ones(len(first), dtype=dtype, device=device)
-        return Edges(particles, first, second, ones, torch.zeros_like(ones), None)
-    place = torch.arange(particles, device=device)
-    first, second = place.repeat_interleave(particles), place.repeat(particles)
-    loops = (first == second).to(dtype)
-    share = 0.5 * (1 - loops)
-    return Edges(particles, first, second, share, share.log(), loops)
+def _listed(particles: int, device: torch.device) -> Listed:
+    first, second = torch.triu_indices(particles, particles, offset=1, device=device)
+    return Listed(particles, first, second)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nbody.config import Config
 from nbody.config.perturbers import listed
-from nbody.gravity.vectors import lengths
+from nbody.gravity.vectors import dot, lengths
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class PointMassTidalField:
         perturber = self.origin_to_perturber(position)
         distance = lengths(perturber - position)  # (..., N)
         origin = lengths(perturber)
-        linear = (position * perturber).sum(-1) / origin**3
+        linear = dot(position, perturber.expand_as(position)) / origin**3
         return -G * self.mass * (1 / distance - 1 / origin - linear)
 
     def origin_to_perturber(self, position: Float[Tensor, "*B D"]) -> Float[Tensor, " D"]:

@@ -7,17 +7,20 @@ import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nbody.config.size import BLOCKED_BEYOND
+from nbody.config.size import FUSED_BEYOND
 from nbody.gravity.blocked import blocked_pairwise
-from nbody.gravity.edges import edges_of, squared_distance_floor
+from nbody.gravity.edges import Listed, edges_of, squared_distance_floor
 from nbody.gravity.external_field import TidalField
+from nbody.gravity.vectors import dot, total
+
+PLAIN_UP_TO = 2**11  # pairs in all, for which a block is more trouble than it saves
 
 
 class Pairs(NamedTuple):
@@ -59,8 +62,8 @@ def pairwise(
 
     a_i = G Σ_j m_j (x_j - x_i) / (r_ij² + ε²)^{3/2},  U = -G Σ_{i<j} m_i m_j / (r_ij² + ε²)^{1/2}
 
-    Differentiable with respect to positions and masses. Systems of more than 512 particles are
-    passed through in blocks of rows: memory grows as N, not as N².
+    Differentiable, once where there are more than five particles, with respect to positions and
+    masses. Memory grows as N, not as N².
 
     Args:
         softening: Plummer softening length ε.
@@ -69,17 +72,25 @@ def pairwise(
     mass = mass.expand(position.shape[:-1])
     if (count := _COUNT.get()) is not None:
         count.systems += position.shape[:-2].numel()
-    if position.shape[-2] > BLOCKED_BEYOND:
-        many = pairwise_of_many(position.device)
-        acceleration, potential = many(position, mass, softening)
-    else:
-        acceleration, potential = _whole_pairwise(position, mass, softening)
+    acceleration, potential = _pass_for(position)(position, mass, softening)
     if G != 1.0:
         acceleration, potential = G * acceleration, G * potential
     if field is not None:
         acceleration = acceleration + field.acceleration(position, G)
         potential = potential + (mass * field.potential(position, G)).sum(-1)
     return Pairs(acceleration, potential)
+
+
+def _pass_for(position: Tensor) -> Callable[[Tensor, Tensor, float], Any]:
+    """The fastest way through the pairs of systems like these (..., N, D)."""
+    edges = edges_of(position)
+    if isinstance(edges[0], Listed):
+        return partial(_listed_pairwise, edges[0])
+    particles = position.shape[-2]
+    few = position.shape[:-1].numel() * particles <= PLAIN_UP_TO
+    if few or torch.compiler.is_compiling():
+        return _plain_pairwise
+    return blocked_pairwise if particles <= FUSED_BEYOND else pairwise_of_many(position.device)
 
 
 @lru_cache(maxsize=16)
@@ -104,11 +115,35 @@ def pairwise_of_many(device: torch.device) -> Callable[[Tensor, Tensor, float], 
     return fused_pairwise
 
 
-def _whole_pairwise(position: Tensor, mass: Tensor, softening: float) -> tuple[Tensor, Tensor]:
-    edges = edges_of(position.shape[-2], position.dtype, position.device)
-    separation = edges.difference(position)  # (..., E, D)
-    squared = edges.squared(separation, softening, squared_distance_floor(position.dtype))
-    inverse = squared.rsqrt()  # (..., E)
-    first, second = edges.ends(mass)
-    acceleration = edges.pull((inverse * inverse * inverse).unsqueeze(-1) * separation, mass)
-    return acceleration, -edges.total(first * second * inverse)
+def _listed_pairwise(
+    edges: Listed, position: Tensor, mass: Tensor, softening: float
+) -> tuple[Tensor, Tensor]:
+    """Few particles: systems run along memory, in (D, N, ...) and (E, ...)."""
+    planes, rows = position.movedim((-1, -2), (0, 1)), mass.movedim(-1, 0)
+    first, second = edges.first, edges.second
+    separation = planes.index_select(1, second) - planes.index_select(1, first)
+    squared = dot(separation, separation, dim=0)
+    if softening:
+        squared = squared + softening**2
+    inverse = squared.clamp_min(squared_distance_floor(squared.dtype)).rsqrt()
+    here, there = rows.index_select(0, first), rows.index_select(0, second)
+    pull = inverse * inverse * inverse * separation  # (D, E, ...)
+    acceleration = torch.zeros_like(planes).index_add_(1, first, there * pull)
+    acceleration.index_add_(1, second, here * pull, alpha=-1)
+    return acceleration.movedim((0, 1), (-1, -2)), -total(here * there * inverse, 0)
+
+
+def _plain_pairwise(position: Tensor, mass: Tensor, softening: float) -> tuple[Tensor, Tensor]:
+    """The matrix of pairs in plain arithmetic: where it is small, and for torch's compiler."""
+    planes = position.movedim(-1, 0)  # (D, ..., N)
+    separation = planes.unsqueeze(-2) - planes.unsqueeze(-1)  # (D, ..., N, N)
+    squared = dot(separation, separation, dim=0)
+    if softening:
+        squared = squared + softening**2
+    squared = squared.clamp_min(squared_distance_floor(squared.dtype))
+    squared.diagonal(0, -2, -1).fill_(torch.inf)
+    inverse = squared.rsqrt()
+    weight = inverse * mass.unsqueeze(-2)  # m_j / r_ij
+    potential = -0.5 * (mass * weight.sum(-1)).sum(-1)
+    pull = inverse * inverse * weight * separation
+    return pull.sum(-1).movedim(0, -1), potential

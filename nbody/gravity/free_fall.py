@@ -1,15 +1,13 @@
 """The free-fall time of the closest pair, the time scale of a state.
 
-Legend: ... any leading axes (systems), N particles, D dimensions, P = N(N-1)/2 pairs.
+Legend: ... any leading axes (systems), N particles, D dimensions, P = N(N-1)/2 pairs, E edges.
 """
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from nbody.config.size import BLOCKED_BEYOND
-from nbody.gravity.blocked import BLOCK_ELEMENTS
-from nbody.gravity.edges import squared_distance_floor
+from nbody.gravity.edges import edges_of, squared_lengths
 
 
 def pair_index(n: int, device: torch.device) -> tuple[Int[Tensor, " P"], Int[Tensor, " P"]]:
@@ -28,25 +26,11 @@ def free_fall_times(
 def free_fall_time(
     position: Float[Tensor, "*B N D"], mass: Float[Tensor, "*#B N"], softening: float
 ) -> Float[Tensor, "*B"]:
-    """The shortest free-fall time over the pairs, (...,); of many particles some rows at a time."""
-    if position.shape[-2] > BLOCKED_BEYOND:
-        return _blocked_free_fall_time(position, mass, softening)
-    i, j = pair_index(position.shape[-2], position.device)
-    squared = (position[..., j, :] - position[..., i, :]).square().sum(-1) + softening**2
-    floor = squared_distance_floor(position.dtype)
-    return free_fall_times(squared.clamp_min(floor), mass[..., i] + mass[..., j]).amin(-1)
-
-
-def _blocked_free_fall_time(position: Tensor, mass: Tensor, softening: float) -> Tensor:
-    n, floor = position.shape[-2], squared_distance_floor(position.dtype)
-    every = torch.arange(n, device=position.device)
-    shortest = torch.full_like(mass[..., 0], torch.inf)
-    size = max(1, BLOCK_ELEMENTS // mass.numel())
-    for first in range(0, n, size):
-        rows = every[first : first + size]
-        separation = position[..., rows, None, :] - position[..., None, :, :]
-        squared = (separation.square().sum(-1) + softening**2).clamp_min(floor)  # (..., R, N)
-        times = free_fall_times(squared, mass[..., rows, None] + mass[..., None, :])
-        times = times.masked_fill(rows.unsqueeze(1) == every, torch.inf)  # no pair with itself
-        shortest = torch.minimum(shortest, times.amin((-2, -1)))
-    return shortest
+    """The shortest free-fall time over the pairs, (...,)."""
+    shortest: list[Tensor] = []
+    for edges in edges_of(position):
+        first, second = edges.ends(mass.expand(position.shape[:-1]))
+        squared = squared_lengths(edges, edges.difference(position), softening)  # (..., E)
+        times = edges.without_loops(free_fall_times(squared, first + second), torch.inf)
+        shortest.append(times.amin(-1))
+    return torch.stack(shortest).amin(0)

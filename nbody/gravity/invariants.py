@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nbody.gravity.external_field import TidalField
 from nbody.gravity.force import pairwise
-from nbody.gravity.vectors import cross
+from nbody.gravity.vectors import cross, dot, total
 
 # Least share of K + |U| that an energy error is relative to: rounding stays well under the gate.
 LEAST_SHARE = {torch.float32: 1e-2, torch.float64: 1e-4}
@@ -40,8 +40,8 @@ def centre_of_mass(
     values: Float[Tensor, "*B N D"], mass: Float[Tensor, "*#B N"]
 ) -> Float[Tensor, "*B 1 D"]:
     """Mass-weighted mean (..., 1, D) of positions or velocities (..., N, D)."""
-    weights = (mass / mass.sum(-1, keepdim=True)).unsqueeze(-1)  # (..., N, 1)
-    return (weights * values).sum(-2, keepdim=True)
+    weights = (mass / total(mass, -1).unsqueeze(-1)).unsqueeze(-1)  # (..., N, 1)
+    return total(weights * values, -2).unsqueeze(-2)
 
 
 def kinetic_energy(
@@ -56,7 +56,7 @@ def kinetic_energy(
     """
     if field is None:
         velocity = velocity - centre_of_mass(velocity, mass)
-    return 0.5 * (mass * velocity.square().sum(-1)).sum(-1)
+    return 0.5 * total(mass * dot(velocity, velocity), -1)
 
 
 def energies(

@@ -1,15 +1,43 @@
-"""Geometry of vectors (..., D)."""
+"""Geometry of vectors (..., D).
 
+torch sums an axis of two or three entries many times slower than it adds them: on a CPU sums over
+dimensions, and over few particles, are written out.
+"""
+
+from functools import reduce
 from typing import cast
 
 import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
+SHORT = 5  # entries of an axis that are added one by one
+
 
 def lengths(vectors: Float[Tensor, "*B D"]) -> Float[Tensor, "*B"]:
-    """Euclidean length (...) of vectors (..., D)."""
-    return cast(Tensor, torch.linalg.vector_norm(vectors, dim=-1))
+    """Euclidean length (...) of vectors (..., D); where it is zero, so is its gradient."""
+    if vectors.requires_grad:
+        return cast(Tensor, torch.linalg.vector_norm(vectors, dim=-1))
+    return dot(vectors, vectors).sqrt()
+
+
+def dot(
+    one: Float[Tensor, "..."], other: Float[Tensor, "..."], dim: int = -1
+) -> Float[Tensor, "..."]:
+    """Scalar product of vectors along a short axis."""
+    first, *more = zip(one.unbind(dim), other.unbind(dim), strict=True)
+    total = first[0] * first[1]
+    for here, there in more:
+        total = torch.addcmul(total, here, there)
+    return total
+
+
+def total(values: Float[Tensor, "..."], dim: int) -> Float[Tensor, "..."]:
+    """Sum over an axis that may be short."""
+    size = values.shape[dim]
+    if values.is_cuda or not 0 < size <= SHORT:
+        return values.sum(dim)
+    return reduce(torch.add, values.unbind(dim))
 
 
 def cross(one: Float[Tensor, "*B 3"], other: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B 3"]:

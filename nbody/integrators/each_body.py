@@ -28,7 +28,7 @@ from nbody.gravity.edges import squared_distance_floor
 from nbody.gravity.external_field import TidalField
 from nbody.gravity.force import pairwise
 from nbody.gravity.invariants import Energies
-from nbody.gravity.vectors import lengths
+from nbody.gravity.vectors import dot, lengths
 
 ROWS_AT_ONCE = 2**20  # numbers in memory while neighbours are looked for
 UNEQUAL = 0.1  # mass ratio below which the total energy says little of the lighter body
@@ -108,14 +108,14 @@ class Orbits:
         """r² + ε² of separations (..., N, D); with the orbits' softening, or another."""
         floor = squared_distance_floor(separation.dtype)
         length = self.softening if softening is None else softening
-        return (separation.square().sum(-1) + length**2).clamp_min(floor)
+        return (dot(separation, separation) + length**2).clamp_min(floor)
 
     def energies(
         self, separation: Float[Tensor, "*B N D"], velocity: Float[Tensor, "*B N D"]
     ) -> Energies:
         """Of each pair, per reduced mass: (..., N) each."""
         potential = -self.pair_mass() / self.squared(separation).sqrt()
-        return Energies(0.5 * velocity.square().sum(-1), potential)
+        return Energies(0.5 * dot(velocity, velocity), potential)
 
     def eccentricity(
         self, separation: Float[Tensor, "*B N D"], velocity: Float[Tensor, "*B N D"]
@@ -123,8 +123,8 @@ class Orbits:
         """The vector of eccentricity of each pair; zero of two massless ones."""
         strength = self._divisor()
         away = strength / self.squared(separation, 0.0).sqrt().unsqueeze(-1)
-        along = (separation * velocity).sum(-1, keepdim=True)
-        speed = velocity.square().sum(-1, keepdim=True)
+        along = dot(separation, velocity).unsqueeze(-1)
+        speed = dot(velocity, velocity).unsqueeze(-1)
         return ((speed - away) * separation - along * velocity) / strength
 
     def _divisor(self) -> Tensor:
@@ -172,11 +172,11 @@ class Orbits:
         ]
         rates: list[tuple[Tensor, Tensor]] = []
         for speed, pull, separation in zip(speeds, pulls, separations, strict=True):
-            rate = (speed * (pull - self.own_pull(separation))).sum(-1)
+            rate = dot(speed, pull - self.own_pull(separation))
             others = pull - self.own_pull(separation, 0.0)  # a softened pair turns by itself
-            power = (speed * others).sum(-1, keepdim=True)
-            turning = 2 * power * separation - (separation * others).sum(-1, keepdim=True) * speed
-            turning = turning - (separation * speed).sum(-1, keepdim=True) * others
+            power = dot(speed, others).unsqueeze(-1)
+            turning = 2 * power * separation - dot(separation, others).unsqueeze(-1) * speed
+            turning = turning - dot(separation, speed).unsqueeze(-1) * others
             rates.append((rate, turning / self._divisor()))
         powers, turnings = zip(*rates, strict=True)
         work = step.squeeze(-1) / 6 * (powers[0] + 4 * powers[1] + powers[2])

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nbody.gravity.vectors import lengths
+from nbody.gravity.vectors import dot, lengths
 from nbody.integrators.each_body import Orbits
 from nbody.integrators.error_series import FIRST_ORDER, LAST_ORDER
 from nbody.integrators.force_series import acceleration_series, inverse_square_series
@@ -41,18 +41,19 @@ def each_body_series(
     separation, speed, half = (orbits.to_neighbour(term) for term in path)
     strength = -(orbits.pair_mass().unsqueeze(-1) * unit.square())
     squared = orbits.squared(separation)
-    own = inverse_square_series([separation, speed, half], squared, LAST_ORDER - 1)
-    own = [strength * term for term in own]  # G_k u^(k+2)
+    planes = [part.movedim(-1, 0) for part in (separation, speed, half)]
+    pair = inverse_square_series(planes, squared, LAST_ORDER - 1).movedim(1, -1)
+    own = [strength * term for term in pair.unbind()]  # G_k u^(k+2)
     others = [total - part for total, part in zip(pull, own, strict=True)]
     speeds = [speed, *(term / (k + 1) for k, term in enumerate(pull))]
     terms: list[Tensor] = []
     for n in range(FIRST_ORDER, LAST_ORDER + 1):
-        total = _dot(speed, 0.5 * pull[n - 1] - own[n - 1] / n)
-        total = total + _dot(pull[0], 0.5 * pull[n - 2] - own[n - 2] / n)
+        total = dot(speed, 0.5 * pull[n - 1] - own[n - 1] / n)
+        total = total + dot(pull[0], 0.5 * pull[n - 2] - own[n - 2] / n)
         for k in range(1, n - 2):
-            total = total + 0.125 * _dot(pull[k], pull[n - 2 - k])
+            total = total + 0.125 * dot(pull[k], pull[n - 2 - k])
         for k in range(n):
-            total = total - _dot(speeds[n - 1 - k], others[k]) / n
+            total = total - dot(speeds[n - 1 - k], others[k]) / n
         terms.append(total / time_unit[..., None].square())
     sizes = torch.stack(terms, dim=-1)
     turned = _leading_turn(orbits, separation, speed, pull, time_unit)
@@ -71,15 +72,13 @@ def _leading_turn(
     squared = orbits.squared(separation, 0.0).unsqueeze(-1)
     away = strength / squared.sqrt()
 
-    def dot(one: Tensor, other: Tensor) -> Tensor:
-        return _dot(one, other).unsqueeze(-1)
+    def product(one: Tensor, other: Tensor) -> Tensor:
+        return dot(one, other).unsqueeze(-1)
 
-    turned = 2 * dot(velocity, kicked) * separation + (dot(velocity, velocity) - away) * moved
-    turned = turned + away / squared * dot(separation, moved) * separation
-    turned = turned - (dot(moved, velocity) + dot(separation, kicked)) * velocity
-    turned = turned - dot(separation, velocity) * kicked
+    turned = 2 * product(velocity, kicked) * separation
+    turned = turned + (product(velocity, velocity) - away) * moved
+    turned = turned + away / squared * product(separation, moved) * separation
+    turned = turned - (product(moved, velocity) + product(separation, kicked)) * velocity
+    turned = turned - product(separation, velocity) * kicked
     return lengths((turned / strength).nan_to_num(0.0))
 
-
-def _dot(one: Tensor, other: Tensor) -> Tensor:
-    return (one * other).sum(-1)

@@ -42,13 +42,14 @@ def error_series(
     path = [states.position, velocity * unit, 0.5 * states.acceleration * unit.square()]
     series = acceleration_series(path, mass, states.softening, states.field, last_order - 1)
     weighted = mass.unsqueeze(-1) * series  # (K, ..., N, D): m A_k u^k
-    along = (weighted * path[1]).sum((-1, -2))  # (K, ...): m v·A_k u^{k+1}
-    against = (weighted * (2 * path[2])).sum((-1, -2))  # m a·A_k u^{k+2}
-    coefficients: list[Tensor] = []
-    for k in range(FIRST_ORDER, last_order + 1):
-        total = (0.5 - 1 / k) * (along[k - 1] + against[k - 2])
-        for i in range(1, k - 2):
+    along = (weighted[2:] * path[1]).sum((-1, -2))  # (K - 2, ...): m v·A_k u^{k+1}, k >= 2
+    against = (weighted[1:-1] * (2 * path[2])).sum((-1, -2))  # m a·A_k u^{k+2}, k >= 1
+    both = (along + against).unbind()
+    coefficients = [(0.5 - 1 / k) * both[k - FIRST_ORDER] for k in range(FIRST_ORDER, last_order + 1)]
+    eighth = 0.125 * time_unit.square()
+    for place, k in enumerate(range(FIRST_ORDER, last_order + 1)):
+        for i in range(1, k // 2):  # A_l·A_m is there twice, unless l = m
             product = (weighted[i] * series[k - 2 - i]).sum((-1, -2))
-            total = total + 0.125 * time_unit.square() * product
-        coefficients.append(total)
+            twice = 1.0 if 2 * i == k - 2 else 2.0
+            coefficients[place] = coefficients[place].addcmul(eighth, product, value=twice)
     return torch.stack(coefficients, dim=-1)

@@ -6,11 +6,14 @@ dt* is the *first* crossing of e(dt) = threshold. A larger step can pass again: 
 state has an isolated large step that conserves energy exactly by symmetry, and it is of no use.
 """
 
+from collections.abc import Sequence
+from typing import cast
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nbody.config.size import ORACLE_ELEMENTS, ORACLE_TRIALS
+from nbody.config.size import ORACLE_NUMBERS, ORACLE_NUMBERS_ON_GPU, ORACLE_TRIALS
 from nbody.gravity.free_fall import free_fall_time
 from nbody.integrators.error_crossing import crossing_of
 from nbody.integrators.error_series import error_series
@@ -51,9 +54,11 @@ def first_crossing(
     watcher = watcher or NoWatcher()
     limit = torch.as_tensor(threshold, dtype=states.energy.dtype, device=states.energy.device)
     limit = limit.expand(len(states))
-    pairs = ORACLE_ELEMENTS // (ORACLE_TRIALS * states.position.shape[-1])
+    at_once = ORACLE_NUMBERS_ON_GPU if states.energy.is_cuda else ORACLE_NUMBERS
+    most = max(1, at_once // (ORACLE_TRIALS * states.position.shape[-2:].numel()))
+    every = torch.arange(len(states), device=limit.device)
     parts: list[Tensor] = []
-    for rows in states.parts(pairs):
+    for rows in cast(Sequence[Tensor], every.split(most)):
         parts.append(_crossing(states.take(rows), limit[rows], n_steps))
         watcher.tick()
     return torch.cat(parts) if parts else states.energy.new_empty(0)

@@ -109,7 +109,7 @@ class States:
         Args:
             most: states at once, in any case.
         """
-        size = max(1, pairs // self.position.shape[-2] ** 2)
+        size = max(1, pairs // (self.position.shape[1:-1].numel() * self.position.shape[-2]))
         every = torch.arange(len(self), device=self.energy.device)
         return cast(Sequence[Tensor], every.split(size if most is None else min(size, most)))
 

@@ -10,10 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nbody.features.dimensionless import dimensionless_features, geometry
+from nbody.features.dimensionless import dimensionless_features
 from nbody.features.error_columns import error_series_features
+from nbody.gravity.edges import edges_of, squared_lengths
 from nbody.gravity.free_fall import free_fall_time
-from nbody.gravity.vectors import lengths
+from nbody.gravity.vectors import dot, lengths
 from nbody.integrators.states import States
 from nbody.integrators.true_path import true_path_series
 
@@ -42,11 +43,14 @@ def deep_free_fall(states: States) -> Float[Tensor, " T"]:
 
 def separation_over_speed(states: States) -> Float[Tensor, " T"]:
     """r / v of the pair where it is smallest."""
-    pairs = geometry(states.position, states.velocity, states.softening)
-    speed = lengths(pairs.relative_velocity)
-    ratio = pairs.squared.sqrt() / speed.clamp_min(torch.finfo(speed.dtype).tiny)
-    loops = pairs.edges.loops
-    return (ratio if loops is None else ratio.masked_fill(loops > 0, torch.inf)).amin(-1)
+    shortest: list[Tensor] = []
+    for edges in edges_of(states.position):
+        separation, velocity = (edges.difference(v) for v in (states.position, states.velocity))
+        speed = dot(velocity, velocity, dim=0).sqrt()
+        distance = squared_lengths(edges, separation, states.softening).sqrt()
+        ratio = distance / speed.clamp_min(torch.finfo(speed.dtype).tiny)
+        shortest.append(edges.without_loops(ratio, torch.inf).amin(-1))
+    return torch.stack(shortest).amin(0)
 
 
 def aarseth(states: States) -> Float[Tensor, " T"]:

@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nbody.config.size import BLOCKED_BEYOND, LISTED_UP_TO
-from nbody.gravity import blocked as blocked_gravity
+from nbody.config.size import LISTED_UP_TO, PAIRS_AT_ONCE
 from nbody.gravity.blocked import blocked_pairwise
 from nbody.gravity.force import pairwise
 
@@ -18,46 +17,55 @@ def system(n: int, dim: int = 3, systems: int | None = None) -> tuple[Tensor, Te
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("elements", [20, 70, 10**6])
+@pytest.mark.parametrize("elements", [20, 70, 800, 10**6])
 @pytest.mark.parametrize("dim", [2, 3])
 def test_blocks_give_what_the_whole_pass_gives(
     elements: int, dim: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blocked_gravity, "BLOCK_ELEMENTS", elements)
+    monkeypatch.setattr("nbody.gravity.edges.PAIRS_AT_ONCE", elements)
     position, mass = system(23, dim, systems=2)
     whole, blocked = pairwise(position, mass, 0.1), blocked_pairwise(position, mass, 0.1)
     torch.testing.assert_close(blocked[0], whole.acceleration, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(blocked[1], whole.potential_energy, rtol=1e-13, atol=0)
 
 
+@pytest.mark.parametrize("elements", [10, 40, 10**6])
 @pytest.mark.parametrize("softening", [0.0, 0.2])
-def test_gradients_are_those_of_finite_differences(softening: float) -> None:
-    position, mass = system(6)
+def test_gradients_are_those_of_finite_differences(
+    softening: float, elements: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nbody.gravity.edges.PAIRS_AT_ONCE", elements)
+    position, mass = system(6, systems=3)
     inputs = (position.requires_grad_(), mass.requires_grad_())
     assert torch.autograd.gradcheck(lambda x, m: blocked_pairwise(x, m, softening), inputs)
 
 
-def test_many_particles_go_through_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    position, mass = system(BLOCKED_BEYOND + 1)
-    found = pairwise(position, mass, 0.01)
-    monkeypatch.setattr("nbody.gravity.force.BLOCKED_BEYOND", 10**6)
-    expected = pairwise(position, mass, 0.01)
-    torch.testing.assert_close(found.acceleration, expected.acceleration, rtol=1e-10, atol=1e-10)
+@pytest.mark.parametrize("n", [LISTED_UP_TO, LISTED_UP_TO + 1, 40])
+def test_every_way_through_the_pairs_gives_the_same(
+    n: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Listed pairs, the matrix at once, and the matrix in blocks."""
+    found: list[tuple[Tensor, ...]] = []
+    for listed, plain in ((n, 0), (0, 10**6), (0, 0)):
+        monkeypatch.setattr("nbody.gravity.edges.LISTED_UP_TO", listed)
+        monkeypatch.setattr("nbody.gravity.force.PLAIN_UP_TO", plain)
+        position, mass = system(n, systems=3)
+        inputs = position.requires_grad_(), mass.requires_grad_()
+        pairs = pairwise(*inputs, 0.05)
+        total = pairs.acceleration.sin().sum() + pairs.potential_energy.sum()
+        found.append((*pairs, *torch.autograd.grad(total, inputs)))
+    for one, other in ((0, 1), (1, 2)):
+        for a, b in zip(found[one], found[other], strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-12)
 
 
-@pytest.mark.parametrize("n", [LISTED_UP_TO, LISTED_UP_TO + 1])
-def test_listed_pairs_and_the_full_matrix_agree(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    position, mass = system(n, systems=3)
-    found = pairwise(position, mass, 0.05)
-    from nbody.gravity.edges import edges_of
+def test_no_block_is_larger_than_the_cache() -> None:
+    from nbody.gravity.blocked import _blocks
 
-    edges_of.cache_clear()
-    monkeypatch.setattr(
-        "nbody.gravity.edges.LISTED_UP_TO", 2 * LISTED_UP_TO - n + 1
-    )  # the other form
-    try:
-        expected = pairwise(position, mass, 0.05)
-    finally:
-        edges_of.cache_clear()
-    torch.testing.assert_close(found.acceleration, expected.acceleration, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(found.potential_energy, expected.potential_energy)
+    for systems, n in ((1000, 16), (3, 4096), (7, 200), (1, PAIRS_AT_ONCE + 1)):
+        seen = torch.zeros(systems, n, dtype=torch.bool)
+        for some, rows in _blocks(torch.ones(systems, n)):
+            pairs = (some.stop - some.start) * (rows.stop - rows.start) * n
+            assert pairs <= max(PAIRS_AT_ONCE, n)
+            seen[some, rows] = True
+        assert seen.all()
