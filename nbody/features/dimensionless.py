@@ -55,8 +55,8 @@ class _PairsAlong:
         velocity: Float[Tensor, "*B N D"],
         log_total: Float[Tensor, "*B"],
         potential: Float[Tensor, "*B"],
-    ) -> Float[Tensor, "8 *B"]:
-        """Pair quantities, summed with the weights of the soft minimum over all pairs.
+    ) -> Float[Tensor, " Q *B"]:
+        """Pair quantities (Q, ...), summed with the weights of the soft minimum over all pairs.
 
         Args:
             log_total: ln of the sum over all pairs of exp(steepness).

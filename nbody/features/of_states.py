@@ -1,5 +1,7 @@
 """State → network input, by the name of its features."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -24,7 +26,7 @@ def features_of_states(
     """
     at_once = FEATURED_PAIRS_ON_GPU if states.energy.is_cuda else FEATURED_PAIRS
     whole = torch.compiler.is_compiling() or not states.energy.dim()
-    rows = [] if whole else states.parts(at_once)
+    rows: Sequence[Tensor] = [] if whole else states.parts(at_once)
     if len(rows) < 2:
         return _features_of_all(states, feature_type, threshold)
     parts: list[Tensor] = []

@@ -105,11 +105,10 @@ def _blocks(mass: Tensor) -> Iterator[Block]:
     at_once = pairs_at_once(mass.device)
     several = max(1, at_once // particles**2)
     rows = min(particles, max(1, at_once // particles))
-    for system in range(0, systems, several):
+    for first in range(0, systems, several):
+        some = slice(first, min(first + several, systems))
         for row in range(0, particles, rows):
-            yield slice(system, min(system + several, systems)), slice(
-                row, min(row + rows, particles)
-            )
+            yield some, slice(row, min(row + rows, particles))
 
 
 class _Workspace:

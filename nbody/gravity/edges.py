@@ -103,7 +103,7 @@ class Rows:
 
     def without_loops(self, values: Float[Tensor, "*B E"], fill: float) -> Float[Tensor, "*B E"]:
         """The edge values, in place, with `fill` where an edge is a loop."""
-        matrix = values.unflatten(-1, (self.stop - self.start, self.particles))
+        matrix = self._matrix(values)
         matrix.diagonal(self.start, -2, -1).fill_(fill)
         return values
 
@@ -111,8 +111,12 @@ class Rows:
         self, vectors: Float[Tensor, "D *B E"], mass: Float[Tensor, "*#B N"]
     ) -> Float[Tensor, "... R D"]:
         """Σ_j m_j f_ij (..., R, D) of edge vectors f_ij = -f_ji (D, ..., E)."""
-        matrix = vectors.unflatten(-1, (self.stop - self.start, self.particles))
-        return (mass.unsqueeze(-2) * matrix).sum(-1).movedim(0, -1)  # no product: no TF32
+        pulls = mass.unsqueeze(-2) * self._matrix(vectors)
+        return pulls.sum(-1).movedim(0, -1)  # no matrix product: no TF32
+
+    def _matrix(self, values: Tensor) -> Tensor:
+        """Edge values (..., E) as (..., R, N)."""
+        return values.view(*values.shape[:-1], self.stop - self.start, self.particles)
 
 
 Edges = Listed | Rows

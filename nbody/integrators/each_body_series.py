@@ -81,4 +81,3 @@ def _leading_turn(
     turned = turned - (product(moved, velocity) + product(separation, kicked)) * velocity
     turned = turned - product(separation, velocity) * kicked
     return lengths((turned / strength).nan_to_num(0.0))
-

@@ -44,10 +44,11 @@ def error_series(
     weighted = mass.unsqueeze(-1) * series  # (K, ..., N, D): m A_k u^k
     along = (weighted[2:] * path[1]).sum((-1, -2))  # (K - 2, ...): m v·A_k u^{k+1}, k >= 2
     against = (weighted[1:-1] * (2 * path[2])).sum((-1, -2))  # m a·A_k u^{k+2}, k >= 1
-    both = (along + against).unbind()
-    coefficients = [(0.5 - 1 / k) * both[k - FIRST_ORDER] for k in range(FIRST_ORDER, last_order + 1)]
+    orders = range(FIRST_ORDER, last_order + 1)
+    both = zip(orders, (along + against).unbind(), strict=True)
+    coefficients = [(0.5 - 1 / k) * term for k, term in both]
     eighth = 0.125 * time_unit.square()
-    for place, k in enumerate(range(FIRST_ORDER, last_order + 1)):
+    for place, k in enumerate(orders):
         for i in range(1, k // 2):  # A_l·A_m is there twice, unless l = m
             product = (weighted[i] * series[k - 2 - i]).sum((-1, -2))
             twice = 1.0 if 2 * i == k - 2 else 2.0

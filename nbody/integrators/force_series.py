@@ -16,13 +16,13 @@ from torch import Tensor
 
 from nbody.gravity.edges import edges_of, squared_lengths
 from nbody.gravity.external_field import PointMassTidalField, TidalField, perturbers
-from nbody.gravity.vectors import dot
+from nbody.gravity.vectors import dot, lengths
 
 INVERSE_CUBE = -1.5  # the power of s² in s / |s|³
 
 
 def inverse_square_series(
-    separation: Sequence[Float[Tensor, "D *B"]], squared: Float[Tensor, "*B"], order: int
+    separation: Sequence[Float[Tensor, " D *B"]], squared: Float[Tensor, "*B"], order: int
 ) -> Float[Tensor, "K D *B"]:
     """Coefficients 0 to `order` (K, D, ...) of s(t) / (s(t)² + ε²)^{3/2}.
 
@@ -74,7 +74,7 @@ def acceleration_series(
         series = inverse_square_series(separation, squared, order)
         parts.append(edges.pull(series.flatten(0, 1), mass))  # (..., N, K D)
     whole = parts[0] if len(parts) == 1 else torch.cat(parts, dim=-2)
-    total = whole.unflatten(-1, (order + 1, -1)).movedim(-2, 0)
+    total = torch.stack(whole.chunk(order + 1, dim=-1))
     for member in () if field is None else perturbers(field):
         total = total + _field_series(path, member, order)
     return total
@@ -85,5 +85,5 @@ def _field_series(path: Sequence[Tensor], field: PointMassTidalField, order: int
     separation = [from_origin - path[0], *(-part for part in path[1:])]
     planes = [part.movedim(-1, 0) for part in separation]
     series = inverse_square_series(planes, dot(planes[0], planes[0], dim=0), order).movedim(1, -1)
-    pull_on_origin = from_origin / torch.linalg.vector_norm(from_origin) ** 3
+    pull_on_origin = from_origin / lengths(from_origin) ** 3
     return field.mass * torch.cat((series[:1] - pull_on_origin, series[1:]))
