@@ -4,8 +4,11 @@ Public names are loaded on first use (PEP 562), so that torch-free parts such as
 be imported by programs that must not load torch.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from nbody.cores import wait_briefly
 
 if TYPE_CHECKING:
     from nbody.checkpoint import (
@@ -40,6 +43,9 @@ if TYPE_CHECKING:
         compute_single_step_loss,
     )
     from nbody.unified_training import epochs, run_two_phase_training, train_epoch_two_phase
+
+if sys.argv[:1] == ["-m"]:  # so it is while `python -m nbody…` looks for its module
+    wait_briefly()
 
 # The module of each name above; a test compares both.
 _MODULE_OF = {

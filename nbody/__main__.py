@@ -22,7 +22,7 @@ from nbody.config.original_format import of_half
 from nbody.config.sections import InitialConditionSection
 from nbody.config.size import remarks
 from nbody.config.stepping_rules import rule_with_stepper
-from nbody.device import set_process_switches
+from nbody.device import Threads, set_process_switches
 from nbody.epoch_line import epoch_line
 from nbody.errors import NBodyError
 from nbody.evaluation.score import evaluate
@@ -82,6 +82,7 @@ def _train(options: argparse.Namespace) -> Path:
     for warning in [*config.warnings(), *remarks(config), *wandb_hint(config)]:
         print(f"warning: {warning}", file=sys.stderr)
     set_process_switches(config)
+    threads = Threads.for_run(config)
     other = _other_systems(options.resume, config) if options.resume else ""
     if other:
         print(f"warning: the checkpoint is of a run with other {other}", file=sys.stderr)
@@ -92,7 +93,7 @@ def _train(options: argparse.Namespace) -> Path:
     )
     print(config.summary(), file=sys.stderr)
     saved = {options.resume: info_of(options.resume)} if options.resume and not other else {}
-    for metrics in epochs(run):
+    for metrics in epochs(run, threads):
         named = metrics.named()
         print(json.dumps(named) if options.json else epoch_line(named, config.epochs), flush=True)
         if is_checkpoint_epoch(metrics.epoch, config.epochs, config.checkpoint_every):
@@ -109,6 +110,7 @@ def _train(options: argparse.Namespace) -> Path:
             seed=run.seed,
             systems=config.evaluation_orbits,
             data_folder=options.data,
+            watcher=threads,
         )
         print(json.dumps({"evaluation": scores}, indent=None if options.json else 2))
     return best

@@ -1,10 +1,16 @@
-"""How many CPU cores this process may use."""
+"""How many CPU cores this process may use, and how many of them are free."""
 
 import os
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: "microseconds period", or "max …"
+CPU_TIMES = Path("/proc/stat")  # of each core, in ticks
+BRIEFLY = "10000"  # looks, some 50 µs, before a thread that waits goes to sleep: measured
+IDLE = (3, 4)  # columns of a core's times: idle, and idle while a disk is waited for
+GUESTS = 8  # columns from here on are counted in others, too
 
 
 def usable_cores(quota: Path = CPU_QUOTA) -> int:
@@ -13,9 +19,68 @@ def usable_cores(quota: Path = CPU_QUOTA) -> int:
     Fewer than the machine has where an affinity mask (`taskset`, a batch system) or a container's
     CPU quota (`docker run --cpus`) says so; more threads than that slow each other down.
     """
-    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    cores = _cores()
     try:
         allowance, period = quota.read_text().split()
-        return max(1, min(cores, round(int(allowance) / int(period))))
+        return max(1, min(len(cores), round(int(allowance) / int(period))))
     except (OSError, ValueError):  # no container, or one without a quota
-        return cores
+        return len(cores)
+
+
+def wait_briefly() -> None:
+    """Let threads that wait for each other soon go to sleep: for programs that own their process,
+    before torch is imported.
+
+    On a host with other work to do a thread that spins takes the core that the one it waits for
+    needs: a step takes several times as long.
+    """
+    os.environ.setdefault("GOMP_SPINCOUNT", BRIEFLY)
+
+
+class FreeCores:
+    """How many of this process' cores others leave free, from one look to the next.
+
+    Args:
+        times: file in the format of Linux's /proc/stat.
+        clock, own: seconds of wall time, and of CPU time of this process.
+    """
+
+    def __init__(
+        self,
+        times: Path = CPU_TIMES,
+        clock: Callable[[], float] = time.monotonic,
+        own: Callable[[], float] = time.process_time,
+    ) -> None:
+        self._times, self._clock, self._own = times, clock, own
+        self._before = self._now()
+
+    def look(self) -> float | None:
+        """Cores, on average since the last look; None where the system does not say."""
+        before, self._before = self._before, self._now()
+        if before is None or self._before is None:
+            return None
+        elapsed, busy, own = (now - then for now, then in zip(self._before, before, strict=True))
+        if elapsed <= 0:
+            return None
+        return len(_cores()) - max(0.0, busy - own) / elapsed
+
+    def _now(self) -> tuple[float, float, float] | None:
+        """Wall time, and CPU time of all processes and of this one."""
+        names = {f"cpu{core}" for core in _cores()}
+        busy = 0
+        try:
+            for line in self._times.read_text().splitlines():
+                name, *columns = line.split()
+                if name in names:
+                    numbers = [int(column) for column in columns[:GUESTS]]
+                    busy += sum(n for place, n in enumerate(numbers) if place not in IDLE)
+            ticks = os.sysconf("SC_CLK_TCK")
+        except (OSError, ValueError):
+            return None
+        return self._clock(), busy / ticks, self._own()
+
+
+def _cores() -> set[int]:
+    if sys.platform == "linux":
+        return os.sched_getaffinity(0)
+    return set(range(os.cpu_count() or 1))

@@ -1,5 +1,7 @@
 """From a Config's names to torch's devices and types, and the switches that come with them."""
 
+import os
+import time
 import warnings
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
@@ -7,10 +9,15 @@ from typing import ParamSpec, TypeVar
 import torch
 
 from nbody.config import Config
+from nbody.config.size import useful_threads
+from nbody.cores import FreeCores, usable_cores
 from nbody.errors import DeviceUnavailable
+from nbody.watcher import Phase
 
 P = ParamSpec("P")
 T = TypeVar("T")
+FIRST_LOOK_S, LOOK_EVERY_S = 0.1, 1.0  # at the cores that are free
+ALMOST = 0.3  # of a core that others may have of one that counts as free
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -45,3 +52,39 @@ def set_process_switches(config: Config) -> None:
     torch.autograd.set_detect_anomaly(config.detect_anomaly)
     torch.backends.cuda.matmul.allow_tf32 = config.tf32
     torch.backends.cudnn.allow_tf32 = config.tf32
+
+
+class Threads:
+    """A watcher that gives torch as many CPU threads as there are free cores, at most `most`.
+
+    One thread beside a busy core is faster than two that wait for each other on it. Whoever sets
+    OMP_NUM_THREADS has so many, always.
+    """
+
+    def __init__(self, most: int, free: FreeCores | None = None) -> None:
+        self._most, self._free = most, FreeCores() if free is None else free
+        self._next_look = time.monotonic() + FIRST_LOOK_S
+        if "OMP_NUM_THREADS" in os.environ:
+            self._next_look = float("inf")
+        else:
+            torch.set_num_threads(1)  # until the first look
+
+    @classmethod
+    def for_run(cls, config: Config, most: int | None = None) -> "Threads":
+        """As many as a run is large enough for, on the cores that this process may use."""
+        return cls(min(useful_threads(config), usable_cores() if most is None else most))
+
+    def phase(self, _: Phase) -> None:
+        """The run enters a phase."""
+        self.tick()
+
+    def tick(self) -> None:
+        """Once a second: look, and take so many threads from here on."""
+        now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + LOOK_EVERY_S
+        free = self._free.look()
+        count = self._most if free is None else max(1, min(self._most, int(free + ALMOST)))
+        if count != torch.get_num_threads():
+            torch.set_num_threads(count)

@@ -71,7 +71,8 @@ def option_parser() -> argparse.ArgumentParser:
         "--threads",
         type=int,
         default=environment.get("ORRERY_THREADS", "0"),
-        help="CPU threads of each job; 0 shares the cores between the slots (ORRERY_THREADS)",
+        help="most CPU threads of each job, which takes fewer while other processes are busy; 0 "
+        "shares the cores between the slots (ORRERY_THREADS)",
     )
     parser.add_argument(
         "--log-format",

@@ -26,6 +26,8 @@ FEATURES_PER_PAIR, FEATURES_PER_STATE = 20, 400  # numbers in flight while featu
 ORACLE_TRIALS = 16  # steps tried at once
 ORACLE_NUMBERS, ORACLE_NUMBERS_ON_GPU = 2**18, 2**26  # of the positions that are tried at once
 JUDGED_AT_ONCE, JUDGED_PAIRS = 8192, 2**19  # samples, and pairs, that pass the gate at once
+PRODUCTS_OF_A_THREAD = {"float64": 2**22, "float32": 2**23}  # that are worth one more thread
+PAIRS_OF_A_THREAD = 2**15
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,15 @@ def estimate(config: Config) -> Estimate:
     return Estimate(parameters, PROCESS_BYTES + number * total, _checkpoints(config) * saved)
 
 
+def useful_threads(config: Config) -> int:
+    """CPU threads that a run is large enough for: measured, fewer are as fast."""
+    widths = [network_inputs(config), *config.hidden_dims, OUTPUTS]
+    batch = max(config.systems, min(config.replay_batch_size, _samples(config)))
+    products = batch * sum(a * b for a, b in pairwise(widths))
+    pairs = config.systems * config.num_particles**2
+    return max(1, products // PRODUCTS_OF_A_THREAD[config.dtype], pairs // PAIRS_OF_A_THREAD)
+
+
 def remarks(config: Config) -> list[str]:
     """What the user should know of the size of a run; empty where all is well."""
     total = estimate(config).checkpoint_bytes
@@ -80,13 +91,18 @@ def _checkpoints(config: Config) -> int:
     return 1 + last // config.checkpoint_every + (last % config.checkpoint_every > 0)
 
 
+def _samples(config: Config) -> int:
+    """Of an epoch's trajectory."""
+    return config.systems * config.steps_per_epoch
+
+
 def _working_numbers(config: Config, widths: list[int]) -> int:
     """Numbers in memory at the peak of an epoch, besides weights."""
     n, dim, systems = config.num_particles, config.dim, config.systems
     pairs = n * (n - 1) // 2 if n <= LISTED_UP_TO else n * n
     step = STEP_PER_PAIR * dim * (pairs if n <= FUSED_BEYOND else FUSED_BEYOND * n)
     features = FEATURES_PER_PAIR * (1 + dim) * pairs + FEATURES_PER_STATE
-    samples = systems * config.steps_per_epoch
+    samples = _samples(config)
     width = input_width(config.feature_type, config.history_len)
     record = samples * (n * (3 * dim + 1) + width + 5)
     trained = COPIES_OF_ACTIVATIONS * sum(widths)

@@ -9,7 +9,8 @@ from typing import Any
 from nbody.config import Config
 from nbody.config.files import parse_override
 from nbody.config.populations import with_changes
-from nbody.device import set_process_switches
+from nbody.cores import usable_cores
+from nbody.device import Threads, set_process_switches
 from nbody.errors import NBodyError
 from nbody.evaluation.beside_criteria import evaluate_beside_criteria
 from nbody.evaluation.long_runs import LONG_RUN_RULES, long_runs
@@ -75,7 +76,12 @@ def _report(options: argparse.Namespace) -> dict[str, Any]:
     trained = stepper.config.model_dump(mode="json")
     population = Config.model_validate(with_changes(trained, changes))
     report = evaluate_beside_criteria(
-        stepper, population, seed=options.seed, systems=options.systems, data_folder=options.data
+        stepper,
+        population,
+        seed=options.seed,
+        systems=options.systems,
+        data_folder=options.data,
+        watcher=Threads(usable_cores()),
     )
     systems = initial_particle(population, seed=options.seed, data_folder=options.data)
     report["wall_time"] = wall_times(stepper, systems.states())

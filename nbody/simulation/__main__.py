@@ -13,7 +13,7 @@ from nbody.config.files import parse_override, read_config_file, say_warnings_pl
 from nbody.config.of_checkpoint import trained_on
 from nbody.config.sections import InitialConditionSection
 from nbody.config.stepping_rules import STEPPING_RULES
-from nbody.device import set_process_switches
+from nbody.device import Threads, set_process_switches
 from nbody.errors import NBodyError
 from nbody.initial_conditions.from_config import initial_particle
 from nbody.simulation.finished import FORMATS, Simulation
@@ -95,8 +95,9 @@ def _runs(options: argparse.Namespace) -> Iterator[tuple[str, Simulation]]:
     ]
     for each in ruled:  # what a rule lacks is told before any of them runs
         rule_of(each, stepper)
+    threads = Threads.for_run(config)
     for each in ruled:
-        yield each.integrator_mode, simulate(each, particle, stepper)
+        yield each.integrator_mode, simulate(each, particle, stepper, watcher=threads)
 
 
 def _asked_of(fields: dict[str, Any], stepper: Stepper | None, path: Path | None) -> dict[str, Any]:

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from nbody.config import Config
+from nbody.cores import usable_cores
 from nbody.evaluation.held_out import HeldOut, held_out_states, predicted_steps
 from nbody.evaluation.score import score
 from nbody.generalization_training import generalize_on_trajectory
@@ -371,7 +372,7 @@ def through_the_server() -> dict[str, float]:
             config = Path(folder) / "config.json"
             config.write_text(json.dumps(fields))
             # The worker trains with this setting; both sides do.
-            environment = {"GOMP_SPINCOUNT": "1000", **os.environ, "OMP_NUM_THREADS": "1"}
+            environment = {**os.environ, "OMP_NUM_THREADS": "1"}
             command = ["taskset", "--cpu-list", str(other), sys.executable, "-m", "nbody"]
             command += [str(config), "--json", "--data", folder]
             serving = [os.getpid(), *children()]
@@ -410,6 +411,34 @@ def cpu_seconds(processes: list[int]) -> float:
     return used / os.sysconf("SC_CLK_TCK")
 
 
+def beside_busy_processes() -> dict[str, float]:
+    """Four epochs of the demo beside one busy process a core, and alone [s]."""
+    command = [sys.executable, "-P", "-m", "nbody", str(DEMO), "--json"]
+    command += ["--set", "epochs=4", "--set", "evaluation_orbits=0"]
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    best = {0: float("inf"), usable_cores(): float("inf")}
+    for _ in range(ROUNDS):
+        for others in best:
+            busy = [
+                subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(others)
+            ]
+            try:
+                with tempfile.TemporaryDirectory() as folder:
+                    output = subprocess.check_output(
+                        [*command, "--data", folder],
+                        env=environment,
+                        text=True,
+                        stderr=subprocess.DEVNULL,
+                    )
+            finally:
+                for process in busy:
+                    process.kill()
+            spent = sum(json.loads(line)["epoch_time"] for line in output.splitlines())
+            best[others] = min(best[others], spent)
+    alone, beside = best.values()
+    return {"alone_s": alone, "beside_s": beside, "ratio": beside / alone}
+
+
 def time_to_efficiency() -> dict[str, float]:
     """Training time of the demo until its calibrated efficiency is 0.9 on held-out orbits [s]."""
     run = TrainingRun.start(Config.from_file(DEMO, {"device": DEVICE["type"]}))
@@ -443,6 +472,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, float]]] = {
     "predicted_memory": predicted_memory,
     "memory_over_epochs": memory_over_epochs,
     "through_the_server": through_the_server,
+    "beside_busy_processes": beside_busy_processes,
     "time_to_efficiency_0.9": time_to_efficiency,
 }
 

@@ -15,12 +15,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import ValidationError
 
 from nbody.config import Config
 from nbody.confined_path import PathEscapes, confined
-from nbody.device import set_process_switches
+from nbody.device import Threads, set_process_switches
 from nbody.errors import (
     CheckpointUnreadable,
     DeviceUnavailable,
@@ -67,9 +66,9 @@ def run(workplace: Workplace, pulse: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if workplace.visible_gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = workplace.visible_gpu
-    torch.set_num_threads(workplace.threads)
     spool = SpoolWriter(state / "spool.jsonl")
     assignment = Assignment.model_validate_json(workplace.assignment)
+    watcher.threads = Threads.for_run(assignment.config, workplace.threads)
     set_process_switches(assignment.config)
     data = Path(workplace.data)
     try:

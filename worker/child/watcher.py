@@ -2,7 +2,7 @@
 
 import time
 
-from nbody.watcher import Phase
+from nbody.watcher import NoWatcher, Phase, Watcher
 from worker.spool import ProgressFile
 
 STOP_GRACE_S = 3.0  # after SIGTERM, for the epoch to end; then the process leaves without it
@@ -14,12 +14,17 @@ class StopRequested(Exception):
 
 
 class ChildWatcher:
-    """Tells the agent where the run is; ends it when it must leave."""
+    """Tells the agent where the run is; ends it when it must leave.
+
+    Attributes:
+        threads: of the process, looked after while the run goes on.
+    """
 
     def __init__(self, progress: ProgressFile) -> None:
         self._progress = progress
         self._sequence, self._phase, self._told_at = 0, Phase.STARTING, 0.0
         self._asked_at: float | None = None
+        self.threads: Watcher = NoWatcher()
 
     def ask_to_stop(self, *_: object) -> None:
         """Signal handler: leave at the end of the epoch."""
@@ -42,6 +47,7 @@ class ChildWatcher:
             raise StopRequested
 
     def _tell(self) -> None:
+        self.threads.tick()
         self._sequence += 1
         now = time.monotonic()
         if now - self._told_at >= PROGRESS_INTERVAL_S:
