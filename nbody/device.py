@@ -37,8 +37,13 @@ def resolve_device(config: Config) -> torch.device:
 
 
 def resolve_dtype(config: Config) -> torch.dtype:
-    """The floating-point type of state and network."""
+    """The floating-point type of the state, its features and the gate."""
     return DTYPES[config.dtype]
+
+
+def resolve_network_dtype(config: Config) -> torch.dtype:
+    """The floating-point type of the network's weights and arithmetic."""
+    return DTYPES[config.network_type]
 
 
 def compile_function(function: Callable[P, T]) -> Callable[P, T]:
@@ -74,7 +79,7 @@ class Threads:
         """As many as a run is large enough for, on the cores that this process may use."""
         return cls(min(useful_threads(config), usable_cores() if most is None else most))
 
-    def phase(self, _: Phase) -> None:
+    def phase(self, phase: Phase) -> None:  # noqa: ARG002 - all are alike
         """The run enters a phase."""
         self.tick()
 

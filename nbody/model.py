@@ -39,6 +39,9 @@ class FourierFeatureEmbedding(nn.Module):
 class FullyConnectedNN(nn.Module):
     """Linear, activation and dropout, closed by Linear and, for positive outputs, softplus.
 
+    Inputs may be of another floating-point type than the weights; outputs are of that of the
+    inputs.
+
     Args:
         input_dim: F, width of the input.
         output_dim: outputs per sample.
@@ -83,7 +86,10 @@ class FullyConnectedNN(nn.Module):
         self.model = nn.Sequential(*layers)
 
     def forward(self, x: Float[Tensor, "B F"]) -> Float[Tensor, "B outputs"]:
-        return self.model(x if self.embedding is None else self.embedding(x))
+        inside = x.to(cast(nn.Linear, self.model[0]).weight.dtype)
+        if self.embedding is not None:
+            inside = self.embedding(inside)
+        return self.model(inside).to(x.dtype)
 
 
 class LogTimeStepNN(FullyConnectedNN):

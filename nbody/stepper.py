@@ -16,7 +16,7 @@ from nbody.checkpoint import load_checkpoint
 from nbody.config import Config
 from nbody.config.input_width import input_width
 from nbody.config.of_checkpoint import LAYER, WITHOUT_CONFIG, config_of, what_is_wrong
-from nbody.device import resolve_dtype
+from nbody.device import resolve_network_dtype
 from nbody.errors import CheckpointUnreadable
 from nbody.gravity.external_field import field_from_config
 from nbody.history_buffer import HistoryBuffer
@@ -218,7 +218,8 @@ def load_stepper(
     weights = content.get("model_state_dict") or content["model_state"]
     try:
         config = config_of(content) or Config.model_validate(WITHOUT_CONFIG)
-        model = _network_of(weights, config).to(resolve_dtype(config))  # first: weights stay whole
+        model = _network_of(weights, config)
+        model.to(resolve_network_dtype(config))  # first: weights stay whole
         model.load_state_dict(weights)
         if not all(bool(values.isfinite().all()) for values in model.parameters()):
             raise ValueError("its weights are not finite: it is of a run that diverged")
@@ -233,7 +234,7 @@ def load_stepper(
         )
     config = config.model_copy(update={"compile": compiled})
     adapter = ModelAdapter(config, device=torch.device(device))
-    model.to(device=adapter.device, dtype=adapter.dtype)
+    model.to(adapter.device)
     if compiled:
         model.compile(dynamic=True)
     stepper = Stepper(model, adapter)

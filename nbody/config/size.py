@@ -67,10 +67,10 @@ def estimate(config: Config) -> Estimate:
 def useful_threads(config: Config) -> int:
     """CPU threads that a run is large enough for: measured, fewer are as fast."""
     widths = [network_inputs(config), *config.hidden_dims, OUTPUTS]
-    batch = max(config.systems, min(config.replay_batch_size, _samples(config)))
+    batch = max(config.systems, min(config.replay_batch_size, samples_of_epoch(config)))
     products = batch * sum(a * b for a, b in pairwise(widths))
     pairs = config.systems * config.num_particles**2
-    return max(1, products // PRODUCTS_OF_A_THREAD[config.dtype], pairs // PAIRS_OF_A_THREAD)
+    return max(1, products // PRODUCTS_OF_A_THREAD[config.network_type], pairs // PAIRS_OF_A_THREAD)
 
 
 def remarks(config: Config) -> list[str]:
@@ -91,8 +91,8 @@ def _checkpoints(config: Config) -> int:
     return 1 + last // config.checkpoint_every + (last % config.checkpoint_every > 0)
 
 
-def _samples(config: Config) -> int:
-    """Of an epoch's trajectory."""
+def samples_of_epoch(config: Config) -> int:
+    """Samples that an epoch's trajectory has at most."""
     return config.systems * config.steps_per_epoch
 
 
@@ -102,7 +102,7 @@ def _working_numbers(config: Config, widths: list[int]) -> int:
     pairs = n * (n - 1) // 2 if n <= LISTED_UP_TO else n * n
     step = STEP_PER_PAIR * dim * (pairs if n <= FUSED_BEYOND else FUSED_BEYOND * n)
     features = FEATURES_PER_PAIR * (1 + dim) * pairs + FEATURES_PER_STATE
-    samples = _samples(config)
+    samples = samples_of_epoch(config)
     width = input_width(config.feature_type, config.history_len)
     record = samples * (n * (3 * dim + 1) + width + 5)
     trained = COPIES_OF_ACTIVATIONS * sum(widths)

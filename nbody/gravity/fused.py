@@ -17,6 +17,7 @@ from torch import Tensor
 from nbody.gravity.edges import squared_distance_floor
 
 ROWS, COLUMNS = 32, 64  # pairs (i, j) that a program works on at once
+WARPS = 8  # of a program: with four, its numbers do not fit into the registers
 
 
 def fused_pairwise(position: Tensor, mass: Tensor, softening: float) -> tuple[Tensor, Tensor]:
@@ -50,7 +51,7 @@ class _FusedPairs(torch.autograd.Function):
         potential = torch.empty_like(mass)  # of each particle
         with torch.cuda.device_of(position):  # Triton launches on the current one
             sizes = _sizes(position, softening)
-            _forces[_grid(mass)](position, mass, acceleration, potential, *sizes)
+            _forces[_grid(mass)](position, mass, acceleration, potential, *sizes, num_warps=WARPS)
         return acceleration, -0.5 * (mass * potential).sum(-1)
 
     @staticmethod
@@ -63,12 +64,13 @@ class _FusedPairs(torch.autograd.Function):
         bars = by_acceleration.contiguous(), by_potential.contiguous()
         with torch.cuda.device_of(position):
             sizes = _sizes(position, ctx.softening)
-            _gradients[_grid(mass)](position, mass, *bars, by_position, by_mass, *sizes)
+            _gradients[_grid(mass)](position, mass, *bars, by_position, by_mass, *sizes, num_warps=WARPS)
         return by_position, by_mass, None
 
 
 def _grid(mass: Tensor) -> tuple[int, int]:
-    return triton.cdiv(mass.shape[1], ROWS), mass.shape[0]
+    """Programs: systems first, of whose axis a GPU takes 2³¹; of the second, of rows, 65,535."""
+    return mass.shape[0], triton.cdiv(mass.shape[1], ROWS)
 
 
 def _sizes(position: Tensor, softening: float) -> tuple[Any, ...]:
@@ -91,7 +93,7 @@ def _particles(values, system, index, inside, n, plane, dim: tl.constexpr):
 def _inverse_distance(dx, dy, dz, rows, columns, n, softening2, floor):
     """p of the pairs, zero where i = j and outside the system."""
     squared = dx * dx + dy * dy + dz * dz + tl.load(softening2)
-    squared = tl.maximum(squared, tl.load(floor))
+    squared = tl.maximum(squared, tl.load(floor), propagate_nan=tl.PropagateNan.ALL)
     pair = (rows[:, None] != columns[None, :]) & (columns < n)[None, :]
     return tl.where(pair, 1.0 / tl.sqrt(squared), 0.0)
 
@@ -110,8 +112,8 @@ def _forces(
     COLUMNS: tl.constexpr,
 ):
     """a_i = Σ_j m_j p³ s and Σ_j m_j p of a block of particles i."""
-    system = tl.program_id(1).to(tl.int64)
-    rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    system = tl.program_id(0).to(tl.int64)
+    rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
     here = rows < n
     x = _particles(position, system, rows, here, n, 0, dim)
     y = _particles(position, system, rows, here, n, 1, dim)
@@ -153,8 +155,8 @@ def _gradients(
     COLUMNS: tl.constexpr,
 ):
     """The gradients with respect to a block of particles i."""
-    system = tl.program_id(1).to(tl.int64)
-    rows = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    system = tl.program_id(0).to(tl.int64)
+    rows = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
     here = rows < n
     x = _particles(position, system, rows, here, n, 0, dim)
     y = _particles(position, system, rows, here, n, 1, dim)

@@ -68,34 +68,46 @@ class DeviceCollection(Collection):
     def run(self, watcher: Watcher, max_retrain_warn: int = 1000) -> None:
         """Until every orbit has its steps."""
         self.descent.begin()
-        attempts, stride, collecting = 1, 1, True
+        attempts, stride, left = 1, 1, self.steps
         accepted = rejected = 0
-        while collecting:
-            for _ in range(max(1, stride // attempts)):
+        while left:
+            tried = 0
+            for again in range(min(max(1, stride // attempts), left)):
+                if again:
+                    self.advance()
                 for _ in range(attempts):
                     self.attempt()
-                self.advance()
+                tried += attempts
             watcher.tick()
             self.descent.check()
             before = accepted, rejected
-            collecting, waiting, tallest, accepted, rejected = self._look()
+            left, ready, waiting, tallest, accepted, rejected = self._look()
             if waiting:
                 self._attend()
+            if ready or waiting:  # else nobody passed
+                self.advance()
             if tallest >= max_retrain_warn:
-                self._check_stuck(max_retrain_warn, stride)
+                self._check_stuck(max_retrain_warn, tried)
             failures = (rejected - before[1]) // max(1, accepted - before[0])
             attempts = min(1 + failures, MOST_ATTEMPTS)
             stride = min(2 * stride, LONGEST_STRIDE)
         self.optimizer_steps = int(self.descent.taken)
 
     def _look(self) -> Sequence[int]:
-        """Orbits that collect, orbits that wait, most rejections of a state, accepted, rejected."""
+        """Most steps that an orbit lacks once those that passed have moved on, orbits that passed,
+        orbits that wait, most rejections of a state, steps accepted, rejections."""
         record = self.record
+        ahead = record.accepted + self.passed
+        lacking = self.steps - ahead
+        if self.end is not None:
+            time = self.time + torch.where(self.passed, self.dt * self.config.n_steps, 0.0)
+            lacking = torch.where(time < self.end, lacking, 0)
         numbers = (
-            self._needs().sum(),
+            lacking.max(),
+            self.passed.sum(),
             (self.spent | self.unknown).sum(),
             self._rejections().max(),
-            record.accepted.sum(),
+            ahead.sum(),
             record.rejections.sum(),
         )
         return cast(Sequence[int], torch.stack(numbers).tolist())
@@ -158,10 +170,14 @@ class DeviceCollection(Collection):
             self.passed.logical_or_(self.spent)
             self.spent.zero_()
 
-    def _check_stuck(self, max_retrain_warn: int, stride: int) -> None:
-        """Once for each state that is rejected again and again: warn; raise where none passes."""
+    def _check_stuck(self, max_retrain_warn: int, tried: int) -> None:
+        """Once for each state that is rejected again and again: warn; raise where none passes.
+
+        Args:
+            tried: attempts since the last look.
+        """
         count = self._rejections()
-        now = (count >= max_retrain_warn) & (count < max_retrain_warn + stride)
+        now = (count >= max_retrain_warn) & (count < max_retrain_warn + tried)
         if not len(stuck := now.nonzero().squeeze(1)):
             return
         if not self.config.max_retrain_steps:

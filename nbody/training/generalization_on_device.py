@@ -17,17 +17,22 @@ from nbody.training.verdict import is_done, judge
 
 
 class DeviceLearner:
-    """As `Learner`, on tensors that stay in place; the host waits only where it asks `done`."""
+    """As `Learner`, on tensors that stay in place; the host waits only where it asks `done`.
+
+    There is room for the largest minibatch of the run. A smaller one is filled up with its own
+    samples again, under a mask that counts each of them once.
+    """
 
     check_every = CHECK_EVERY
 
-    def __init__(self, training: TrainingSetup, samples: Samples, size: int) -> None:
+    def __init__(self, training: TrainingSetup, samples: Samples, room: int) -> None:
         device = samples.features.device
         self.model, self.config = training.model, training.config
-        first = torch.arange(size, device=device)
+        self._place = torch.arange(room, device=device)
+        first = self._place % len(samples)
         self._source = samples, first
         self._batch = samples.take(first)
-        self._everyone = torch.ones(size, dtype=torch.bool, device=device)
+        self._counted = torch.ones(room, dtype=torch.bool, device=device)
         self._done = torch.zeros((), dtype=torch.bool, device=device)
         self._descent = MaskedDescent(training.optimizer)
         self._learning, self._judging = (
@@ -41,6 +46,11 @@ class DeviceLearner:
 
     def load(self, samples: Samples, rows: Int[Tensor, " M"]) -> None:
         """Take the samples at `rows` (M,) as the minibatch, states where the loss needs them."""
+        if len(rows) < len(self._place):
+            self._counted.copy_(self._place < len(rows))
+            rows = rows.index_select(0, self._place % len(rows))
+        else:
+            self._counted.fill_(True)
         self._source = samples, rows
         self._batch.copy_(samples, rows, with_states=self.config.loss != "oracle")
 
@@ -61,11 +71,11 @@ class DeviceLearner:
 
     def _judge(self) -> None:
         verdict = judge(self.model, self._batch, self.config)
-        self._done.copy_(is_done(self._batch, verdict, self.config))
+        self._done.copy_(is_done(self._batch, verdict, self.config, self._counted))
 
     def _learn(self) -> None:
-        mask = self._everyone
+        mask = self._counted
         if self.config.loss == "band_failing":
-            mask = ~judge(self.model, self._batch, self.config).passed
+            mask = mask & ~judge(self.model, self._batch, self.config).passed
         self.model.train()
         self._descent(losses_of(self.model, self._batch, self.config), mask)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from nbody.config.size import samples_of_epoch
 from nbody.particle import ParticleTorch
 from nbody.training.collection import Collection
 from nbody.training.collection_on_device import DeviceCollection
@@ -58,12 +59,14 @@ class Loops:
     def learner(
         self, training: TrainingSetup, samples: Samples, size: int
     ) -> Learner | DeviceLearner:
-        """Iterations of Part 2 on minibatches of `size` of the samples."""
+        """Iterations of Part 2 on minibatches of `size` of the samples, which may be another in
+        the next epoch."""
         if not self._stays(training, samples.features.device):
             return Learner(training, samples)
-        states = samples.states
+        states, config = samples.states, training.config
+        room = max(size, min(config.replay_batch_size, samples_of_epoch(config)))
         shape = (
-            size,
+            room,
             *states.position.shape[1:],
             samples.features.shape[1],
             states.position.dtype,
@@ -73,7 +76,7 @@ class Loops:
         )
         made_for = (training.model, training.optimizer, training.config, shape)
         if self._learner is None or not _same(made_for, self._learns):
-            self._learner = DeviceLearner(training, samples, size)
+            self._learner = DeviceLearner(training, samples, room)
             self._learns = made_for
         self._learner.begin()
         return self._learner
@@ -81,7 +84,8 @@ class Loops:
     def _stays(self, training: TrainingSetup, device: torch.device) -> bool:
         wanted = self._on_device
         if wanted is None:
-            wanted = device.type == "cuda" and training.config.cuda_graphs
+            config = training.config  # tracing where a NaN was made asks the device, each time
+            wanted = device.type == "cuda" and config.cuda_graphs and not config.detect_anomaly
         return wanted and can_be_masked(training.optimizer)
 
 

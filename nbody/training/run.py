@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from nbody.checkpoint import load_checkpoint, particle_from_plain, save_checkpoint, to_plain
 from nbody.config import Config
+from nbody.device import resolve_network_dtype
 from nbody.errors import CheckpointUnreadable
 from nbody.history_buffer import HistoryBuffer
 from nbody.initial_conditions.from_config import initial_particle
@@ -69,7 +70,7 @@ class TrainingRun:
         particle = initial_particle(config, seed=seed, data_folder=data_folder)
         adapter.fit_scales(particle)
         model = build_model(config, adapter.input_dim_from_state(particle))
-        model.to(device=adapter.device, dtype=adapter.dtype)
+        model.to(device=adapter.device, dtype=resolve_network_dtype(config))
         if config.compile:
             model.compile(dynamic=True)
         optimizer = build_optimizer(config, model)
@@ -150,7 +151,7 @@ class TrainingRun:
             "particle": to_plain(self.particle),
             "history": None if history is None else to_plain(history.state_dict()),
             "scales": None if self.adapter.scales is None else asdict(self.adapter.scales),
-            "generators": generator_states(),
+            "generators": generator_states(self.adapter.device),
         }
 
     def _check_systems(self, position: Tensor) -> None:
@@ -173,7 +174,7 @@ class TrainingRun:
         if self.history_buffer is not None and state["history"] is not None:
             self.history_buffer.load_state_dict(state["history"], self.adapter.device)
         self.adapter.scales = None if state["scales"] is None else NormScales(**state["scales"])
-        set_generator_states(state["generators"])
+        set_generator_states(state["generators"], self.adapter.device)
 
 
 def build_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:

@@ -45,12 +45,24 @@ def judge(model: nn.Module, samples: Samples, config: Config) -> Verdict:
     return Verdict(dt, error, error < gate_threshold(samples.states, config))
 
 
-def is_done(samples: Samples, verdict: Verdict, config: Config) -> Bool[Tensor, ""]:
-    """Whether () there is nothing left to train for on these samples; stays on their device."""
+def is_done(
+    samples: Samples,
+    verdict: Verdict,
+    config: Config,
+    counted: Bool[Tensor, " T"] | None = None,
+) -> Bool[Tensor, ""]:
+    """Whether () there is nothing left to train for on these samples; stays on their device.
+
+    Args:
+        counted: which of them are there once; the others repeat them.
+    """
     done = verdict.passed.all()
     if config.loss == "oracle" and samples.dt_star is not None:
-        efficiency = (verdict.dt / samples.dt_star).clamp_max(1.0).mean()
-        return done & (efficiency >= config.min_efficiency)
+        efficiency = (verdict.dt / samples.dt_star).clamp_max(1.0)
+        if counted is None:
+            return done & (efficiency.mean() >= config.min_efficiency)
+        mean = torch.where(counted, efficiency, 0.0).sum() / counted.sum()
+        return done & (mean >= config.min_efficiency)
     if config.loss == "band":
         scale = band_scale(config.E_upper, gate_threshold(samples.states, config))
         return done & (verdict.energy_error >= config.E_lower * scale).all()

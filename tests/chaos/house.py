@@ -42,7 +42,7 @@ if os.environ["MEMORY"] == "forgetful":
     deliver = reporter.Reporter.deliver
     reporter.Reporter.deliver = forget
     from nbody.training import run
-    run.set_generator_states = lambda _: None
+    run.set_generator_states = lambda *_: None
 from worker.__main__ import main
 if __name__ == "__main__":
     sys.exit(main())

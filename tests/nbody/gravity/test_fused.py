@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("triton") is None, reason="Triton is not installed"
@@ -33,8 +34,22 @@ acceleration, potential = fused_pairwise(x, torch.ones(4, dtype=torch.float64), 
 assert acceleration.abs().max() == 0 and potential.isfinite()
 single = torch.randn(9, 3)
 assert fused_pairwise(single, torch.ones(9), 0.1)[0].dtype == torch.float32
+lost = torch.randn(2, 70, 3, dtype=torch.float64)
+lost[1, 5] = torch.nan  # and a system beside it is none the worse
+acceleration, potential = fused_pairwise(lost, torch.ones(2, 70, dtype=torch.float64), 0.0)
+assert acceleration[1].isnan().all() and potential[1].isnan()
+assert acceleration[0].isfinite().all() and potential[0].isfinite()
 print("agrees")
 """
+
+
+def test_as_many_systems_go_in_as_memory_holds() -> None:
+    """A GPU takes 2³¹ - 1 programs along the first axis of a launch, 65,535 along the second."""
+    from nbody.gravity.fused import _grid
+
+    systems, rows = _grid(torch.empty(1, device="meta").expand(200_000, 600))
+    assert systems == 200_000
+    assert rows < 65_536
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 """The loops that stay on the device: the same training, and never a question to the device."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from nbody.training.masked_descent import MaskedDescent, can_be_masked
 from nbody.training.run import TrainingRun, build_optimizer
 from nbody.training.samples import Samples
 from nbody.training.setup import TrainingSetup
+from nbody.training.verdict import Verdict, is_done
 from nbody.unified_training import epochs
 
 CASES: dict[str, dict[str, Any]] = {
@@ -162,6 +163,98 @@ def test_the_loops_are_made_once_for_a_run() -> None:
     assert len(made) == 1
     assert isinstance(kept[0], DeviceCollection)
     assert isinstance(kept[1], DeviceLearner)
+
+
+def test_an_epoch_takes_no_more_attempts_than_it_has_steps() -> None:
+    run = run_of(True, num_orbits=4, steps_per_epoch=21)
+    with torch.no_grad():  # an untrained network is on the safe side: every step passes
+        [weight for weight in run.model.parameters() if weight.dim() == 1][-1].sub_(4.0)
+    collection = collection_of(run)
+    counts = {"attempt": 0, "advance": 0}
+
+    def counting(name: str, call: Callable[[], None]) -> Callable[[], None]:
+        def counted() -> None:
+            counts[name] += 1
+            call()
+
+        return counted
+
+    for name in counts:
+        setattr(collection, name, counting(name, getattr(collection, name)))
+    collection.run(Ticks())
+    assert not collection.record.rejections.any()
+    assert counts == {"attempt": 21, "advance": 21}
+
+
+def test_nobody_is_moved_on_where_nobody_passed(monkeypatch: pytest.MonkeyPatch) -> None:
+    collection = collection_of(run_of(True, num_orbits=4, loss="band"))
+    collection.threshold.zero_()  # no error is under it
+    moved: list[int] = []
+    monkeypatch.setattr(collection, "advance", lambda: moved.append(int(collection.passed.sum())))
+    with pytest.raises(StepImpossible):
+        collection.run(Ticks(), max_retrain_warn=5)
+    assert len(moved) <= 1  # between two attempts, of whose outcome nobody was asked
+
+
+@pytest.mark.parametrize("loss", ["oracle", "band", "band_failing"])
+def test_a_smaller_minibatch_has_room_in_the_loops_that_are_there(loss: str) -> None:
+    """Filled up with its own samples, each of which counts once."""
+    verdicts: list[bool] = []
+    weights: list[list[torch.Tensor]] = []
+    for room in (3, 8):
+        run = run_of(True, num_orbits=1, loss=loss, E_lower=1e-30)
+        collection = collection_of(run)
+        collection.run(Ticks())
+        trajectory = collection.record.trajectory(collection.states, warmup=0)
+        samples = Samples.of(trajectory.states, trajectory.features, run.config)
+        learner = DeviceLearner(training_of(run), samples, room)
+        learner.begin()
+        for rows in ([0, 1, 2], [4, 0, 3]):
+            learner.load(samples, torch.tensor(rows))
+            learner.learn()
+            learner.learn()
+            verdicts.append(learner.done())
+        weights.append([weight.detach() for weight in run.model.parameters()])
+    assert verdicts[:2] == verdicts[2:]
+    for expected, found in zip(*weights, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_repeated_samples_do_not_change_what_is_done() -> None:
+    run = run_of(True, num_orbits=6)
+    states = run.initial.states()
+    features = run.adapter.features_of(states, torch.zeros(()))
+    samples = Samples.of(states, features, run.config)
+    assert samples.dt_star is not None
+    dt = samples.dt_star * torch.tensor([0.5, 0.9, 0.9, 0.9, 0.9, 0.9])
+    passed = torch.ones(6, dtype=torch.bool)
+    verdict = Verdict(dt, torch.zeros_like(dt), passed)
+    once = torch.tensor([True, True, False, False, False, False])  # mean efficiency 0.7
+    for least, done in ((0.69, True), (0.71, False)):
+        config = run.config.model_copy(update={"min_efficiency": least})
+        assert bool(is_done(samples, verdict, config, once)) is done
+
+
+@pytest.mark.slow
+def test_loops_are_kept_where_epochs_have_other_numbers_of_samples() -> None:
+    run = run_of(
+        True,
+        num_orbits=2,
+        steps_per_epoch=60,
+        stop_at_period=True,
+        resample_each_epoch=True,
+        e_min=0.1,
+        e_max=0.9,
+        replay_batch_size=4096,
+        epochs=4,
+    )
+    lengths: set[int] = set()
+    learners: set[int] = set()
+    for metrics in epochs(run):
+        lengths.add(metrics.trajectory_length)
+        learners.add(id(run.loops._learner))
+    assert len(lengths) > 1
+    assert len(learners) == 1
 
 
 def test_a_caller_with_another_batch_gets_loops_of_its_own() -> None:
