@@ -1,9 +1,11 @@
 """From a Config's names to torch's devices and types, and the switches that come with them."""
 
 import os
+import re
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import ParamSpec, TypeVar
 
 import torch
@@ -22,18 +24,65 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 def resolve_device(config: Config) -> torch.device:
-    """The device that `config.device` names; `auto` takes a GPU where there is one.
+    """The device that `config.device` names; `auto` takes a GPU where there is one that works.
 
     Raises:
         DeviceUnavailable
     """
     if config.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if not torch.cuda.device_count():
+            return torch.device("cpu")
+        if reason := why_unusable(torch.device("cuda", 0)):
+            warnings.warn(f"training on the CPU, though there is a GPU: {reason}", stacklevel=2)
+            return torch.device("cpu")
+        return torch.device("cuda")
     device = torch.device(config.device)
-    count = torch.cuda.device_count()
-    if device.type == "cuda" and (device.index or 0) >= count:
-        raise DeviceUnavailable(config.device, count)
+    if device.type == "cuda" and (reason := why_unusable(device)):
+        raise DeviceUnavailable(config.device, reason)
     return device
+
+
+@lru_cache(maxsize=16)
+def why_unusable(device: torch.device) -> str | None:
+    """What is wrong with a GPU, for this build of torch and this driver; None where it works."""
+    count, number = torch.cuda.device_count(), device.index or 0
+    if number >= count:
+        return f"this host has {count} GPU(s)"
+    try:
+        capability, built_for = torch.cuda.get_device_capability(number), torch.cuda.get_arch_list()
+        if not has_kernels(capability, built_for):
+            name, (major, minor) = torch.cuda.get_device_name(number), capability
+            return (
+                f"torch {torch.__version__} has no kernels for {name}, of compute capability "
+                f"{major}.{minor}, only for {', '.join(built_for)}: install another build of torch"
+            )
+        torch.ones(1, device=torch.device("cuda", number)).add_(1)  # the driver has its say
+        torch.cuda.synchronize(number)
+    except (RuntimeError, AssertionError) as error:  # the second: torch without CUDA
+        return str(error).partition("\n")[0]
+    return None
+
+
+def has_kernels(capability: tuple[int, int], built_for: Sequence[str]) -> bool:
+    """Whether a build of torch runs on GPUs of a compute capability.
+
+    Machine code (`sm_86`) runs on the same major version from its minor one on, that of features of
+    one architecture (`sm_90a`) there alone; intermediate code (`compute_90`) on all later ones.
+
+    Args:
+        built_for: as `torch.cuda.get_arch_list()` has it.
+    """
+    for name in built_for:
+        if not (match := re.fullmatch(r"(sm|compute)_(\d+)(\d)([af]?)", name)):
+            continue
+        built, kind, special = (int(match[2]), int(match[3])), match[1], match[4]
+        if built == capability:
+            return True
+        if special == "a" or built > capability:
+            continue
+        if kind == "compute" or built[0] == capability[0]:
+            return True
+    return False
 
 
 def resolve_dtype(config: Config) -> torch.dtype:

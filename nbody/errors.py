@@ -2,7 +2,7 @@
 
 NBodyError
 ├── InvalidInitialConditions   the system to integrate cannot be made or makes no sense
-├── DeviceUnavailable          the GPU that a config names is not there
+├── DeviceUnavailable          the GPU that a config names is not there, or cannot be used
 ├── SimulationImpossible       a rule without what it needs, or too long a run
 ├── StepImpossible             no step, however small, satisfies the energy gate
 ├── TrainingDiverged           a loss or a weight is no longer finite
@@ -22,12 +22,12 @@ class InvalidInitialConditions(NBodyError):
 
 
 class DeviceUnavailable(NBodyError):
-    """The GPU that a config names is not there."""
+    """The GPU that a config names is not there, or this torch cannot use it."""
 
-    def __init__(self, device: str, count: int) -> None:
+    def __init__(self, device: str, reason: str) -> None:
         super().__init__(
-            f"device {device!r} is not there: this host has {count} usable GPU(s); use device "
-            "'auto' or 'cpu', or a worker with a GPU"
+            f"device {device!r} cannot be used: {reason}; use device 'auto' or 'cpu', or a worker "
+            "with such a GPU"
         )
 
 

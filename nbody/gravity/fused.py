@@ -64,7 +64,8 @@ class _FusedPairs(torch.autograd.Function):
         bars = by_acceleration.contiguous(), by_potential.contiguous()
         with torch.cuda.device_of(position):
             sizes = _sizes(position, ctx.softening)
-            _gradients[_grid(mass)](position, mass, *bars, by_position, by_mass, *sizes, num_warps=WARPS)
+            found = by_position, by_mass
+            _gradients[_grid(mass)](position, mass, *bars, *found, *sizes, num_warps=WARPS)
         return by_position, by_mass, None
 
 

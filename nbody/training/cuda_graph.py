@@ -115,7 +115,7 @@ class Captures:
     def _abandon(self, graph: cuda.CUDAGraph) -> None:
         """Leave a capture that failed. torch ends it only where it succeeds: else the allocator
         goes on serving its pool, and the generator believes that it is being recorded."""
-        internals: Any = torch._C  # noqa: SLF001 - as torch's own graph trees do
+        internals: Any = torch._C
         for step in (
             graph.capture_end,  # of the stream, which raises once more
             lambda: internals._cuda_endAllocateToPool(self._device, self._pool),
@@ -125,7 +125,6 @@ class Captures:
         ):
             with suppress(RuntimeError):
                 step()
-
 
     def _renew_generator(self) -> None:
         """Draw on from the same place, in a state that knows of no recording."""

@@ -1,7 +1,7 @@
 """A job enters the queue.
 
-Every function takes a connection inside a transaction of the writer and changes state and event log
-together. Nothing here knows of HTTP.
+What changes state takes a connection inside a transaction of the writer, and changes state and
+event log together. Nothing here knows of HTTP.
 """
 
 import json
@@ -44,7 +44,7 @@ def submit(
     check_limits(connection, owner_id, limits)
     config = submission.config
     trains = KINDS[submission.kind].trains
-    noted = [*config.warnings(), *remarks(config)] if trains else config.doubts()
+    noted = warnings_of(submission)
     job_id = new_id("job")
     size = estimate(config).memory_bytes if trains else 0
     whole = config.model_dump(mode="json")
@@ -83,3 +83,17 @@ def submit(
     data = {"warnings": noted, "retry_of": retry_of, "from_checkpoint": from_checkpoint}
     record_event(connection, job_id, now, "submitted", data)
     return job_id
+
+
+def warnings_of(submission: JobSubmission) -> list[str]:
+    """What whoever submits a job should know before it runs."""
+    config = submission.config
+    if not KINDS[submission.kind].trains:
+        return config.doubts()
+    found = [*config.warnings(), *remarks(config)]
+    if config.device.startswith("cuda:"):
+        found.append(
+            f"device {config.device}: a worker shows each job one GPU of its own, whose number in "
+            "the job is 0; 'cuda' and 'auto' take it"
+        )
+    return found

@@ -67,7 +67,9 @@ def run(workplace: Workplace, pulse: Connection) -> None:
     if workplace.visible_gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = workplace.visible_gpu
     spool = SpoolWriter(state / "spool.jsonl")
-    assignment = Assignment.model_validate_json(workplace.assignment)
+    assignment = on_the_gpu_shown(
+        Assignment.model_validate_json(workplace.assignment), workplace.visible_gpu
+    )
     watcher.threads = Threads.for_run(assignment.config, workplace.threads)
     set_process_switches(assignment.config)
     data = Path(workplace.data)
@@ -81,6 +83,16 @@ def run(workplace: Workplace, pulse: Connection) -> None:
         spool.append("outcome", outcome)
     except OSError as error:
         sys.exit(EXIT_DISK_FULL if error.errno == errno.ENOSPC else 1)
+
+
+def on_the_gpu_shown(assignment: Assignment, visible_gpu: str | None) -> Assignment:
+    """A job that names a GPU by its number, on a worker that shows each job one of its own."""
+    device = assignment.config.device
+    if visible_gpu is None or not device.startswith("cuda:"):
+        return assignment
+    print(f"device {device}: this worker shows the job one GPU, which is cuda", flush=True)
+    config = assignment.config.model_copy(update={"device": "cuda"})
+    return assignment.model_copy(update={"config": config})
 
 
 def refuse_files_of_jobs(config: Config, data: Path) -> None:

@@ -8,11 +8,11 @@ from fastapi import APIRouter, Header, Query, Response
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator
 from sqlalchemy import Connection
 
-from nbody.config.size import estimate, remarks
+from nbody.config.size import estimate
 from server.queue import audit_log, idempotency, ownership
 from server.queue.limits import check_priority
 from server.queue.steppers import stepper_jobs
-from server.queue.submission import submit
+from server.queue.submission import submit, warnings_of
 from server.service import Service
 from server.views import jobs as job_views
 from server.web import polling
@@ -94,9 +94,7 @@ async def validate_job(
     size, trains = estimate(whole.config), KINDS[whole.kind].trains
     return ValidationReport(
         config=whole.config,
-        warnings=(
-            [*whole.config.warnings(), *remarks(whole.config)] if trains else whole.config.doubts()
-        ),
+        warnings=warnings_of(whole),
         parameter_count=size.parameters,
         estimated_memory_bytes=size.memory_bytes,
         estimated_checkpoint_bytes=size.checkpoint_bytes if trains else 0,

@@ -1,4 +1,4 @@
-"""Captures on a GPU that is not there: whatever fails, training goes on, and nothing stays behind."""
+"""Captures on a GPU that is not there: whatever fails, training goes on, and nothing is left."""
 
 import warnings
 from collections.abc import Callable, Generator
@@ -248,9 +248,7 @@ def test_a_run_on_the_cpu_leaves_cuda_alone(monkeypatch: pytest.MonkeyPatch) -> 
     set_generator_states({**states, "cuda": [torch.zeros(16)] * 4}, torch.device("cpu"))
 
 
-@pytest.mark.parametrize(
-    ("saved", "index", "taken"), [(4, 1, 1), (1, 1, 0), (4, 0, 0), (2, 3, 1)]
-)
+@pytest.mark.parametrize(("saved", "index", "taken"), [(4, 1, 1), (1, 1, 0), (4, 0, 0), (2, 3, 1)])
 def test_a_run_goes_on_where_other_gpus_are_visible(
     saved: int, index: int, taken: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

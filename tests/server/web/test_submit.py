@@ -193,6 +193,16 @@ def test_the_estimated_checkpoints_are_those_of_the_run(
     assert estimate(Config(**size)).checkpoint_bytes == pytest.approx(saved, rel=0.05)
 
 
+def test_a_gpu_that_is_named_by_number_is_told_of(shared_server: OrreryServer) -> None:
+    def warned(device: str) -> bool:
+        body = {"config": {"device": device, "num_orbits": 4}}
+        report = shared_server.admin.post("/v1/jobs/validate", json=body).json()
+        return any("one GPU of its own" in text for text in report["warnings"])
+
+    assert warned("cuda:1")
+    assert not warned("cuda")
+
+
 def test_checkpoints_that_fill_a_disk_are_told_before(shared_server: OrreryServer) -> None:
     wide = {"hidden_dims": [200, 1000, 1000, 200], "dtype": "float64"}
     config = {"epochs": 20_000, "checkpoint_every": 10, **wide}

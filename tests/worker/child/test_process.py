@@ -6,7 +6,8 @@ import pytest
 
 from nbody.config import Config
 from nbody.errors import InvalidInitialConditions
-from worker.child.process import refuse_files_of_jobs
+from tests.worker.child.test_train import assignment
+from worker.child.process import on_the_gpu_shown, refuse_files_of_jobs
 
 JOB = f"job_{'0' * 26}"
 
@@ -26,3 +27,16 @@ def test_a_link_into_the_folder_of_a_job_leads_to_no_initial_conditions(tmp_path
             refuse_files_of_jobs(_config(path), tmp_path)
     refuse_files_of_jobs(_config("mine.npy"), tmp_path)
     refuse_files_of_jobs(Config(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("device", "visible", "taken"),
+    [("cuda:1", "3", "cuda"), ("cuda:0", "GPU-1", "cuda"), ("cuda:1", None, "cuda:1")]
+    + [(name, "3", name) for name in ("auto", "cpu", "cuda")],
+)
+def test_a_gpus_number_is_that_of_the_one_gpu_that_a_job_is_shown(
+    device: str, visible: str | None, taken: str
+) -> None:
+    found = on_the_gpu_shown(assignment({"device": device}), visible)
+    assert found.config.device == taken
+    assert found.job == "job"
