@@ -1,4 +1,4 @@
-# pyright: basic, reportArgumentType=false
+# pyright: basic, reportArgumentType=false, reportCallIssue=false
 """The pairwise pass for many particles on a GPU: one kernel, which keeps no pair in memory.
 
 The kernels take softening and floor as tensors: Triton passes a Python number as float32.

@@ -115,7 +115,7 @@ class Captures:
     def _abandon(self, graph: cuda.CUDAGraph) -> None:
         """Leave a capture that failed. torch ends it only where it succeeds: else the allocator
         goes on serving its pool, and the generator believes that it is being recorded."""
-        internals: Any = torch._C
+        internals: Any = torch._C  # pyright: ignore[reportPrivateUsage] - as its graph trees
         for step in (
             graph.capture_end,  # of the stream, which raises once more
             lambda: internals._cuda_endAllocateToPool(self._device, self._pool),
