@@ -97,14 +97,15 @@ def collect_trajectory_step(
     training = TrainingSetup(model, optimizer, config, adapter, history_buffer)
     collection = Collection(training, particle, steps=1)
     collection.run(NoWatcher(), max_retrain_warn)
-    dt = collection.record.dt[0]
+    taken = collection.record.of_slot(0)
+    dt = taken["dt"]
     return (
         collection.final_particle(),
         dt if particle.is_batch else float(dt),
         {
             "retrain_iterations": collection.optimizer_steps,
             "reject_count": int(collection.record.rejections.sum()),
-            "final_energy_error": float(collection.record.energy_error[0].max()),
+            "final_energy_error": float(taken["energy_error"].max()),
         },
     )
 

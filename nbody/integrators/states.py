@@ -133,7 +133,7 @@ class States:
         """Move the states that a mask (T,) picks, in place, to the end of a step of all."""
         for name in MOVING:
             before, after = getattr(self, name), getattr(step, name)
-            before.copy_(torch.where(broadcast_mask(where, before), after, before))
+            torch.where(broadcast_mask(where, before), after, before, out=before)
 
     def _tensors(self) -> list[Tensor]:
         return [v for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)]

@@ -143,7 +143,7 @@ class Collection:
             dt_star = self.dt_star[orbits]
         self.model.train()
         losses = losses_of(self.model, Samples(states, features, dt_star), self.config)
-        self.record.retrain(losses)
+        self.record.retrain(losses.detach().sum(), len(losses))
         descend(losses.mean(), self.optimizer)
         self.optimizer_steps += 1
 

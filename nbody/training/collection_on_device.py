@@ -9,16 +9,19 @@ Legend: B orbits.
 """
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, NamedTuple, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from nbody.model_adapter import gate_dt
+from nbody.device import compile_function
+from nbody.integrators.kick_drift_kick import Step
+from nbody.integrators.states import States
+from nbody.model_adapter import dt_from_features, gate_dt
 from nbody.particle import ParticleTorch
 from nbody.training.collection import Collection
 from nbody.training.cuda_graph import GraphedCall
-from nbody.training.losses import losses_of
+from nbody.training.losses import losses_of_steps
 from nbody.training.masked_descent import MaskedDescent
 from nbody.training.samples import Samples
 from nbody.training.setup import TrainingSetup
@@ -45,6 +48,12 @@ class DeviceCollection(Collection):
         self.passed, self.spent, self.unknown, self.owed = (
             torch.zeros_like(self.everyone, dtype=torch.bool) for _ in range(4)
         )
+        self.rejected = torch.zeros_like(self.everyone)  # attempts on the present states
+        # Without dropout the network says the same to the gate as in training.
+        self.shares_prediction = not any(isinstance(m, nn.Dropout) for m in self.model.modules())
+        compiled = compile_function if self.config.compile else _as_it_is
+        self._error_of, self._step_of = compiled(_error_of), compiled(_step_of)
+        self._sort_out, self._losses_of = compiled(_sort_out), compiled(losses_of_steps)
         self.dt = torch.zeros_like(self.last_dt)  # of the orbits that passed
         self.descent = MaskedDescent(self.optimizer)
         self.attempt, self.advance = (
@@ -61,8 +70,8 @@ class DeviceCollection(Collection):
             getattr(self, name).copy_(getattr(fresh, name))
         if self.end is not None and fresh.end is not None:
             self.end.copy_(fresh.end)
-        for mask in (self.passed, self.spent, self.unknown, self.owed):
-            mask.zero_()
+        for counted in (self.passed, self.spent, self.unknown, self.owed, self.rejected):
+            counted.zero_()
         self.record.clear()
 
     def run(self, watcher: Watcher, max_retrain_warn: int = 1000) -> None:
@@ -108,50 +117,53 @@ class DeviceCollection(Collection):
             (self.spent | self.unknown).sum(),
             self._rejections().max(),
             ahead.sum(),
-            record.rejections.sum(),
+            record.rejections.sum() + self.rejected.sum(),
         )
         return cast(Sequence[int], torch.stack(numbers).tolist())
 
     def _attempt(self) -> None:
         """Try a step of every orbit that still needs one; one optimizer step on those that fail."""
-        dt = gate_dt(self.model, self.features)
-        energy_error = self.states.step(dt, self.config.n_steps).energy_error
-        waiting = self.spent | self.unknown
-        owed = self.owed & ~waiting  # rejected before, and trained on now
-        tested = self._needs() & ~waiting & ~owed & ~self.passed
-        passes = energy_error < self.threshold
-        failed = tested & ~passes
-        count = self.record.reject(self.everyone, failed)
-        trained = failed
-        if self.config.max_retrain_steps:
-            spent = failed & (count > self.config.max_retrain_steps)
-            self.spent.logical_or_(spent)
-            trained = trained & ~spent
+        trained_dt = self._predict()
+        dt = trained_dt.detach() if self.shares_prediction else gate_dt(self.model, self.features)
+        error = self._error_of(self.states, dt, self.config.n_steps)
+        masks = _Masks(self.passed, self.spent, self.unknown, self.owed)
+        sorted_out = self._sort_out(
+            error < self.threshold,
+            self._needs(),
+            masks,
+            self.rejected,
+            self.dt_star if self.config.loss == "oracle" else None,
+            self.config.max_retrain_steps,
+        )
         dt_star = None
         if self.config.loss == "oracle":
-            unknown = trained & self.dt_star.isnan()
-            self.unknown.logical_or_(unknown)
-            self.owed.logical_or_(unknown).logical_and_(~owed)
-            trained = (trained & ~unknown) | owed
-            dt_star = torch.where(trained, self.dt_star, dt)
+            dt_star = torch.where(sorted_out.trained, self.dt_star, dt)
+        losses = self._losses_of(trained_dt, self.states, dt_star, self.config)
+        self.record.retrain(*self.descent(losses, sorted_out.trained))
+        torch.where(sorted_out.passes, dt, self.dt, out=self.dt)
+        self.rejected.copy_(sorted_out.rejected)
+        for mask, now in zip(masks, sorted_out.masks, strict=True):
+            mask.copy_(now)
+
+    def _predict(self) -> Tensor:
+        """The steps of all orbits, differentiable."""
         self.model.train()
-        samples = Samples(self.states, self.features, dt_star)
-        losses = losses_of(self.model, samples, self.config)
-        self.record.retrain(losses, trained)
-        self.descent(losses, trained)
-        passes = tested & passes
-        self.dt.copy_(torch.where(passes, dt, self.dt))
-        self.passed.logical_or_(passes)
+        return dt_from_features(self.model, self.features)
 
     def _advance(self) -> None:
         """Record the tested states of the orbits that passed, and move those orbits on."""
         states, last_dt, moved, dt = self.states, self.last_dt, self.passed, self.dt
-        step = states.step(dt, self.config.n_steps)
-        self.record.put(self.everyone, states, self.features, dt, step, self.time, last_dt, moved)
+        step = self._step_of(states, dt, self.config.n_steps)
+        self.record.put(
+            *(self.everyone, states, self.features, dt, step, self.time, last_dt),
+            where=moved,
+            rejected=self.rejected,
+        )
         if self.history is not None:
             self.history.push_states(states, last_dt, moved)
         self.dt_star.masked_fill_(moved, torch.nan)
-        last_dt.copy_(torch.where(moved, dt, last_dt))
+        self.rejected.masked_fill_(moved, 0)
+        torch.where(moved, dt, last_dt, out=last_dt)
         self.time.add_(torch.where(moved, dt * self.config.n_steps, 0.0))
         states.advance_(step, moved)
         self.features.copy_(self.adapter.features_of(states, last_dt, self.history))
@@ -191,4 +203,67 @@ class DeviceCollection(Collection):
 
     def _rejections(self) -> Tensor:
         """Rejections (B,) of the present state of each orbit that still collects."""
-        return torch.where(self._needs(), self.record.rejections_of(self.everyone), 0)
+        return torch.where(self._needs(), self.rejected, 0)
+
+
+def _as_it_is(function: Any) -> Any:
+    return function
+
+
+class _Masks(NamedTuple):
+    """(B,) bool each: which orbits have passed and wait for the next advance; wait for a shorter
+    step, and for their dt*, from the host; were rejected, and not trained on yet."""
+
+    passed: Tensor
+    spent: Tensor
+    unknown: Tensor
+    owed: Tensor
+
+
+class _SortedOut(NamedTuple):
+    """What an attempt means for each orbit."""
+
+    passes: Tensor  # (B,) bool: of those that were tested
+    trained: Tensor  # (B,) bool
+    rejected: Tensor  # (B,) rejections of the present states
+    masks: _Masks
+
+
+def _sort_out(
+    under_threshold: Tensor,
+    needs: Tensor,
+    masks: _Masks,
+    rejected: Tensor,
+    dt_star: Tensor | None,
+    most_rejections: int,
+) -> _SortedOut:
+    """Who passed, and who is trained on now.
+
+    Args:
+        dt_star: of the present states, NaN where not known; None where nobody asks.
+        most_rejections: after which a step is shortened; zero where there is no such limit.
+    """
+    passed, spent, unknown, owed = masks
+    waiting = spent | unknown
+    owed_now = owed & ~waiting  # rejected before, and trained on now
+    tested = needs & ~(waiting | owed_now | passed)
+    passes = tested & under_threshold
+    failed = tested & ~under_threshold
+    rejected = rejected + failed
+    trained = failed
+    if most_rejections:
+        exhausted = failed & (rejected > most_rejections)
+        spent, trained = spent | exhausted, trained & ~exhausted
+    if dt_star is not None:
+        asks = trained & dt_star.isnan()
+        unknown, owed = unknown | asks, (owed | asks) & ~owed_now
+        trained = (trained & ~asks) | owed_now
+    return _SortedOut(passes, trained, rejected, _Masks(passed | passes, spent, unknown, owed))
+
+
+def _error_of(states: States, dt: Tensor, n_steps: int) -> Tensor:
+    return states.step(dt, n_steps).energy_error
+
+
+def _step_of(states: States, dt: Tensor, n_steps: int) -> Step:
+    return states.step(dt, n_steps)

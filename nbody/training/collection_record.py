@@ -1,8 +1,9 @@
 """What Part 1 records: preallocated, one slot for each accepted step of each orbit.
 
-Legend: S slots of each orbit, B orbits, N particles, D dimensions, F features.
+Legend: S slots of each orbit, B orbits, N particles, D dimensions, F features, C columns.
 """
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -10,28 +11,32 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from nbody.gravity.vectors import broadcast_mask
 from nbody.integrators.kick_drift_kick import Step
 from nbody.integrators.states import States
 from nbody.training.trajectory import Trajectory
 
+NUMBERS = ("dt", "energy_error", "time", "last_dt", "energy", "scale")  # of a row, in its order
+VECTORS = ("position", "velocity", "acceleration")
+
 
 class CollectionRecord:
-    """The states that the gate tested, what the network saw there, and the steps that passed."""
+    """The states that the gate tested, what the network saw there, and the steps that passed.
+
+    A row holds all of one accepted step, so that it is written at once; behind the slots there is a
+    row for what is written for nobody.
+    """
 
     def __init__(self, slots: int, states: States, features: Tensor) -> None:
         like = states.energy
-        self.orbits = len(states)
+        self.orbits, self._slots = len(states), slots
         self.accepted = torch.zeros(self.orbits, dtype=torch.long, device=like.device)  # (B,)
-        self.rejections = torch.zeros(slots, self.orbits, dtype=torch.long, device=like.device)
-        self.dt, self.energy_error, self.time, self.last_dt, self.energy, self.scale = (
-            like.new_zeros(slots, self.orbits) for _ in range(6)
-        )
+        self._rejections = torch.zeros_like(self.accepted).repeat(slots + 1, 1)
         self.retrain_loss, self.retrained = (like.new_zeros(()) for _ in range(2))
-        self.features = like.new_zeros(slots, *features.shape)
-        self.position, self.velocity, self.acceleration = (
-            like.new_zeros(slots, *states.position.shape) for _ in range(3)
-        )
+        vectors = states.position.shape[1:]
+        self._shapes = {**dict.fromkeys(NUMBERS, (1,)), **dict.fromkeys(VECTORS, vectors)}
+        self._shapes["features"] = features.shape[1:]
+        columns = sum(math.prod(shape) for shape in self._shapes.values())
+        self._rows = like.new_zeros((slots + 1) * self.orbits, columns)
 
     def put(
         self,
@@ -43,6 +48,7 @@ class CollectionRecord:
         time: Float[Tensor, " A"],
         last_dt: Float[Tensor, " A"],
         where: Bool[Tensor, " A"] | None = None,
+        rejected: Int[Tensor, " A"] | None = None,
     ) -> None:
         """Write one accepted step of some orbits, and count it.
 
@@ -50,61 +56,65 @@ class CollectionRecord:
             orbits: (A,) indices.
             states, features, dt, step, time, last_dt: of those orbits, the leading axis is A.
             where: (A,) bool, the orbits that it is written for; all of them where it is left out.
+            rejected: (A,) how often the states were rejected, where `reject` did not count it.
         """
+        slot = self._slot(orbits)
+        if where is not None:
+            slot = torch.where(where, slot, self._slots)
+        row = (
+            *(dt, step.energy_error, time, last_dt, states.energy, states.scale),
+            *(states.position, states.velocity, states.acceleration, features),
+        )
+        values = torch.cat([part.reshape(len(dt), -1) for part in row], dim=1)
+        index = slot * self.orbits + orbits
+        self._rows.index_copy_(0, index, values)
+        if rejected is not None:
+            self._rejections.view(-1).index_copy_(0, index, rejected)
+        if where is None:
+            self.accepted.index_add_(0, orbits, torch.ones_like(orbits))
+        else:
+            self.accepted.index_add_(0, orbits, where.long())
+
+    @property
+    def rejections(self) -> Int[Tensor, "S B"]:
+        """How often each state was rejected."""
+        return self._rejections[:-1]
+
+    def reject(self, orbits: Int[Tensor, " A"]) -> Int[Tensor, " A"]:
+        """Count a rejection of the present state of some orbits; their counts (A,) so far."""
         index = self._slot(orbits) * self.orbits + orbits
-        for series, values in (
-            (self.dt, dt),
-            (self.energy_error, step.energy_error),
-            (self.time, time),
-            (self.last_dt, last_dt),
-            (self.energy, states.energy),
-            (self.scale, states.scale),
-            (self.features, features),
-            (self.position, states.position),
-            (self.velocity, states.velocity),
-            (self.acceleration, states.acceleration),
-        ):
-            flat = series.flatten(0, 1)
-            if where is not None:
-                values = torch.where(
-                    broadcast_mask(where, values), values, flat.index_select(0, index)
-                )
-            flat.index_copy_(0, index, values)
-        self.accepted.index_add_(0, orbits, _ones(orbits, where))
+        counts = self._rejections.view(-1)
+        counts.index_add_(0, index, torch.ones_like(orbits))
+        return counts.index_select(0, index)
 
-    def reject(
-        self, orbits: Int[Tensor, " A"], where: Bool[Tensor, " A"] | None = None
-    ) -> Int[Tensor, " A"]:
-        """Count a rejection of the present state of some orbits; their counts (A,) so far.
-
-        Args:
-            where: (A,) bool, the orbits that are counted; all of them where it is left out.
-        """
-        index = self._slot(orbits) * self.orbits + orbits
-        self.rejections.view(-1).index_add_(0, index, _ones(orbits, where))
-        return self.rejections_of(orbits)
-
-    def rejections_of(self, orbits: Int[Tensor, " A"]) -> Int[Tensor, " A"]:
-        """How often (A,) the present states of some orbits were rejected so far."""
-        index = self._slot(orbits) * self.orbits + orbits
-        return self.rejections.view(-1).index_select(0, index)
-
-    def retrain(self, losses: Float[Tensor, " T"], where: Bool[Tensor, " T"] | None = None) -> None:
-        """Count the losses (T,) of states that are trained on, or of those that `where` picks."""
-        counted = torch.ones_like(losses, dtype=torch.bool) if where is None else where
-        self.retrain_loss.add_(torch.where(counted, losses.detach(), 0.0).sum())
-        self.retrained.add_(counted.sum())
+    def retrain(self, total: Float[Tensor, ""], count: Int[Tensor, ""] | int) -> None:
+        """Add the losses of states that are trained on: their sum, and how many they are."""
+        self.retrain_loss.add_(total)
+        self.retrained.add_(count)
 
     def clear(self) -> None:
         """Forget what was recorded; a slot is written before it is read."""
         self.accepted.zero_()
-        self.rejections.zero_()
+        self._rejections.zero_()
         self.retrain_loss.zero_()
         self.retrained.zero_()
 
     def _slot(self, orbits: Tensor) -> Tensor:
         """The slots (A,) of the present states of some orbits; the last for those that are done."""
-        return self.accepted.index_select(0, orbits).clamp_max(len(self.dt) - 1)
+        return self.accepted.index_select(0, orbits).clamp_max(self._slots - 1)
+
+    def _columns(self, rows: Tensor) -> dict[str, Tensor]:
+        """What is in rows (R, C), by name: (R,) each, (R, N, D), or (R, F)."""
+        sizes = [math.prod(shape) for shape in self._shapes.values()]
+        parts = zip(self._shapes.items(), rows.split(sizes, dim=1), strict=True)
+        return {
+            name: part.squeeze(1) if name in NUMBERS else part.reshape(-1, *shape)
+            for (name, shape), part in parts
+        }
+
+    def of_slot(self, slot: int) -> dict[str, Tensor]:
+        """What was recorded of the orbits' steps number `slot`, B of them."""
+        return self._columns(self._rows[slot * self.orbits : (slot + 1) * self.orbits])
 
     def trajectory(self, states: States, warmup: int) -> Trajectory:
         """What was recorded after the first `warmup` steps of each orbit, step by step.
@@ -112,31 +122,26 @@ class CollectionRecord:
         Args:
             states: of the orbits; masses and thresholds are theirs.
         """
-        slot = torch.arange(len(self.dt), device=self.dt.device).unsqueeze(1)  # (S, 1)
+        slot = torch.arange(self._slots, device=self.accepted.device).unsqueeze(1)  # (S, 1)
         kept = ((slot >= warmup) & (slot < self.accepted)).flatten().nonzero().squeeze(1)
-        owner = kept % self.orbits
-
-        def of(series: Tensor) -> Tensor:
-            return series.flatten(0, 1).index_select(0, kept)
-
+        owner, found = kept % self.orbits, self._columns(self._rows.index_select(0, kept))
         own = states.threshold
         recorded = replace(
             states,
-            position=of(self.position),
-            velocity=of(self.velocity),
+            **{name: found[name].contiguous() for name in (*VECTORS, "energy", "scale")},
             mass=states.mass.index_select(0, owner),
-            acceleration=of(self.acceleration),
-            energy=of(self.energy),
-            scale=of(self.scale),
             threshold=None if own is None else own.index_select(0, owner),
         )
-        return Trajectory(recorded, of(self.features), of(self.dt), of(self.time), of(self.last_dt))
+        rest = (found[name].contiguous() for name in ("features", "dt", "time", "last_dt"))
+        return Trajectory(recorded, *rest)
 
     def metrics(self, trajectory_length: int, warmup: int) -> dict[str, Any]:
         """The epoch_metrics of `collect_trajectory`."""
-        slot = torch.arange(len(self.dt), device=self.dt.device).unsqueeze(1)
-        taken = slot < self.accepted  # (S, B)
-        errors, dt, rejections = self.energy_error[taken], self.dt[taken], self.rejections[taken]
+        slot = torch.arange(self._slots, device=self.accepted.device).unsqueeze(1)
+        taken = (slot < self.accepted).flatten()  # (S B,)
+        found = self._columns(self._rows[: len(taken)])
+        errors, dt = found["energy_error"][taken], found["dt"][taken]
+        rejections = self.rejections.flatten()[taken]
         return {
             "total_steps": int(taken.sum()),
             "warmup_discarded": int(self.accepted.clamp_max(warmup).sum()),
@@ -151,7 +156,3 @@ class CollectionRecord:
             "min_dt": float(dt.min()),
             "max_dt": float(dt.max()),
         }
-
-
-def _ones(orbits: Tensor, where: Tensor | None) -> Tensor:
-    return torch.ones_like(orbits) if where is None else where.long()

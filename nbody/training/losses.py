@@ -24,9 +24,23 @@ BLOWN_UP = 10.0  # loss of a step whose energy is not finite
 def losses_of(model: nn.Module, samples: Samples, config: Config) -> Float[Tensor, " T"]:
     """Loss (T,) of each sample, differentiable, in the model's present mode."""
     dt = dt_from_features(model, samples.features)
-    if samples.dt_star is not None:
-        return pinball_loss(dt, samples.dt_star, config.oracle_quantile)
-    return energy_losses(samples.states, dt, config)
+    states = None if samples.dt_star is not None else samples.states
+    return losses_of_steps(dt, states, samples.dt_star, config)
+
+
+def losses_of_steps(
+    dt: Float[Tensor, " T"],
+    states: States | None,
+    dt_star: Float[Tensor, " T"] | None,
+    config: Config,
+) -> Float[Tensor, " T"]:
+    """Loss (T,) of steps dt (T,): beside dt* where it is given, else by the energy errors that they
+    make of the states."""
+    if dt_star is not None:
+        return pinball_loss(dt, dt_star, config.oracle_quantile)
+    if states is None:
+        raise ValueError("a loss needs dt*, or the states that the steps are of")
+    return energy_losses(states, dt, config)
 
 
 def energy_losses(states: States, dt: Float[Tensor, " T"], config: Config) -> Float[Tensor, " T"]:

@@ -6,7 +6,7 @@ Legend: T samples.
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from nbody.errors import TrainingDiverged
@@ -48,15 +48,19 @@ class MaskedDescent:
         self.taken.zero_()
         self.diverged.zero_()
 
-    def __call__(self, losses: Float[Tensor, " T"], mask: Bool[Tensor, " T"]) -> None:
-        """One step on losses (T,) where mask (T,) is true."""
+    def __call__(
+        self, losses: Float[Tensor, " T"], mask: Bool[Tensor, " T"]
+    ) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
+        """One step on losses (T,) where mask (T,) is true; their sum and their number."""
         count = mask.sum()
-        loss = torch.where(mask, losses, 0.0).sum() / count.clamp_min(1)
+        total = torch.where(mask, losses, 0.0).sum()
+        loss = total / count.clamp_min(1)
         gradients = torch.autograd.grad(loss, self._weights, allow_unused=True)
         self.diverged.logical_or_(~loss.isfinite())
         skipped = (count == 0) | self.diverged
         self._step(gradients, skipped)
         self.taken.add_(~skipped)
+        return total.detach(), count
 
     def check(self) -> None:
         """Look, and raise TrainingDiverged where a loss was not finite."""
