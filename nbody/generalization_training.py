@@ -133,6 +133,7 @@ def generalize_on_trajectory(
         iterations += 1
         watcher.tick()
     learner.check()
+    learner.end()
     check_weights(model)
     return _final_verdict(model, samples, config, iterations, {})
 

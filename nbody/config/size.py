@@ -8,10 +8,14 @@ from itertools import pairwise
 
 from nbody.config.config import Config
 from nbody.config.input_width import OUTPUTS, input_width
+from nbody.config.systems import SYSTEMS
 
-# Python and torch on a CPU, before anything of the run's own size. A process that a worker forks
-# needs 50 MB less, one that loads Triton (as torch's optimizers do where it is installed) 60 more.
-PROCESS_BYTES = 357_000_000
+# Python and torch on a CPU, before anything of the run's own size: between what a process needs
+# that a worker forks, and one of its own (120 MB more: torch's compiler, and Triton, for itself).
+PROCESS_BYTES = 342_000_000
+# A CUDA context with torch's kernels, and the workspaces of its products on two streams: as NVIDIA
+# and torch say, not measured here.
+GPU_PROCESS_BYTES = 560_000_000
 COPIES_OF_WEIGHTS = {"adam": 5, "adamw": 5, "sgd": 4}  # weights, gradients, optimizer, scratch
 COPIES_SAVED = {"adam": 3, "adamw": 3, "sgd": 2}  # weights and the optimizer's state
 MANY_BYTES = 20e9  # of checkpoints that the user should know of before they are there
@@ -19,23 +23,30 @@ COPIES_OF_ACTIVATIONS = 4  # of every layer: products, activations, dropout, and
 HEAP_BLOCK = 3 * 2**22  # bytes; the smaller a block, the more of it stays idle with the allocator
 LISTED_UP_TO = 5  # particles on a CPU, whose pairs are listed; the full matrix beyond
 FUSED_BEYOND = 512  # particles, for which a GPU has a kernel that keeps no pair in memory
-PAIRS_AT_ONCE, PAIRS_AT_ONCE_ON_GPU = 2**16, 2**24  # in memory; on a CPU, near its cache
-STEP_PER_PAIR = 5  # numbers in flight for each pair and dimension in a step
-FEATURED_PAIRS, FEATURED_PAIRS_ON_GPU = 2**16, 2**22  # whose features are made at once
-FEATURES_PER_PAIR, FEATURES_PER_STATE = 20, 400  # numbers in flight while features are made
+PAIRS_AT_ONCE, PAIRS_AT_ONCE_ON_GPU = 2**16, 2**22  # in memory; on a CPU, near its cache
+# Numbers in flight in a step: for each coordinate, for each listed pair.
+STEP_PER_NUMBER, STEP_PER_LISTED = 7, 12
+GPU_STEP_PER_NUMBER, GPU_STEP_PER_LISTED = 5, 10  # counted, where nothing stays with an allocator
+EACH_PER_NUMBER = 14  # for each coordinate, where each body's orbit is looked at
+BLOCK_PER_PAIR, BACKWARD_PER_PAIR = 5, 9  # for each pair of a block, without and with gradients
+FEATURES_PER_PAIR, FEATURES_PER_SERIES = 60, 400  # while features are made
+FEATURED_PAIRS, FEATURED_PAIRS_ON_GPU = 2**16, 2**20  # whose features are made at once
 ORACLE_TRIALS = 16  # steps tried at once
-ORACLE_NUMBERS, ORACLE_NUMBERS_ON_GPU = 2**18, 2**26  # of the positions that are tried at once
+ORACLE_NUMBERS, ORACLE_NUMBERS_ON_GPU = 2**18, 2**22  # of the positions that are tried at once
 JUDGED_AT_ONCE, JUDGED_PAIRS = 8192, 2**19  # samples, and pairs, that pass the gate at once
+JUDGED_NUMBERS = 2**21  # of a layer's activations
 PRODUCTS_OF_A_THREAD = {"float64": 2**22, "float32": 2**23}  # that are worth one more thread
 PAIRS_OF_A_THREAD = 2**15
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Parameters, bytes of the training process at its peak, and of all its checkpoints."""
+    """Parameters, bytes of the training process at its peak and of what it takes of a GPU, where it
+    trains there, and of all its checkpoints."""
 
     parameters: int
     memory_bytes: int
+    gpu_memory_bytes: int
     checkpoint_bytes: int
 
 
@@ -61,7 +72,13 @@ def estimate(config: Config) -> Estimate:
     number = 8 if config.dtype == "float64" else 4
     total = COPIES_OF_WEIGHTS[config.optimizer] * parameters + _working_numbers(config, widths)
     saved = number * COPIES_SAVED[config.optimizer] * parameters
-    return Estimate(parameters, PROCESS_BYTES + number * total, _checkpoints(config) * saved)
+    on_gpu = 0
+    if config.device != "cpu":
+        tensors = COPIES_OF_WEIGHTS[config.optimizer] * parameters + gpu_numbers(config, widths)
+        on_gpu = GPU_PROCESS_BYTES + number * tensors
+    return Estimate(
+        parameters, PROCESS_BYTES + number * total, on_gpu, _checkpoints(config) * saved
+    )
 
 
 def useful_threads(config: Config) -> int:
@@ -96,28 +113,76 @@ def samples_of_epoch(config: Config) -> int:
     return config.systems * config.steps_per_epoch
 
 
+def looks_at_bodies(config: Config) -> bool:
+    """Whether the gate looks at each body, as far as a config tells."""
+    light = SYSTEMS[config.initial_conditions].light_bodies
+    return config.gate == "each" or (config.gate == "auto" and light)
+
+
+def gpu_numbers(config: Config, widths: list[int]) -> int:
+    """Numbers that the loops of a GPU have in its memory at their peak, besides weights.
+
+    Graphs have memory of their own beside that of what is launched one by one.
+    """
+    n, dim, systems = config.num_particles, config.dim, config.systems
+    listed = n * (n - 1) // 2 if n <= LISTED_UP_TO else 0
+    each = looks_at_bodies(config)
+    step = GPU_STEP_PER_NUMBER * n * dim + GPU_STEP_PER_LISTED * listed
+    step += each * EACH_PER_NUMBER * n * dim
+    series = 1 + each * 2 * n
+    features = FEATURES_PER_PAIR * (listed or n * n) + FEATURES_PER_SERIES * series
+    row = n * 3 * dim + input_width(config.feature_type, config.history_len) + 6
+    samples, banded = samples_of_epoch(config), config.loss != "oracle"
+    minibatch = min(config.replay_batch_size, samples)
+    trained = COPIES_OF_ACTIVATIONS * sum(widths)
+    tried = min(samples, max(1, ORACLE_NUMBERS_ON_GPU // (ORACLE_TRIALS * n * dim)))
+    judged = min(samples, judged_at_once(config), max(1, JUDGED_PAIRS // n**2))
+
+    def block(states: int, per_pair: int) -> int:
+        return 0 if listed else per_pair * min(PAIRS_AT_ONCE_ON_GPU, states * n * n)
+
+    kept = (samples + systems) * row + samples * row + minibatch * row
+    graphs = max(
+        min(systems, max(1, FEATURED_PAIRS_ON_GPU // n**2)) * features,
+        systems * (trained + 2 * step) + block(systems, BACKWARD_PER_PAIR),
+        minibatch * (trained + banded * 3 * step) + block(minibatch, BACKWARD_PER_PAIR) * banded,
+    )
+    launched = judged * (3 * max(widths) + step) + block(judged, BLOCK_PER_PAIR)
+    if not banded:
+        tries = tried * ORACLE_TRIALS
+        launched = max(launched, tries * step + block(tries, BLOCK_PER_PAIR))
+    return kept + graphs + launched
+
+
+def judged_at_once(config: Config) -> int:
+    """Samples that pass the gate at once: fewer for a wide network."""
+    return max(1, min(JUDGED_AT_ONCE, JUDGED_NUMBERS // max(config.hidden_dims, default=1)))
+
+
 def _working_numbers(config: Config, widths: list[int]) -> int:
     """Numbers in memory at the peak of an epoch, besides weights."""
     n, dim, systems = config.num_particles, config.dim, config.systems
-    pairs = n * (n - 1) // 2 if n <= LISTED_UP_TO else n * n
-    step = STEP_PER_PAIR * dim * (pairs if n <= FUSED_BEYOND else FUSED_BEYOND * n)
-    features = FEATURES_PER_PAIR * (1 + dim) * pairs + FEATURES_PER_STATE
+    listed = n * (n - 1) // 2 if n <= LISTED_UP_TO else 0
+    block = 0 if listed else BACKWARD_PER_PAIR * PAIRS_AT_ONCE
+    each = looks_at_bodies(config)
+    step = STEP_PER_NUMBER * n * dim + STEP_PER_LISTED * listed + each * EACH_PER_NUMBER * n * dim
+    series = 1 + each * 2 * n
+    features = FEATURES_PER_PAIR * (listed or n * n) + FEATURES_PER_SERIES * series
     samples = samples_of_epoch(config)
     width = input_width(config.feature_type, config.history_len)
-    record = samples * (n * (3 * dim + 1) + width + 5)
+    record = (samples + systems) * (n * 3 * dim + width + 6)
     trained = COPIES_OF_ACTIVATIONS * sum(widths)
-    states_of_oracle = max(1, ORACLE_NUMBERS // (ORACLE_TRIALS * n * dim))
-    oracle = min(samples, states_of_oracle) * ORACLE_TRIALS * step
-    judged = min(samples, JUDGED_AT_ONCE, max(1, JUDGED_PAIRS // n**2))
+    tried = min(samples, max(1, ORACLE_NUMBERS // (ORACLE_TRIALS * n * dim)))
+    judged = min(samples, judged_at_once(config), max(1, JUDGED_PAIRS // n**2))
     minibatch = min(config.replay_batch_size, samples)
-    batch = max(systems, minibatch)
-    block = batch * max(widths) * (8 if config.dtype == "float64" else 4)
-    kept = 2 - min(1.0, block / HEAP_BLOCK)
+    number = 8 if config.dtype == "float64" else 4
+    kept = 2 - min(1.0, max(systems, minibatch) * max(widths) * number / HEAP_BLOCK)
     most = max(
-        record,  # the trajectory is gathered from it
-        systems * (features + kept * trained + step),
-        minibatch * kept * trained,
-        judged * (2 * max(widths) + step),
-        oracle if config.loss == "oracle" else 0,
+        samples * (n * 3 * dim + width + 6),  # the trajectory is gathered from the record
+        min(systems, max(1, FEATURED_PAIRS // n**2)) * features,
+        systems * (kept * trained + 2 * step),
+        minibatch * (kept * trained + (0 if config.loss == "oracle" else 3 * step)),
+        tried * ORACLE_TRIALS * step if config.loss == "oracle" else 0,
     )
-    return record + round(most)
+    judging = judged * (3 * max(widths) + step)  # which the allocator keeps beside it
+    return record + block + judging + round(most)

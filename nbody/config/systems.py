@@ -31,6 +31,8 @@ class SystemKind:
         drawn: whether systems are drawn at random from a population, not one fixed system.
         particles: N, where the kind has no other.
         dim: D, where the kind has no other.
+        light_bodies: whether some of its bodies carry little of the energy, so that `auto` gates
+            each.
         own_units: whether its lengths, times and masses are given by what it is, with G = 1.
     """
 
@@ -38,6 +40,7 @@ class SystemKind:
     particles: int | None = None
     dim: int | None = None
     own_units: bool = False
+    light_bodies: bool = False
 
 
 SYSTEMS: dict[InitialConditions, SystemKind] = {
@@ -52,9 +55,9 @@ SYSTEMS: dict[InitialConditions, SystemKind] = {
     "figure_eight_family": SystemKind(drawn=True, particles=3, own_units=True),
     "plummer": SystemKind(drawn=True, dim=3, own_units=True),
     "binary_single": SystemKind(drawn=True, particles=3),
-    "planetary_system": SystemKind(drawn=True),
-    "kozai_triple": SystemKind(drawn=True, particles=3, dim=3),
-    "resonant_chain": SystemKind(drawn=True, particles=8),
+    "planetary_system": SystemKind(drawn=True, light_bodies=True),
+    "kozai_triple": SystemKind(drawn=True, particles=3, dim=3, light_bodies=True),
+    "resonant_chain": SystemKind(drawn=True, particles=8, light_bodies=True),
     "file": SystemKind(drawn=False),
     "inline": SystemKind(drawn=False),
 }

@@ -4,8 +4,9 @@ Legend: S slots of each orbit, B orbits, N particles, D dimensions, F features, 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -106,9 +107,10 @@ class CollectionRecord:
     def _columns(self, rows: Tensor) -> dict[str, Tensor]:
         """What is in rows (R, C), by name: (R,) each, (R, N, D), or (R, F)."""
         sizes = [math.prod(shape) for shape in self._shapes.values()]
-        parts = zip(self._shapes.items(), rows.split(sizes, dim=1), strict=True)
+        cuts = cast(Sequence[Tensor], rows.split(sizes, dim=1))
+        parts = zip(self._shapes.items(), cuts, strict=True)
         return {
-            name: part.squeeze(1) if name in NUMBERS else part.reshape(-1, *shape)
+            name: part.squeeze(1) if name in NUMBERS else part.unflatten(1, shape)
             for (name, shape), part in parts
         }
 
@@ -128,11 +130,11 @@ class CollectionRecord:
         own = states.threshold
         recorded = replace(
             states,
-            **{name: found[name].contiguous() for name in (*VECTORS, "energy", "scale")},
+            **{name: found[name] for name in (*VECTORS, "energy", "scale")},
             mass=states.mass.index_select(0, owner),
             threshold=None if own is None else own.index_select(0, owner),
         )
-        rest = (found[name].contiguous() for name in ("features", "dt", "time", "last_dt"))
+        rest = (found[name] for name in ("features", "dt", "time", "last_dt"))
         return Trajectory(recorded, *rest)
 
     def metrics(self, trajectory_length: int, warmup: int) -> dict[str, Any]:

@@ -46,5 +46,8 @@ class Learner:
             self.model.train()
             descend(losses_of(self.model, batch, self.config).mean(), self.optimizer)
 
+    def end(self) -> None:
+        """Nothing to let go of: a learner of its own is made for each epoch."""
+
     def check(self) -> None:
         """Nothing to say: a loss that is not finite has been raised where it was seen."""

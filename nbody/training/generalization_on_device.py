@@ -30,7 +30,7 @@ class DeviceLearner:
         self.model, self.config = training.model, training.config
         self._place = torch.arange(room, device=device)
         first = self._place % len(samples)
-        self._source = samples, first
+        self._source: tuple[Samples, Tensor] | None = None
         self._batch = samples.take(first)
         self._counted = torch.ones(room, dtype=torch.bool, device=device)
         self._done = torch.zeros((), dtype=torch.bool, device=device)
@@ -56,7 +56,7 @@ class DeviceLearner:
 
     def done(self) -> bool:
         """Whether there is nothing left to train for on the minibatch."""
-        if self.config.loss == "oracle":
+        if self.config.loss == "oracle" and self._source is not None:
             self._batch.copy_(*self._source)
         self._judging()
         return bool(self._done)
@@ -64,6 +64,10 @@ class DeviceLearner:
     def learn(self) -> None:
         """One optimizer step on the minibatch; with `band_failing`, on the samples that fail."""
         self._learning()
+
+    def end(self) -> None:
+        """Let go of the epoch's samples."""
+        self._source = None
 
     def check(self) -> None:
         """Raise TrainingDiverged where a loss was not finite since the epoch began."""

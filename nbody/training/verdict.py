@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from nbody.config import Config
-from nbody.config.size import JUDGED_AT_ONCE, JUDGED_PAIRS
+from nbody.config.size import JUDGED_PAIRS, judged_at_once
 from nbody.model_adapter import gate_dt, gate_threshold
 from nbody.training.losses import band_scale
 from nbody.training.samples import Samples
@@ -35,7 +35,7 @@ def judge(model: nn.Module, samples: Samples, config: Config) -> Verdict:
 
     Many samples go through in parts, so that their activations and pairs need not all be in memory.
     """
-    rows = samples.states.parts(JUDGED_PAIRS, JUDGED_AT_ONCE)
+    rows = samples.states.parts(JUDGED_PAIRS, judged_at_once(config))
     if len(rows) > 1:
         parts = [judge(model, samples.take(part), config) for part in rows]
         columns = ([getattr(part, field.name) for part in parts] for field in fields(Verdict))

@@ -322,6 +322,8 @@ def validation(report: Json) -> str:
     """What would run."""
     megabytes = report["estimated_memory_bytes"] / 1e6
     size = f"{report['parameter_count']:,} parameters, about {megabytes:.0f} MB of memory"
+    if on_gpu := report.get("estimated_gpu_memory_bytes"):
+        size += f" ({on_gpu / 1e6:.0f} MB of a GPU's, where it trains on one)"
     if saved := report.get("estimated_checkpoint_bytes"):
         size += f", {saved / 1e6:,.0f} MB of checkpoints"
     return "\n".join([size, *(f"warning: {warning}" for warning in report["warnings"])])

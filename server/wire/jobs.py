@@ -179,8 +179,12 @@ class ValidationReport(View):
     warnings: list[str]
     parameter_count: int
     estimated_memory_bytes: int = Field(
-        description="Peak memory of the training process on a CPU, within 20 % where measured. "
-        "A GPU needs 336 MB less of its own memory: the process itself."
+        description="Peak memory of the training process on a CPU, within 20 % where measured."
+    )
+    estimated_gpu_memory_bytes: int = Field(
+        default=0,
+        description="What it takes of a GPU's memory where it trains on one, CUDA itself (560 MB) "
+        "included; 0 on the CPU. Counted from its tensors, not measured on a GPU.",
     )
     estimated_checkpoint_bytes: int = Field(
         default=0, description="All its checkpoints together, on the data folder's disk."

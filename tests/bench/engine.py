@@ -300,6 +300,21 @@ def beside_busy_processes() -> dict[str, float]:
     return {"alone_s": alone, "beside_s": beside, "ratio": beside / alone}
 
 
+def kernels_of_iterations() -> dict[str, float]:
+    """Kernels of each iteration that a GPU replays, plain and compiled, counted on a CPU."""
+    sys.path.insert(0, str(DEMO.parents[1]))
+    plan, kernels = (import_module(f"tests.gpu.{name}") for name in ("first_run", "kernels"))
+    counted: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        run = plan.FirstRun(Path(folder), "cpu", budget_s=float("inf"))
+        for name in ("64x64", "default"):
+            for kind, compiled in (("", False), ("_compiled", True)):
+                loops = plan.loops_of(run.start(compile=compiled, **plan.NETWORKS[name]), 16)
+                found = kernels.kernels_of_loops(*loops[:2])
+                counted |= {f"{name}_{part}{kind}": n for part, n in found.items()}
+    return counted
+
+
 def in_a_worker(name: str) -> dict[str, float]:
     """A benchmark that needs the server: its packages are imported where it is asked for."""
     return getattr(import_module("engine_in_a_worker"), name)()
@@ -335,6 +350,7 @@ BENCHMARKS: dict[str, Callable[[], dict[str, float]]] = {
     "accepted_samples": accepted_samples,
     "pairwise_4096": pairwise_pass,
     "pairwise_memory": pairwise_memory,
+    "kernels": kernels_of_iterations,
     "predicted_memory": lambda: in_a_worker("predicted_memory"),
     "memory_over_epochs": memory_over_epochs,
     "through_the_server": lambda: in_a_worker("through_the_server"),

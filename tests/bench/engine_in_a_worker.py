@@ -28,6 +28,11 @@ def predicted_memory() -> dict[str, float]:
     cases: dict[str, dict[str, Any]] = {
         "demo": json.loads(DEMO.read_text()),
         "default_network_64_orbits": {"num_orbits": 64, "steps_per_epoch": 16},
+        "512_orbits_minibatches_of_2048": {
+            "num_orbits": 512,
+            "steps_per_epoch": 16,
+            "replay_batch_size": 2048,
+        },
         "4096_orbits": {"num_orbits": 4096, "steps_per_epoch": 16, "hidden_dims": [256, 256]},
         "8192_orbits_band": {"num_orbits": 8192, "steps_per_epoch": 32, **SMALL, "loss": "band"},
         "plummer_32": {
@@ -35,6 +40,14 @@ def predicted_memory() -> dict[str, float]:
             "num_particles": 32,
             "num_systems": 64,
             "steps_per_epoch": 8,
+            **SMALL,
+        },
+        "plummer_64_band": {
+            "initial_conditions": "plummer",
+            "num_particles": 64,
+            "num_systems": 32,
+            "steps_per_epoch": 8,
+            "loss": "band",
             **SMALL,
         },
         "three_layers_of_2000": {"hidden_dims": [2000] * 3, "steps_per_epoch": 16},

@@ -38,7 +38,7 @@ from nbody.training.run import TrainingRun
 from nbody.training.samples import Samples
 from nbody.training.setup import TrainingSetup
 from nbody.unified_training import epochs
-from tests.gpu.kernels import kernels_of
+from tests.gpu.kernels import kernels_of_loops
 
 DATA = Path(__file__).parents[2] / "data"
 LEAST_LEFT_S = 15.0  # of the budget, for another check
@@ -269,13 +269,7 @@ def replays_are_quick(run: FirstRun) -> None:
 def kernels_of_an_iteration(run: FirstRun) -> None:
     for name in ("64x64", "default"):
         collection, learner, _ = loops_of(run.start(**NETWORKS[name]), 16)
-        counts = {
-            "attempt": kernels_of(collection._attempt),
-            "advance": kernels_of(collection._advance),
-            "learn": kernels_of(learner._learn),
-            "judge": kernels_of(learner._judge),
-        }
-        run.say("kernels", network=name, **counts)
+        run.say("kernels", network=name, **kernels_of_loops(collection, learner))
 
 
 def training_reaches_the_cpus_quality(run: FirstRun) -> None:
@@ -416,7 +410,8 @@ def memory_is_what_was_told(run: FirstRun) -> None:
     }.items():
         script = (
             "import json, sys, torch; from nbody.config import Config\n"
-            "from nbody.training.run import TrainingRun; from nbody.unified_training import epochs\n"
+            "from nbody.training.run import TrainingRun\n"
+            "from nbody.unified_training import epochs\n"
             "free, _ = torch.cuda.mem_get_info()\n"
             "least = free\n"
             "for _ in epochs(TrainingRun.start(Config(**json.loads(sys.argv[1])))):\n"
@@ -434,9 +429,8 @@ def memory_is_what_was_told(run: FirstRun) -> None:
         reserved, taken = (int(word) for word in ran.stdout.split())
         told = estimate(Config(**config)).gpu_memory_bytes
         ratio = told / taken
-        run.expect(
-            f"told {name}", 0.8 <= ratio <= 1.2, told=told, reserved=reserved, taken=taken, ratio=ratio
-        )
+        numbers = {"told": told, "reserved": reserved, "taken": taken, "ratio": ratio}
+        run.expect(f"told {name}", 0.8 <= ratio <= 1.2, **numbers)
 
 
 def compiled(run: FirstRun) -> None:
@@ -445,9 +439,7 @@ def compiled(run: FirstRun) -> None:
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         started = time.monotonic()
-        training = run.start(
-            compile=True, num_orbits=256, hidden_dims=[64, 64], steps_per_epoch=8
-        )
+        training = run.start(compile=True, num_orbits=256, hidden_dims=[64, 64], steps_per_epoch=8)
         last = rows(training)[-1]
     took = time.monotonic() - started
     told = [str(warning.message)[:200] for warning in seen][:4]

@@ -90,8 +90,8 @@ def test_the_iterations_are_captured() -> None:
     learner, collection = run.loops._learner, run.loops._collection
     assert learner is not None
     assert collection is not None
-    assert learner._learning._graph is not None
-    assert collection.attempt._graph is not None
+    assert learner._learning.is_captured
+    assert collection.attempt.is_captured
 
 
 @pytest.mark.parametrize("graphs", [False, True])

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.gpu.first_run import main
+from tests.gpu.first_run import NETWORKS, FirstRun, loops_of, main
+from tests.gpu.kernels import kernels_of_loops
 
 
 @pytest.mark.slow
@@ -28,3 +29,12 @@ def test_a_check_that_fails_is_told_and_the_next_one_runs(
     told = (tmp_path / "run.jsonl").read_text()
     assert "no such kernel" in told
     assert "went on" in told
+
+
+def test_an_iteration_has_no_more_kernels_than_were_counted(tmp_path: Path) -> None:
+    """They are what a GPU's time goes to; compiled ones are counted by `engine.py`."""
+    run = FirstRun(tmp_path, "cpu", budget_s=60.0)
+    collection, learner, _ = loops_of(run.start(**NETWORKS["64x64"]), 16)
+    counted = kernels_of_loops(collection, learner)
+    most = {"attempt": 150, "advance": 540, "learn": 62, "judge": 75}
+    assert all(counted[name] <= limit for name, limit in most.items()), counted

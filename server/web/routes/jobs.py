@@ -97,6 +97,7 @@ async def validate_job(
         warnings=warnings_of(whole),
         parameter_count=size.parameters,
         estimated_memory_bytes=size.memory_bytes,
+        estimated_gpu_memory_bytes=size.gpu_memory_bytes,
         estimated_checkpoint_bytes=size.checkpoint_bytes if trains else 0,
     )
 
