@@ -134,8 +134,8 @@ class CollectionRecord:
             mass=states.mass.index_select(0, owner),
             threshold=None if own is None else own.index_select(0, owner),
         )
-        rest = (found[name] for name in ("features", "dt", "time", "last_dt"))
-        return Trajectory(recorded, *rest)
+        led = found["time"], found["last_dt"]
+        return Trajectory(recorded, found["features"], found["dt"], *led)
 
     def metrics(self, trajectory_length: int, warmup: int) -> dict[str, Any]:
         """The epoch_metrics of `collect_trajectory`."""
