@@ -388,7 +388,7 @@ class DeviceSection(BaseModel):
     network_dtype: Literal["float32", "float64"] | None = Field(
         default=None,
         description="Of the network, where it is another than `dtype`: float32 takes half the "
-        "time of float64, and cost 0.2 % of the demo's score on average; the gate stays in `dtype`.",
+        "time of float64, and cost the demo 0.2 % of its score; the gate stays in `dtype`.",
     )
     tf32: Annotated[bool, Mark.CHANGEABLE] = Field(
         default=False, description="Allow TF32 in the network's products on CUDA."
