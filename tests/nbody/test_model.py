@@ -1,6 +1,7 @@
 """The networks: layers named as the original's, positive steps, and a head that scales exactly."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from nbody.initial_conditions.from_config import initial_particle
 from nbody.model import FullyConnectedNN, build_model
 from nbody.model_adapter import ModelAdapter
 from nbody.particle import ParticleTorch
+from nbody.stepper import load_stepper
+from nbody.training.run import TrainingRun
 
 
 def network(**options: object) -> FullyConnectedNN:
@@ -163,3 +166,35 @@ def test_the_log_head_starts_well_below_the_free_fall_time() -> None:
     ratio = model(x)[:, 0] / x[:, -1].exp()
     assert bool((ratio < 0.5).all())
     assert bool((ratio > 1e-4).all())
+
+
+@pytest.mark.parametrize("head", ["log", "softplus"])
+@pytest.mark.parametrize("fourier_scale", [-1.0, 1.0])
+def test_a_network_in_float32_answers_in_the_states_own_type(
+    head: str, fourier_scale: float, tmp_path: Path
+) -> None:
+    features = "error_series" if head == "log" else "rich"
+    fields = {"hidden_dims": [8], "num_orbits": 4, "dt_head": head, "feature_type": features}
+    fields |= {"fourier_scale": fourier_scale, "fourier_dim": 8, "network_dtype": "float32"}
+    run = TrainingRun.start(Config(**fields, seed=1, device="cpu"))
+    assert {weight.dtype for weight in run.model.parameters()} == {torch.float32}
+    dt = run.adapter.predict_dt(run.model, run.initial)
+    assert isinstance(dt, torch.Tensor)
+    assert dt.dtype == torch.float64
+    path = run.save(tmp_path / "model.pt")
+    stepper = load_stepper(path)
+    assert {weight.dtype for weight in stepper.model.parameters()} == {torch.float32}
+    found = stepper(run.initial.position, run.initial.velocity, run.initial.mass)
+    assert found.dtype == torch.float64
+    wide = TrainingRun.start(Config(**{**fields, "network_dtype": None}, seed=1, device="cpu"))
+    expected = wide.adapter.predict_dt(wide.model, wide.initial)
+    torch.testing.assert_close(dt, expected, rtol=1e-5, atol=0)
+
+
+def test_a_network_in_float32_still_scales_its_steps_exactly() -> None:
+    """The time scale is not the network's: it stays in float64."""
+    fields = {"hidden_dims": [8], "num_orbits": 4, "network_dtype": "float32", "seed": 1}
+    run = TrainingRun.start(Config(**fields, device="cpu"))
+    large = run.adapter.predict_dt(run.model, scaled(run.initial, 4.0))
+    small = run.adapter.predict_dt(run.model, run.initial)
+    torch.testing.assert_close(large, 8.0 * small, rtol=1e-6, atol=0)

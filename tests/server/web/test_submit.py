@@ -203,6 +203,17 @@ def test_a_gpu_that_is_named_by_number_is_told_of(shared_server: OrreryServer) -
     assert not warned("cuda")
 
 
+def test_the_memory_of_a_gpu_is_told_where_one_may_be_taken(shared_server: OrreryServer) -> None:
+    def told(device: str, **fields: Any) -> int:
+        body = {"config": {"device": device, "num_orbits": 4, **fields}}
+        report = shared_server.admin.post("/v1/jobs/validate", json=body).json()
+        return report["estimated_gpu_memory_bytes"]
+
+    assert told("cpu") == 0
+    small, wide = told("auto"), told("cuda", replay_batch_size=4096, num_orbits=4096)
+    assert 560e6 < small < wide
+
+
 def test_checkpoints_that_fill_a_disk_are_told_before(shared_server: OrreryServer) -> None:
     wide = {"hidden_dims": [200, 1000, 1000, 200], "dtype": "float64"}
     config = {"epochs": 20_000, "checkpoint_every": 10, **wide}
