@@ -5,9 +5,11 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: "microseconds period", or "max …"
-CPU_TIMES = Path("/proc/stat")  # of each core, in ticks
+CPU_USED = Path("/sys/fs/cgroup/cpu.stat")  # by all processes of a container: "usage_usec …", …
+CPU_TIMES = Path("/proc/stat")  # of each core of the host, in ticks
 BRIEFLY = "10000"  # looks, some 50 µs, before a thread that waits goes to sleep: measured
 IDLE = (3, 4)  # columns of a core's times: idle, and idle while a disk is waited for
 GUESTS = 8  # columns from here on are counted in others, too
@@ -38,34 +40,57 @@ def wait_briefly() -> None:
 
 
 class FreeCores:
-    """How many of this process' cores others leave free, from one look to the next.
+    """How many of this process' cores others leave free, from one look to the next: of the host's,
+    and of what a container may use, whichever is less.
 
     Args:
         times: file in the format of Linux's /proc/stat.
+        quota, used: a container's cpu.max and cpu.stat.
         clock, own: seconds of wall time, and of CPU time of this process.
     """
 
     def __init__(
         self,
         times: Path = CPU_TIMES,
+        quota: Path = CPU_QUOTA,
+        used: Path = CPU_USED,
         clock: Callable[[], float] = time.monotonic,
         own: Callable[[], float] = time.process_time,
     ) -> None:
-        self._times, self._clock, self._own = times, clock, own
+        self._times, self._quota, self._used = times, quota, used
+        self._clock, self._own = clock, own
         self._before = self._now()
 
     def look(self) -> float | None:
         """Cores, on average since the last look; None where the system does not say."""
         before, self._before = self._before, self._now()
-        if before is None or self._before is None:
-            return None
-        elapsed, busy, own = (now - then for now, then in zip(self._before, before, strict=True))
+        elapsed = self._before["clock"] - before["clock"]
         if elapsed <= 0:
             return None
-        return len(_cores()) - max(0.0, busy - own) / elapsed
 
-    def _now(self) -> tuple[float, float, float] | None:
-        """Wall time, and CPU time of all processes and of this one."""
+        def others(name: str) -> float:
+            busy = (self._before[name] or 0.0) - (before[name] or 0.0)
+            return max(0.0, busy - (self._before["own"] - before["own"])) / elapsed
+
+        free: list[float] = []
+        if None not in {before["host"], self._before["host"]}:
+            free.append(len(_cores()) - others("host"))
+        if None not in {before["container"], self._before["container"]}:
+            allowed = usable_cores(self._quota)
+            if allowed < len(_cores()):
+                free.append(allowed - others("container"))
+        return min(free, default=None)
+
+    def _now(self) -> Any:
+        """Wall time, and CPU time of this process, of all on its cores, of all in its container."""
+        return {
+            "clock": self._clock(),
+            "own": self._own(),
+            "host": self._of_the_host(),
+            "container": self._of_the_container(),
+        }
+
+    def _of_the_host(self) -> float | None:
         names = {f"cpu{core}" for core in _cores()}
         busy = 0
         try:
@@ -74,10 +99,16 @@ class FreeCores:
                 if name in names:
                     numbers = [int(column) for column in columns[:GUESTS]]
                     busy += sum(n for place, n in enumerate(numbers) if place not in IDLE)
-            ticks = os.sysconf("SC_CLK_TCK")
+            return busy / os.sysconf("SC_CLK_TCK")
         except (OSError, ValueError):
             return None
-        return self._clock(), busy / ticks, self._own()
+
+    def _of_the_container(self) -> float | None:
+        try:
+            fields = dict(line.split() for line in self._used.read_text().splitlines())
+            return int(fields["usage_usec"]) / 1e6
+        except (OSError, ValueError, KeyError):
+            return None
 
 
 def _cores() -> set[int]:

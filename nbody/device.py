@@ -5,7 +5,6 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from functools import lru_cache
 from typing import ParamSpec, TypeVar
 
 import torch
@@ -20,6 +19,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 FIRST_LOOK_S, LOOK_EVERY_S = 0.1, 1.0  # at the cores that are free
 ALMOST = 0.3  # of a core that others may have of one that counts as free
+_WORKING: set[int] = set()  # GPUs that were tried; one that fails now may work later
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -42,10 +42,11 @@ def resolve_device(config: Config) -> torch.device:
     return device
 
 
-@lru_cache(maxsize=16)
 def why_unusable(device: torch.device) -> str | None:
     """What is wrong with a GPU, for this build of torch and this driver; None where it works."""
     count, number = torch.cuda.device_count(), device.index or 0
+    if number in _WORKING:
+        return None
     if number >= count:
         return f"this host has {count} GPU(s)"
     try:
@@ -58,8 +59,9 @@ def why_unusable(device: torch.device) -> str | None:
             )
         torch.ones(1, device=torch.device("cuda", number)).add_(1)  # the driver has its say
         torch.cuda.synchronize(number)
-    except (RuntimeError, AssertionError) as error:  # the second: torch without CUDA
+    except Exception as error:  # noqa: BLE001 - whatever a driver, or torch without CUDA, raises
         return str(error).partition("\n")[0]
+    _WORKING.add(number)
     return None
 
 
@@ -72,9 +74,10 @@ def has_kernels(capability: tuple[int, int], built_for: Sequence[str]) -> bool:
     Args:
         built_for: as `torch.cuda.get_arch_list()` has it.
     """
-    for name in built_for:
-        if not (match := re.fullmatch(r"(sm|compute)_(\d+)(\d)([af]?)", name)):
-            continue
+    builds = [re.fullmatch(r"(sm|compute)_(\d+)(\d)([af]?)", name) for name in built_for]
+    if not any(builds):  # AMD's: their names are not of this kind
+        return True
+    for match in filter(None, builds):
         built, kind, special = (int(match[2]), int(match[3])), match[1], match[4]
         if built == capability:
             return True

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from nbody.config import Config
 from nbody.config.files import parse_override
 from nbody.config.populations import with_changes
@@ -84,6 +86,7 @@ def _report(options: argparse.Namespace) -> dict[str, Any]:
         watcher=Threads(usable_cores()),
     )
     systems = initial_particle(population, seed=options.seed, data_folder=options.data)
+    torch.set_num_threads(1)  # of one system at a time from here on
     report["wall_time"] = wall_times(stepper, systems.states())
     report["checkpoint"] = str(options.checkpoint)
     report["long_runs"] = []

@@ -47,7 +47,7 @@ class _PairsAlong:
     @property
     def potential(self) -> Float[Tensor, "*B"]:
         """|φ| of these pairs."""
-        bound = self.edges.without_loops(self.binding.clone(), 0.0)
+        bound = self.edges.without_loops(self.binding, 0.0)
         return self.edges.share * total(bound, -1)
 
     def means(

@@ -29,9 +29,11 @@ def features_of_states(
     rows: Sequence[Tensor] = [] if whole else states.parts(at_once)
     if len(rows) < 2:
         return _features_of_all(states, feature_type, threshold)
+    if isinstance(threshold, Tensor):
+        threshold = threshold.expand(states.energy.shape)
     parts: list[Tensor] = []
     for part in rows:
-        own = threshold[part] if isinstance(threshold, Tensor) and threshold.dim() else threshold
+        own = threshold[part] if isinstance(threshold, Tensor) else threshold
         parts.append(_features_of_all(states.take(part), feature_type, own))
     return torch.cat(parts)
 

@@ -16,12 +16,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nbody.gravity.edges import pairs_at_once, squared_distance_floor
+from nbody.gravity.vectors import dot
 
 
 def blocked_pairwise(
     position: Float[Tensor, "*B N D"], mass: Float[Tensor, "*B N"], softening: float
 ) -> tuple[Float[Tensor, "*B N D"], Float[Tensor, "*B"]]:
-    """Acceleration (..., N, D) and potential energy (...,), once differentiable, with G = 1."""
+    """Acceleration (..., N, D) and potential energy (...,) with G = 1.
+
+    Differentiable; second derivatives have the whole matrix in memory.
+    """
     shape = position.shape
     planes = position.reshape(-1, *shape[-2:]).movedim(-1, 0)
     acceleration, potential = cast(
@@ -29,6 +33,24 @@ def blocked_pairwise(
         _BlockedPairs.apply(planes, mass.reshape(-1, shape[-2]), softening),
     )
     return acceleration.movedim(0, -1).reshape(shape), potential.reshape(shape[:-2])
+
+
+def plain_pairwise(
+    position: Float[Tensor, "*B N D"], mass: Float[Tensor, "*B N"], softening: float
+) -> tuple[Float[Tensor, "*B N D"], Float[Tensor, "*B"]]:
+    """The matrix of pairs in plain arithmetic: where it is small, and for torch's compiler."""
+    planes = position.movedim(-1, 0)  # (D, ..., N)
+    separation = planes.unsqueeze(-2) - planes.unsqueeze(-1)  # (D, ..., N, N)
+    squared = dot(separation, separation, dim=0)
+    if softening:
+        squared = squared + softening**2
+    squared = squared.clamp_min(squared_distance_floor(squared.dtype))
+    squared.diagonal(0, -2, -1).fill_(torch.inf)
+    inverse = squared.rsqrt()
+    weight = inverse * mass.unsqueeze(-2)  # m_j / r_ij
+    potential = -0.5 * (mass * weight.sum(-1)).sum(-1)
+    pull = inverse * inverse * weight * separation
+    return pull.sum(-1).movedim(0, -1), potential
 
 
 class _BlockedPairs(torch.autograd.Function):
@@ -41,9 +63,9 @@ class _BlockedPairs(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, planes: Tensor, mass: Tensor, softening: float) -> tuple[Tensor, Tensor]:
-        planes, mass = planes.contiguous(), mass.contiguous()
         ctx.save_for_backward(planes, mass)
         ctx.softening = softening
+        planes, mass = planes.contiguous(), mass.contiguous()
         acceleration = torch.empty_like(planes)
         depth = torch.empty_like(mass)  # Σ_j m_j p of each particle
         space = _Workspace(mass, len(planes))
@@ -58,11 +80,17 @@ class _BlockedPairs(torch.autograd.Function):
         return acceleration, -0.5 * (mass * depth).sum(-1)
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx: Any, by_acceleration: Tensor, by_potential: Tensor
     ) -> tuple[Tensor, Tensor, None]:
         planes, mass = cast(tuple[Tensor, Tensor], ctx.saved_tensors)
+        if torch.is_grad_enabled():  # the gradients are to be differentiated, too
+            inputs = [t if t.requires_grad else t.clone().requires_grad_() for t in (planes, mass)]
+            found = plain_pairwise(inputs[0].movedim(0, -1), inputs[1], ctx.softening)
+            bars = by_acceleration.movedim(0, -1), by_potential
+            by_planes, by_masses = torch.autograd.grad(found, inputs, bars, create_graph=True)
+            return by_planes, by_masses, None
+        planes, mass = planes.contiguous(), mass.contiguous()
         cotangent = by_acceleration.contiguous()  # (D, S, N)
         by_position, by_mass = torch.empty_like(planes), torch.empty_like(mass)
         space = _Workspace(mass, len(planes))

@@ -102,9 +102,9 @@ class Rows:
         return first.flatten(-2), second.flatten(-2)
 
     def without_loops(self, values: Float[Tensor, "*B E"], fill: float) -> Float[Tensor, "*B E"]:
-        """The edge values, in place, with `fill` where an edge is a loop."""
-        matrix = self._matrix(values)
-        matrix.diagonal(self.start, -2, -1).fill_(fill)
+        """The edge values, with `fill` where an edge is a loop."""
+        values = values.clone()
+        self._matrix(values).diagonal(self.start, -2, -1).fill_(fill)
         return values
 
     def pull(
@@ -135,15 +135,21 @@ def squared_lengths(
 def edges_of(position: Float[Tensor, "*B N D"]) -> list[Edges]:
     """All edges of systems (..., N, D), in as many parts as keep memory from growing as N²."""
     particles, device = position.shape[-2], position.device
-    if particles <= (LISTED_UP_TO if device.type == "cpu" else LISTED_ON_GPU):
-        return [_listed(particles, device)]
+    if are_listed(particles, device):
+        return [listed(particles, device)]
     rows = max(1, pairs_at_once(device) // particles)
     return [
         Rows(particles, start, min(start + rows, particles)) for start in range(0, particles, rows)
     ]
 
 
+def are_listed(particles: int, device: torch.device) -> bool:
+    """Whether systems of so many particles have their pairs listed."""
+    return particles <= (LISTED_UP_TO if device.type == "cpu" else LISTED_ON_GPU)
+
+
 @lru_cache(maxsize=64)
-def _listed(particles: int, device: torch.device) -> Listed:
+def listed(particles: int, device: torch.device) -> Listed:
+    """Every pair of so many particles."""
     first, second = torch.triu_indices(particles, particles, offset=1, device=device)
     return Listed(particles, first, second)

@@ -15,8 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nbody.config.size import FUSED_BEYOND
-from nbody.gravity.blocked import blocked_pairwise
-from nbody.gravity.edges import Listed, edges_of, squared_distance_floor
+from nbody.gravity.blocked import blocked_pairwise, plain_pairwise
+from nbody.gravity.edges import Listed, are_listed, listed, squared_distance_floor
 from nbody.gravity.external_field import TidalField
 from nbody.gravity.vectors import dot, total
 
@@ -62,8 +62,8 @@ def pairwise(
 
     a_i = G Σ_j m_j (x_j - x_i) / (r_ij² + ε²)^{3/2},  U = -G Σ_{i<j} m_i m_j / (r_ij² + ε²)^{1/2}
 
-    Differentiable, once where there are more than five particles, with respect to positions and
-    masses. Memory grows as N, not as N².
+    Differentiable with respect to positions and masses; with more than 512 particles on a GPU once.
+    Memory grows as N, not as N², but for second derivatives.
 
     Args:
         softening: Plummer softening length ε.
@@ -83,14 +83,13 @@ def pairwise(
 
 def _pass_for(position: Tensor) -> Callable[[Tensor, Tensor, float], Any]:
     """The fastest way through the pairs of systems like these (..., N, D)."""
-    edges = edges_of(position)
-    if isinstance(edges[0], Listed):
-        return partial(_listed_pairwise, edges[0])
     particles = position.shape[-2]
+    if are_listed(particles, position.device):
+        return partial(_listed_pairwise, listed(particles, position.device))
+    if particles > FUSED_BEYOND:
+        return pairwise_of_many(position.device)
     few = position.shape[:-1].numel() * particles <= PLAIN_UP_TO
-    if few or torch.compiler.is_compiling():
-        return _plain_pairwise
-    return blocked_pairwise if particles <= FUSED_BEYOND else pairwise_of_many(position.device)
+    return plain_pairwise if few or torch.compiler.is_compiling() else blocked_pairwise
 
 
 @lru_cache(maxsize=16)
@@ -131,19 +130,3 @@ def _listed_pairwise(
     acceleration = torch.zeros_like(planes).index_add_(1, first, there * pull)
     acceleration.index_add_(1, second, here * pull, alpha=-1)
     return acceleration.movedim((0, 1), (-1, -2)), -total(here * there * inverse, 0)
-
-
-def _plain_pairwise(position: Tensor, mass: Tensor, softening: float) -> tuple[Tensor, Tensor]:
-    """The matrix of pairs in plain arithmetic: where it is small, and for torch's compiler."""
-    planes = position.movedim(-1, 0)  # (D, ..., N)
-    separation = planes.unsqueeze(-2) - planes.unsqueeze(-1)  # (D, ..., N, N)
-    squared = dot(separation, separation, dim=0)
-    if softening:
-        squared = squared + softening**2
-    squared = squared.clamp_min(squared_distance_floor(squared.dtype))
-    squared.diagonal(0, -2, -1).fill_(torch.inf)
-    inverse = squared.rsqrt()
-    weight = inverse * mass.unsqueeze(-2)  # m_j / r_ij
-    potential = -0.5 * (mass * weight.sum(-1)).sum(-1)
-    pull = inverse * inverse * weight * separation
-    return pull.sum(-1).movedim(0, -1), potential

@@ -40,8 +40,8 @@ def inverse_square_series(
         relative.append(sum(products[1:], products[0]) / squared)
     powers = [squared**INVERSE_CUBE]
     for n in range(1, order + 1):
-        total = relative[0] * powers[n - 1] * ((INVERSE_CUBE + 1 - n) / n)
-        for k in range(2, min(n, 2 * degree) + 1):
+        total = torch.zeros_like(squared)
+        for k in range(1, min(n, 2 * degree) + 1):
             factor = (INVERSE_CUBE * k - (n - k)) / n
             total = total.addcmul(relative[k - 1], powers[n - k], value=factor)
         powers.append(total)
@@ -66,6 +66,7 @@ def acceleration_series(
     Args:
         path: coefficients of the positions, each (..., N, D): positions, velocities, …
     """
+    mass = mass.expand(path[0].shape[:-1])
     parts: list[Tensor] = []
     for edges in edges_of(path[0]):
         differences = edges.difference(torch.cat([*path], dim=-1))

@@ -106,7 +106,7 @@ class DeviceCollection(Collection):
         """Most steps that an orbit lacks once those that passed have moved on, orbits that passed,
         orbits that wait, most rejections of a state, steps accepted, rejections."""
         record = self.record
-        ahead = record.accepted + self.passed
+        ahead = record.accepted + (self.passed | self.spent)
         lacking = self.steps - ahead
         if self.end is not None:
             time = self.time + torch.where(self.passed, self.dt * self.config.n_steps, 0.0)
@@ -116,7 +116,7 @@ class DeviceCollection(Collection):
             self.passed.sum(),
             (self.spent | self.unknown).sum(),
             self._rejections().max(),
-            ahead.sum(),
+            (record.accepted + self.passed).sum(),
             record.rejections.sum() + self.rejected.sum(),
         )
         return cast(Sequence[int], torch.stack(numbers).tolist())

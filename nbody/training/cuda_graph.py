@@ -82,6 +82,7 @@ class Captures:
     def __init__(self, device: int) -> None:
         self._device, self._stream = device, cuda.Stream(device)
         self._pool: Any = cuda.graph_pool_handle()
+        self._last: cuda.CUDAGraph | None = None  # a pool that no graph uses any more is dead
         self.gave_up = False
 
     @contextmanager
@@ -103,18 +104,25 @@ class Captures:
         cuda.synchronize()
         cuda.empty_cache()
         with cuda.stream(self._stream):  # which is left, whatever happens
+            began = False
             try:
                 graph.capture_begin(pool=self._pool)
+                began = True
                 yield
                 graph.capture_end()
             except BaseException:
                 self.gave_up = True
-                self._abandon(graph)
+                if began:
+                    self._abandon(graph)
                 raise
+        self._last = graph
 
     def _abandon(self, graph: cuda.CUDAGraph) -> None:
-        """Leave a capture that failed. torch ends it only where it succeeds: else the allocator
-        goes on serving its pool, and the generator believes that it is being recorded."""
+        """Leave a capture that began and failed.
+
+        torch ends it only where it succeeds: else the allocator goes on serving its pool, and the
+        generator believes that it is being recorded.
+        """
         internals: Any = torch._C  # pyright: ignore[reportPrivateUsage] - as its graph trees
         for step in (
             graph.capture_end,  # of the stream, which raises once more

@@ -82,3 +82,5 @@ class MaskedDescent:
             for group, kept in zip(groups, own, strict=True):
                 group.update(kept)
             del optimizer.grad_scale, optimizer.found_inf
+            for weight in self._weights:  # whose gradients lie in the memory of a graph
+                weight.grad = None

@@ -17,7 +17,7 @@ WITHOUT_A_KERNEL = {
     *("empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "resize_"),
     *("chunk", "contiguous", "expand_as", "flatten", "item", "linear", "movedim", "reshape"),
     *("resolve_conj", "resolve_neg", "result_type", "silu_", "to", "unflatten", "view_as"),
-    *("is_nonzero", "narrow", "numpy_T", "matmul", "square", "index", "dropout"),
+    *("is_nonzero", "narrow", "numpy_T", "matmul", "square", "dropout"),
     "scalar_tensor",  # a number of the host, which a kernel takes as an argument
 }
 ATEN = "aten::"

@@ -61,7 +61,14 @@ class Machine:
         )
 
     def free(self) -> FreeCores:
-        return FreeCores(self.file, clock=lambda: self.now, own=lambda: self.own)
+        folder = self.file.parent
+        return FreeCores(
+            self.file,
+            folder / "cpu.max",
+            folder / "cpu.stat",
+            clock=lambda: self.now,
+            own=lambda: self.own,
+        )
 
 
 def test_cores_are_free_that_others_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,10 +79,33 @@ def test_cores_are_free_that_others_leave(tmp_path: Path, monkeypatch: pytest.Mo
         assert free.look() == pytest.approx(2 - others)
 
 
+def test_in_a_container_its_own_quota_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine(tmp_path, monkeypatch)
+    monkeypatch.setattr("nbody.cores._cores", lambda: set(range(64)))
+    (tmp_path / "cpu.max").write_text("200000 100000")  # two cores of 64
+
+    def uses(seconds: float) -> None:
+        (tmp_path / "cpu.stat").write_text(f"usage_usec {int(1e6 * seconds)}\nuser_usec 5\n")
+
+    uses(100.0)
+    free = machine.free()
+    for own, another, left in ((2.0, 0.0, 2.0), (1.0, 1.0, 1.0), (0.5, 1.5, 0.5)):
+        before = machine.own + 100.0 * (machine.now + 1)
+        uses(before)
+        free.look()
+        machine.pass_by(10, others=0.0, own=own)
+        uses(before + 10 * (own + another))
+        assert free.look() == pytest.approx(left)
+
+
 def test_a_system_that_does_not_say_has_no_answer(tmp_path: Path) -> None:
-    assert FreeCores(tmp_path / "none").look() is None
+    nothing = tmp_path / "none"
     (tmp_path / "odd").write_text("cpu0 one two\n")
-    assert FreeCores(tmp_path / "odd").look() is None
+    for times in (nothing, tmp_path / "odd"):
+        free = FreeCores(times, nothing, nothing)
+        assert free.look() is None
 
 
 def test_torch_gets_the_threads_that_cores_are_free_for(

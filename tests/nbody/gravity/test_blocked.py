@@ -7,6 +7,8 @@ from torch import Tensor
 from nbody.config.size import LISTED_UP_TO, PAIRS_AT_ONCE
 from nbody.gravity.blocked import blocked_pairwise
 from nbody.gravity.force import pairwise
+from nbody.gravity.free_fall import free_fall_time
+from nbody.integrators.force_series import acceleration_series
 
 
 def system(n: int, dim: int = 3, systems: int | None = None) -> tuple[Tensor, Tensor]:
@@ -57,6 +59,48 @@ def test_every_way_through_the_pairs_gives_the_same(
     for one, other in ((0, 1), (1, 2)):
         for a, b in zip(found[one], found[other], strict=True):
             torch.testing.assert_close(a, b, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("n", [4, 6, 40])
+def test_second_derivatives_are_there(n: int) -> None:
+    position, mass = system(n, systems=40)
+    position = (4 * position).requires_grad_()
+
+    def energy(x: Tensor) -> Tensor:
+        return pairwise(x, mass, 0.5).potential_energy.sum()
+
+    (slope,) = torch.autograd.grad(energy(position), position, create_graph=True)
+    direction = torch.randn_like(position)
+    (curved,) = torch.autograd.grad((slope * direction).sum(), position)
+    step = 1e-5
+    ends = []
+    for sign in (1, -1):
+        moved = (position + sign * step * direction).detach().requires_grad_()
+        ends.append(torch.autograd.grad(energy(moved), moved)[0])
+    torch.testing.assert_close(curved, (ends[0] - ends[1]) / (2 * step), rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("n", [3, 5, 6, 40])
+def test_one_row_of_masses_serves_every_system(n: int) -> None:
+    """In forces and in series of them, with as many systems as there are pairs, too."""
+    systems = n * (n - 1) // 2
+    position, _ = system(n, systems=systems)
+    mass = torch.rand(n, dtype=torch.float64)
+    wide = mass.expand(systems, n)
+    path = [position, position.flip(0), position.flip(1)]
+    torch.testing.assert_close(
+        acceleration_series(path, mass, 0.1, None, 3), acceleration_series(path, wide, 0.1, None, 3)
+    )
+    torch.testing.assert_close(
+        pairwise(position, mass).acceleration, pairwise(position, wide).acceleration
+    )
+
+
+@pytest.mark.parametrize("n", [3, 6, 30])
+def test_the_time_of_free_fall_has_a_gradient(n: int) -> None:
+    position, mass = system(n, systems=2)
+    inputs = (position.requires_grad_(), mass.requires_grad_())
+    assert torch.autograd.gradcheck(lambda x, m: free_fall_time(x, m, 0.1), inputs)
 
 
 def test_no_block_is_larger_than_the_cache() -> None:

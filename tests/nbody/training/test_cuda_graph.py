@@ -1,6 +1,8 @@
 """Captures on a GPU that is not there: whatever fails, training goes on, and nothing is left."""
 
+import gc
 import warnings
+import weakref
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -203,6 +205,29 @@ def test_a_capture_that_fails_leaves_stream_allocator_and_random_numbers(gpu: Gp
     assert not gpu.recording_numbers
     called(lambda: None, 8)  # and no other is tried
     assert len(gpu.captures) == 1
+
+
+def test_a_capture_that_cannot_begin_ends_none(gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the memory that other graphs share would lose a user that it never had."""
+    called(lambda: None, WARM_UPS + 1)
+
+    def busy(*_: object, **__: object) -> None:
+        raise RuntimeError("another capture is under way")
+
+    def ended(*_: object) -> None:
+        raise AssertionError("ended")
+
+    monkeypatch.setattr(Graph, "capture_begin", busy)
+    monkeypatch.setattr(torch._C, "_cuda_releasePool", ended)
+    with pytest.warns(UserWarning, match="another capture is under way"):
+        called(lambda: None, WARM_UPS + 1)
+
+
+def test_the_memory_of_graphs_outlives_them(gpu: Gpu) -> None:
+    """A pool that no graph uses any more is dead: the last graph of a device is kept."""
+    kept = weakref.ref(called(lambda: None, WARM_UPS + 1)._graph)
+    gc.collect()
+    assert kept() is not None
 
 
 def test_each_device_has_a_stream_of_its_own(gpu: Gpu) -> None:
