@@ -54,14 +54,20 @@ def first_crossing(
     watcher = watcher or NoWatcher()
     limit = torch.as_tensor(threshold, dtype=states.energy.dtype, device=states.energy.device)
     limit = limit.expand(len(states))
-    at_once = ORACLE_NUMBERS_ON_GPU if states.energy.is_cuda else ORACLE_NUMBERS
-    most = max(1, at_once // (ORACLE_TRIALS * states.position.shape[-2:].numel()))
     every = torch.arange(len(states), device=limit.device)
+    most = asked_at_once(states.position.shape[-2:].numel(), limit.device)
     parts: list[Tensor] = []
     for rows in cast(Sequence[Tensor], every.split(most)):
         parts.append(_crossing(states.take(rows), limit[rows], n_steps))
         watcher.tick()
     return torch.cat(parts) if parts else states.energy.new_empty(0)
+
+
+def asked_at_once(coordinates: int, device: torch.device) -> int:
+    """States of so many coordinates whose steps are looked for together: on a CPU as many as stay
+    near its cache, on a GPU enough to fill it."""
+    numbers = ORACLE_NUMBERS if device.type == "cpu" else ORACLE_NUMBERS_ON_GPU
+    return max(1, numbers // (ORACLE_TRIALS * coordinates))
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nbody.gravity.external_field import PointMassTidalField
 from nbody.initial_conditions.kepler import kepler_orbits
-from nbody.integrators.oracle import first_crossing
+from nbody.integrators.oracle import asked_at_once, first_crossing
 from nbody.particle import ParticleTorch
 
 Array = np.ndarray
@@ -201,3 +201,11 @@ def test_singular_states_get_an_answer_that_is_a_positive_number() -> None:
     star = first_crossing(states.states(), THRESHOLD)
     assert torch.isfinite(star).all()
     assert bool((star > 0).all())
+
+
+def test_a_gpu_is_asked_for_an_epochs_samples_at_once() -> None:
+    """Each part costs it some two thousand launches."""
+    plummer_16 = 16 * 3
+    assert asked_at_once(plummer_16, torch.device("cuda")) >= 64 * 16
+    assert asked_at_once(plummer_16, torch.device("cpu")) < 64 * 16
+    assert asked_at_once(10**9, torch.device("cpu")) == 1
