@@ -10,7 +10,7 @@ from typing import ParamSpec, TypeVar
 import torch
 
 from nbody.config import Config
-from nbody.config.size import useful_threads
+from nbody.config.size import network_type, useful_threads
 from nbody.cores import FreeCores, usable_cores
 from nbody.errors import DeviceUnavailable
 from nbody.watcher import Phase
@@ -95,7 +95,7 @@ def resolve_dtype(config: Config) -> torch.dtype:
 
 def resolve_network_dtype(config: Config) -> torch.dtype:
     """The floating-point type of the network's weights and arithmetic."""
-    return DTYPES[config.network_type]
+    return DTYPES[network_type(config)]
 
 
 def compile_function(function: Callable[P, T]) -> Callable[P, T]:

@@ -3,7 +3,7 @@
 import difflib
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -197,11 +197,6 @@ class Config(
         return newton(self.G)
 
     @property
-    def network_type(self) -> Literal["float32", "float64"]:
-        """The floating-point type of the network."""
-        return self.network_dtype or self.dtype
-
-    @property
     def is_drawn(self) -> bool:
         """Whether systems are drawn at random from a population."""
         return SYSTEMS[self.initial_conditions].drawn
@@ -238,8 +233,6 @@ class Config(
                 f"{self.energy_threshold:g}): the band is moved down, to end at half of the gate"
             )
         found += self.doubts()
-        if self.tf32 and self.network_type == "float64":
-            found.append("tf32 has no effect on float64 networks")
         return found
 
     def doubts(self) -> list[str]:

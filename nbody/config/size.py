@@ -5,6 +5,7 @@ The numbers here decide what the engine keeps in memory at once; it takes them f
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 from nbody.config.config import Config
 from nbody.config.input_width import OUTPUTS, input_width
@@ -18,6 +19,7 @@ PROCESS_BYTES = 342_000_000
 GPU_PROCESS_BYTES = 560_000_000
 COPIES_OF_WEIGHTS = {"adam": 5, "adamw": 5, "sgd": 4}  # weights, gradients, optimizer, scratch
 COPIES_SAVED = {"adam": 3, "adamw": 3, "sgd": 2}  # weights and the optimizer's state
+BYTES = {"float64": 8, "float32": 4}
 MANY_BYTES = 20e9  # of checkpoints that the user should know of before they are there
 COPIES_OF_ACTIVATIONS = 4  # of every layer: products, activations, dropout, and their gradients
 HEAP_BLOCK = 3 * 2**22  # bytes; the smaller a block, the more of it stays idle with the allocator
@@ -69,16 +71,14 @@ def estimate(config: Config) -> Estimate:
     parameters = sum((a + 1) * b for a, b in pairwise(widths))
     if config.fourier_scale > 0:
         parameters += config.fourier_dim // 2 * inputs
-    number = 8 if config.dtype == "float64" else 4
-    total = COPIES_OF_WEIGHTS[config.optimizer] * parameters + _working_numbers(config, widths)
-    saved = number * COPIES_SAVED[config.optimizer] * parameters
+    number, weight = (BYTES[kind] for kind in (config.dtype, network_type(config)))
+    weights = weight * COPIES_OF_WEIGHTS[config.optimizer] * parameters
+    total = weights + number * _working_numbers(config, widths)
+    saved = weight * COPIES_SAVED[config.optimizer] * parameters
     on_gpu = 0
     if config.device != "cpu":
-        tensors = COPIES_OF_WEIGHTS[config.optimizer] * parameters + gpu_numbers(config, widths)
-        on_gpu = GPU_PROCESS_BYTES + number * tensors
-    return Estimate(
-        parameters, PROCESS_BYTES + number * total, on_gpu, _checkpoints(config) * saved
-    )
+        on_gpu = GPU_PROCESS_BYTES + weights + number * gpu_numbers(config, widths)
+    return Estimate(parameters, PROCESS_BYTES + total, on_gpu, _checkpoints(config) * saved)
 
 
 def useful_threads(config: Config) -> int:
@@ -87,19 +87,26 @@ def useful_threads(config: Config) -> int:
     batch = max(config.systems, min(config.replay_batch_size, samples_of_epoch(config)))
     products = batch * sum(a * b for a, b in pairwise(widths))
     pairs = config.systems * config.num_particles**2
-    return max(1, products // PRODUCTS_OF_A_THREAD[config.network_type], pairs // PAIRS_OF_A_THREAD)
+    products_each = PRODUCTS_OF_A_THREAD[network_type(config)]
+    return max(1, products // products_each, pairs // PAIRS_OF_A_THREAD)
 
 
 def remarks(config: Config) -> list[str]:
-    """What the user should know of the size of a run; empty where all is well."""
-    total = estimate(config).checkpoint_bytes
-    if total < MANY_BYTES:
-        return []
-    remark = (
-        f"its {_checkpoints(config)} checkpoints will take {total / 1e9:.0f} GB: raise "
-        f"checkpoint_every ({config.checkpoint_every}), or use a smaller network (hidden_dims)"
-    )
-    return [remark]
+    """What the user should know of a run's size and arithmetic; empty where all is well."""
+    found: list[str] = []
+    if (total := estimate(config).checkpoint_bytes) >= MANY_BYTES:
+        found.append(
+            f"its {_checkpoints(config)} checkpoints will take {total / 1e9:.0f} GB: raise "
+            f"checkpoint_every ({config.checkpoint_every}), or use a smaller network (hidden_dims)"
+        )
+    if config.tf32 and network_type(config) == "float64":
+        found.append("tf32 has no effect on float64 networks")
+    return found
+
+
+def network_type(config: Config) -> Literal["float32", "float64"]:
+    """The floating-point type of the network's weights and arithmetic."""
+    return config.network_dtype or config.dtype
 
 
 def _checkpoints(config: Config) -> int:
@@ -175,14 +182,14 @@ def _working_numbers(config: Config, widths: list[int]) -> int:
     tried = min(samples, max(1, ORACLE_NUMBERS // (ORACLE_TRIALS * n * dim)))
     judged = min(samples, judged_at_once(config), max(1, JUDGED_PAIRS // n**2))
     minibatch = min(config.replay_batch_size, samples)
-    number = 8 if config.dtype == "float64" else 4
+    number = BYTES[config.dtype]
     kept = 2 - min(1.0, max(systems, minibatch) * max(widths) * number / HEAP_BLOCK)
     most = max(
-        samples * (n * 3 * dim + width + 6),  # the trajectory is gathered from the record
+        samples * (n * 3 * dim + width + 14),  # the trajectory is gathered from the record
         min(systems, max(1, FEATURED_PAIRS // n**2)) * features,
         systems * (kept * trained + 2 * step),
-        minibatch * (kept * trained + (0 if config.loss == "oracle" else 3 * step)),
+        minibatch * (kept * trained + (0 if config.loss == "oracle" else 9 * step)),
         tried * ORACLE_TRIALS * step if config.loss == "oracle" else 0,
     )
-    judging = judged * (3 * max(widths) + step)  # which the allocator keeps beside it
+    judging = judged * (2 * max(widths) + step)  # which the allocator keeps beside it
     return record + block + judging + round(most)
