@@ -303,13 +303,14 @@ def beside_busy_processes() -> dict[str, float]:
 def kernels_of_iterations() -> dict[str, float]:
     """Kernels of each iteration that a GPU replays, plain and compiled, counted on a CPU."""
     sys.path.insert(0, str(DEMO.parents[1]))
-    plan, kernels = (import_module(f"tests.gpu.{name}") for name in ("first_run", "kernels"))
+    names = ("first_run.configs", "first_run.report", "kernels")
+    configs, plan, kernels = (import_module(f"tests.gpu.{name}") for name in names)
     counted: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         run = plan.FirstRun(Path(folder), "cpu", budget_s=float("inf"))
         for name in ("64x64", "default"):
             for kind, compiled in (("", False), ("_compiled", True)):
-                loops = plan.loops_of(run.start(compile=compiled, **plan.NETWORKS[name]), 16)
+                loops = plan.loops_of(run.start(compile=compiled, **configs.NETWORKS[name]), 16)
                 found = kernels.kernels_of_loops(*loops[:2])
                 counted |= {f"{name}_{part}{kind}": n for part, n in found.items()}
     return counted

@@ -12,7 +12,7 @@ OF_THE_SERVER = ("fastapi", "sqlmodel", "sqlalchemy", "httpx", "uvicorn", "serve
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "program", [ROOT / "tests" / "bench" / "engine.py", "tests.gpu.first_run"], ids=str
+    "program", [ROOT / "tests" / "bench" / "engine.py", "tests.gpu.first_run.__main__"], ids=str
 )
 def test_benchmarks_and_the_first_run_need_no_server(program: Path | str) -> None:
     run = f"runpy.run_path({str(program)!r})" if isinstance(program, Path) else f"import {program}"

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.gpu.first_run import NETWORKS, FirstRun, loops_of, main
+from tests.gpu.first_run.__main__ import main
+from tests.gpu.first_run.configs import NETWORKS
+from tests.gpu.first_run.report import FirstRun, loops_of
 from tests.gpu.kernels import kernels_of_loops
 
 
@@ -24,7 +26,8 @@ def test_a_check_that_fails_is_told_and_the_next_one_runs(
     def breaks(_: object) -> None:
         raise RuntimeError("no such kernel")
 
-    monkeypatch.setattr("tests.gpu.first_run.CHECKS", (breaks, lambda run: run.say("went on")))
+    checks = (breaks, lambda run: run.say("went on"))
+    monkeypatch.setattr("tests.gpu.first_run.__main__.CHECKS", checks)
     assert main([str(tmp_path), "--device", "cpu"]) == 1
     told = (tmp_path / "run.jsonl").read_text()
     assert "no such kernel" in told
