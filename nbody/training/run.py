@@ -23,6 +23,7 @@ from nbody.training.loops import Loops
 from nbody.training.random_state import generator_states, seed_everything, set_generator_states
 
 FINAL_LR_FRACTION = 0.01  # of lr, where the cosine schedule ends
+ADAM_BETA1 = 0.9  # decay of the mean of gradients, as everybody has it
 
 
 class TrainingRun:
@@ -99,16 +100,17 @@ class TrainingRun:
         config = self.config
         if config.lr_schedule == "cosine":
             swing = 0.5 * (1 + math.cos(math.pi * self.next_epoch / config.epochs))
-            self._set_lr(config.lr * (FINAL_LR_FRACTION + (1 - FINAL_LR_FRACTION) * swing))
+            lr = config.lr * (FINAL_LR_FRACTION + (1 - FINAL_LR_FRACTION) * swing)
+            self._set_options({"lr": lr})
         if config.lifetime is not None and self.next_epoch > 0:
             return renew(self.particle, self._fresh(), config.lifetime)
         if config.resample_each_epoch:
             return self._fresh()
         return self.initial if config.reset_particle_each_epoch else self.particle
 
-    def _set_lr(self, lr: float) -> None:
+    def _set_options(self, options: dict[str, Any]) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group.update(options)
 
     def _fresh(self) -> ParticleTorch:
         return initial_particle(
@@ -167,7 +169,7 @@ class TrainingRun:
         self._check_systems(state["initial"]["position"])
         self.model.load_state_dict(content["model_state_dict"])
         self.optimizer.load_state_dict(content["optimizer_state_dict"])
-        self._set_lr(self.config.lr)  # which may be another than the checkpoint's
+        self._set_options(optimizer_options(self.config))  # it may have been saved with others
         self.next_epoch, self.seed = state["next_epoch"], state["seed"]
         self.initial = particle_from_plain(state["initial"], self.initial)
         self.particle = particle_from_plain(state["particle"], self.initial)
@@ -180,9 +182,16 @@ class TrainingRun:
 def build_optimizer(config: Config, model: nn.Module) -> torch.optim.Optimizer:
     """The optimizer that a config names."""
     weights = [weight for weight in model.parameters() if weight.requires_grad]
+    options = optimizer_options(config)
     if config.optimizer == "sgd":
-        return torch.optim.SGD(
-            weights, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay
-        )
+        return torch.optim.SGD(weights, **options)
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-    return kind(weights, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+    return kind(weights, **options, fused=True)
+
+
+def optimizer_options(config: Config) -> dict[str, Any]:
+    """What a config says of its optimizer, in torch's words."""
+    options: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
+    if config.optimizer == "sgd":
+        return options | {"momentum": config.momentum}
+    return options | {"betas": (ADAM_BETA1, config.adam_beta2)}

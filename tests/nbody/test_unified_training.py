@@ -499,13 +499,26 @@ def test_fitted_scales_survive_a_resume_without_a_seed(tmp_path: Path) -> None:
     assert [m.model_dump(exclude={"epoch_time"}) for m in epochs(resumed)] == rest
 
 
-def test_a_resumed_run_has_the_learning_rate_of_its_own_config(tmp_path: Path) -> None:
-    run = TrainingRun.start(config_of(lr=1e-3, epochs=3))
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        ({"lr": 5e-5}, {"lr": 5e-5}),
+        ({"weight_decay": 0.5}, {"weight_decay": 0.5}),
+        ({"adam_beta2": 0.9}, {"betas": (0.9, 0.9)}),
+        ({"optimizer": "sgd", "momentum": 0.3}, {"momentum": 0.3}),
+    ],
+)
+def test_a_resumed_run_optimizes_as_its_own_config_says(
+    tmp_path: Path, changed: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    before = {"lr": 1e-3, "epochs": 3, "optimizer": changed.get("optimizer", "adam")}
+    run = TrainingRun.start(config_of(**before))
     next(epochs(run))
     path = run.save(tmp_path / "checkpoint.pt")
-    resumed = TrainingRun.resume(config_of(lr=5e-5, epochs=3), path)
+    resumed = TrainingRun.resume(config_of(**{**before, **changed}), path)
     next(epochs(resumed))
-    assert [group["lr"] for group in resumed.optimizer.param_groups] == [5e-5]
+    (group,) = resumed.optimizer.param_groups
+    assert {name: group[name] for name in expected} == expected
 
 
 def test_a_checkpoint_of_another_run_is_named_as_such(tmp_path: Path) -> None:

@@ -80,6 +80,7 @@ OUT_OF_RANGE = [
     ("lr", 0.0),
     ("weight_decay", -0.1),
     ("momentum", 1.0),
+    ("adam_beta2", 1.0),
     ("E_lower", 0.0),
     ("E_upper", -1.0),
     ("feature_type", "poor"),
