@@ -2,8 +2,11 @@
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -63,3 +66,33 @@ def test_the_kernel_gives_forces_and_gradients_of_the_blocked_pass() -> None:
         check=False,
     )
     assert ran.stdout == "agrees\n", ran.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("capability", [80, 90], ids=["A100", "H100"])
+@pytest.mark.parametrize("name", ["_forces", "_gradients"])
+def test_a_program_keeps_its_numbers_in_registers(
+    name: str, capability: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compiled for a GPU that is not there; NVIDIA's tool says what went to memory instead."""
+    import triton
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+
+    from nbody.gravity import fused
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    kernel: Any = getattr(fused, name)
+    constants = {"dim": 3, "ROWS": fused.ROWS, "COLUMNS": fused.COLUMNS}
+    names = kernel.arg_names
+    types = dict.fromkeys(names, "*fp64") | dict.fromkeys(constants, "constexpr") | {"n": "i32"}
+    values = {(names.index(name),): value for name, value in constants.items()}
+    compiled = triton.compile(
+        ASTSource(kernel, types, values), GPUTarget("cuda", capability, 32), fused.LAUNCH
+    )
+    binary = tmp_path / "kernel.cubin"
+    binary.write_bytes(compiled.asm["cubin"])
+    tool = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
+    used = subprocess.run([tool, "-res-usage", binary], capture_output=True, text=True, check=True)
+    (spilled,) = re.findall(r"STACK:(\d+)", used.stdout)
+    assert int(spilled) <= 80  # bytes; with four warps 100 and 1100
