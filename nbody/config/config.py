@@ -246,10 +246,11 @@ class Config(
 
     def summary(self) -> str:
         """One line for people."""
+        network = f", network {self.network_dtype}" if self.network_dtype else ""
         return (
             f"{self.initial_conditions} epochs={self.epochs} steps_per_epoch={self.steps_per_epoch}"
             f" threshold={self.energy_threshold:g} loss={self.loss} features={self.feature_type}"
-            f" hidden_dims={self.hidden_dims} lr={self.lr:g} device={self.device} {self.dtype}"
+            f" hidden_dims={self.hidden_dims} lr={self.lr:g} device={self.device} {self.dtype}{network}"
         )
 
     @classmethod
