@@ -12,6 +12,7 @@ from pathlib import Path
 
 from nbody.checkpoint import load_config_from_checkpoint
 from nbody.config import Config
+from nbody.config.explained import in_words
 from nbody.config.files import (
     parse_override,
     read_config_file,
@@ -20,7 +21,7 @@ from nbody.config.files import (
 )
 from nbody.config.original_format import of_half
 from nbody.config.sections import InitialConditionSection
-from nbody.config.size import remarks
+from nbody.config.size import evaluated_systems, remarks
 from nbody.config.stepping_rules import rule_with_stepper
 from nbody.device import Threads, set_process_switches
 from nbody.epoch_line import epoch_line
@@ -62,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return work(options)
     except (ValueError, OSError, NBodyError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {in_words(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
@@ -86,6 +87,7 @@ def _train(options: argparse.Namespace) -> Path:
     other = _other_systems(options.resume, config) if options.resume else ""
     if other:
         print(f"warning: the checkpoint is of a run with other {other}", file=sys.stderr)
+    _warn_of_earlier_run(options, folder)
     run = (
         TrainingRun.resume(config, options.resume, options.data)
         if options.resume
@@ -104,11 +106,12 @@ def _train(options: argparse.Namespace) -> Path:
             print(f"checkpoint {path}{mark}", file=sys.stderr)
     best = best_of(saved) if saved else options.resume  # which was at its end already
     print(f"best checkpoint {best}", file=sys.stderr)
-    if config.evaluation_orbits:
+    if systems := evaluated_systems(config):
+        print(f"scoring it on {systems} held-out systems", file=sys.stderr)
         scores = evaluate(
             Stepper(run.model, run.adapter),
             seed=run.seed,
-            systems=config.evaluation_orbits,
+            systems=systems,
             data_folder=options.data,
             watcher=threads,
         )
@@ -138,6 +141,13 @@ def train_and_simulate(options: argparse.Namespace) -> int:
         if getattr(options, name):
             arguments += [f"--{name}", str(getattr(options, name))]
     return simulation.main(arguments)
+
+
+def _warn_of_earlier_run(options: argparse.Namespace, folder: Path) -> None:
+    """Checkpoints of two runs in one folder are hard to tell apart."""
+    if not options.resume and any(folder.glob("model_epoch_*.pt")):
+        told = f"{folder} holds checkpoints of an earlier run, which this one writes over"
+        print(f"warning: {told}: --save-dir takes another folder", file=sys.stderr)
 
 
 def wandb_hint(config: Config) -> list[str]:

@@ -114,16 +114,19 @@ def set_process_switches(config: Config) -> None:
 class Threads:
     """A watcher that gives torch as many CPU threads as there are free cores, at most `most`.
 
-    One thread beside a busy core is faster than two that wait for each other on it. Whoever sets
-    OMP_NUM_THREADS has so many, always.
+    One thread beside a busy core is faster than two that wait for each other on it. OMP_NUM_THREADS
+    is the most there are; with OMP_DYNAMIC=false, OpenMP's word for it, there are so many, always.
     """
 
     def __init__(self, most: int, free: FreeCores | None = None) -> None:
         self._most, self._free = most, FreeCores() if free is None else free
         self._next_look = time.monotonic() + FIRST_LOOK_S
-        if "OMP_NUM_THREADS" in os.environ:
+        asked = re.match(r"\s*(\d+)", os.environ.get("OMP_NUM_THREADS", ""))  # "4,2": nested ones
+        if asked and os.environ.get("OMP_DYNAMIC", "").strip().lower() == "false":
             self._next_look = float("inf")
+            torch.set_num_threads(max(1, int(asked[1])))
         else:
+            self._most = min(most, max(1, int(asked[1]))) if asked else most
             torch.set_num_threads(1)  # until the first look
 
     @classmethod

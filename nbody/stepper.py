@@ -16,6 +16,7 @@ from nbody.checkpoint import load_checkpoint
 from nbody.config import Config
 from nbody.config.input_width import input_width
 from nbody.config.of_checkpoint import LAYER, WITHOUT_CONFIG, config_of, what_is_wrong
+from nbody.config.size import judged_at_once
 from nbody.device import resolve_network_dtype
 from nbody.errors import CheckpointUnreadable
 from nbody.gravity.external_field import field_from_config
@@ -29,7 +30,7 @@ from nbody.model_adapter import ModelAdapter, Threshold, gate_dt, gate_threshold
 from nbody.particle import ParticleTorch
 from nbody.stepper_input import Numbers, checked, gravity, thresholds
 
-PREDICTED_AT_ONCE, PREDICTED_PAIRS = 8192, 2**17  # states, and pairs of particles, in memory
+PREDICTED_PAIRS = 2**17  # of particles, in memory
 
 
 class Stepper:
@@ -147,7 +148,7 @@ class Stepper:
                 is of what was learned.
         """
         led = torch.as_tensor(last_dt).to(states.energy)
-        rows = states.parts(PREDICTED_PAIRS, PREDICTED_AT_ONCE)
+        rows = states.parts(PREDICTED_PAIRS, judged_at_once(self.config))
         if len(rows) > 1 and history is None:
             led = led.expand(len(states))
             alone = network_alone

@@ -250,7 +250,8 @@ class Config(
         return (
             f"{self.initial_conditions} epochs={self.epochs} steps_per_epoch={self.steps_per_epoch}"
             f" threshold={self.energy_threshold:g} loss={self.loss} features={self.feature_type}"
-            f" hidden_dims={self.hidden_dims} lr={self.lr:g} device={self.device} {self.dtype}{network}"
+            f" hidden_dims={self.hidden_dims} lr={self.lr:g} device={self.device}"
+            f" {self.dtype}{network}"
         )
 
     @classmethod

@@ -474,11 +474,12 @@ class LoggingSection(BaseModel):
         le=10**8,
         description="Epochs between checkpoints; the last is always saved.",
     )
-    evaluation_orbits: Annotated[int, Mark.CHANGEABLE] = Field(
-        default=64,
-        ge=0,
-        le=65536,
-        description="Held-out systems that the trained stepper is scored on; 0 means none.",
+    evaluation_orbits: Annotated[Annotated[int, Field(ge=0, le=65536)] | None, Mark.CHANGEABLE] = (
+        Field(
+            default=None,
+            description="Held-out systems that the trained stepper is scored on; 0 means none, "
+            "null 64, or fewer of more than 32 particles, which take long.",
+        )
     )
     extra: Annotated[
         Annotated[dict[str, JsonValue], AfterValidator(_check_extra_dict)], Mark.CHANGEABLE

@@ -33,9 +33,14 @@ EACH_PER_NUMBER = 14  # for each coordinate, where each body's orbit is looked a
 BLOCK_PER_PAIR, BACKWARD_PER_PAIR = 5, 9  # for each pair of a block, without and with gradients
 FEATURES_PER_PAIR, FEATURES_PER_SERIES = 60, 400  # while features are made
 FEATURED_PAIRS, FEATURED_PAIRS_ON_GPU = 2**16, 2**20  # whose features are made at once
+HELD_OUT_PER_NUMBER, HELD_OUT_PER_STATE = 8, 20  # for each coordinate, for each state
 ORACLE_TRIALS = 16  # steps tried at once
 ORACLE_NUMBERS, ORACLE_NUMBERS_ON_GPU = 2**18, 2**22  # of the positions that are tried at once
 JUDGED_AT_ONCE, JUDGED_PAIRS = 8192, 2**19  # samples, and pairs, that pass the gate at once
+STATES_PER_SYSTEM = 128  # held-out ones, on which a stepper is scored
+EVALUATED_SYSTEMS, EVALUATED_PAIRS = 64, 2**23  # at most, where the user does not say how many
+EVALUATION_S_PER_PAIR = 2.2e-6  # on one core: mostly for dt*
+LONG_EVALUATION_S = 60.0
 JUDGED_NUMBERS = 2**21  # of a layer's activations
 PRODUCTS_OF_A_THREAD = {"float64": 2**22, "float32": 2**23}  # that are worth one more thread
 PAIRS_OF_A_THREAD = 2**15
@@ -99,9 +104,24 @@ def remarks(config: Config) -> list[str]:
             f"its {_checkpoints(config)} checkpoints will take {total / 1e9:.0f} GB: raise "
             f"checkpoint_every ({config.checkpoint_every}), or use a smaller network (hidden_dims)"
         )
+    evaluated = evaluated_systems(config)
+    pairs = evaluated * STATES_PER_SYSTEM * config.num_particles**2
+    if (seconds := pairs * EVALUATION_S_PER_PAIR) > LONG_EVALUATION_S:
+        found.append(
+            f"to score it on {evaluated} held-out systems takes a core some {seconds / 60:.0f} min "
+            "after the training: evaluation_orbits takes fewer, 0 none"
+        )
     if config.tf32 and network_type(config) == "float64":
         found.append("tf32 has no effect on float64 networks")
     return found
+
+
+def evaluated_systems(config: Config) -> int:
+    """Held-out systems that a run's stepper is scored on."""
+    if config.evaluation_orbits is not None:
+        return config.evaluation_orbits
+    affordable = EVALUATED_PAIRS // (STATES_PER_SYSTEM * config.num_particles**2)
+    return max(2, min(EVALUATED_SYSTEMS, affordable))
 
 
 def network_type(config: Config) -> Literal["float32", "float64"]:
@@ -192,4 +212,24 @@ def _working_numbers(config: Config, widths: list[int]) -> int:
         tried * ORACLE_TRIALS * step if config.loss == "oracle" else 0,
     )
     judging = judged * (2 * max(widths) + step)  # which the allocator keeps beside it
-    return record + block + judging + round(most)
+    evaluation = _evaluated_numbers(config, max(widths), step, features)
+    return record + block + max(judging + round(most), evaluation)
+
+
+def _evaluated_numbers(config: Config, width: int, step: int, features: int) -> int:
+    """Numbers in memory while a stepper is scored: of held-out states, and of what is asked of some
+    of them at a time.
+
+    Args:
+        width: of the widest layer.
+        step, features: numbers in flight for one state.
+    """
+    n, dim = config.num_particles, config.dim
+    states = evaluated_systems(config) * STATES_PER_SYSTEM
+    tried = min(states, max(1, ORACLE_NUMBERS // (ORACLE_TRIALS * n * dim)))
+    at_once = max(
+        tried * ORACLE_TRIALS * step,
+        min(states, max(1, FEATURED_PAIRS // n**2)) * features,
+        min(states, judged_at_once(config)) * 2 * width,
+    )
+    return states * (HELD_OUT_PER_NUMBER * n * dim + HELD_OUT_PER_STATE) + at_once

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from nbody.config import Config
+from nbody.config.explained import in_words
 from nbody.config.files import parse_override
 from nbody.config.populations import with_changes
 from nbody.cores import usable_cores
@@ -65,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.picture:
             draw(report, options.picture)
     except (NBodyError, ValueError, OSError, ModuleNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {in_words(error)}", file=sys.stderr)
         return 1
     print(json.dumps(report, indent=2) if options.json else report_text(report))
     return 0

@@ -4,13 +4,20 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from nbody.checkpoint import load_checkpoint
 from nbody.config import Config
-from nbody.config.files import parse_override, read_config_file, say_warnings_plainly
+from nbody.config.explained import in_words
+from nbody.config.files import (
+    parse_override,
+    read_config_file,
+    say_warnings_plainly,
+)
 from nbody.config.of_checkpoint import trained_on
+from nbody.config.particle_file import HDF5
 from nbody.config.sections import InitialConditionSection
 from nbody.config.stepping_rules import STEPPING_RULES
 from nbody.device import Threads, set_process_switches
@@ -59,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.picture:
             draw_runs(runs, options.picture)
     except (NBodyError, ValueError, OSError, ModuleNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {in_words(error)}", file=sys.stderr)
         return 1
     return 0
 
@@ -70,6 +77,10 @@ def check_outputs(states: Path | None, picture: Path | None, systems: int) -> No
     Raises:
         ValueError: it cannot.
     """
+    needed = ((states and states.suffix in HDF5, "h5py", "hdf5"), (picture, "matplotlib", "plot"))
+    for path, package, extra in needed:
+        if path and find_spec(package) is None:
+            raise ValueError(f"{package} is not installed: pip install 'orrery[{extra}]'")
     if states and states.suffix not in FORMATS:
         raise ValueError(f"--states is written as {', '.join(FORMATS)}, by its name's ending")
     if picture and systems > 1:

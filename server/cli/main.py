@@ -33,7 +33,9 @@ def main() -> None:
     except CommandFailed as error:
         _fail(str(error), error.code)
     except (NBodyError, ValueError, OSError) as error:
-        _fail(str(error), EXIT_USAGE)
+        from nbody.config.explained import in_words  # noqa: PLC0415 - only here
+
+        _fail(in_words(error), EXIT_USAGE)
     except KeyboardInterrupt:
         raise SystemExit(130) from None
 

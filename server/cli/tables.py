@@ -325,8 +325,11 @@ def validation(report: Json) -> str:
     if on_gpu := report.get("estimated_gpu_memory_bytes"):
         size += f" ({on_gpu / 1e6:.0f} MB of a GPU's, where it trains on one)"
     if saved := report.get("estimated_checkpoint_bytes"):
-        size += f", {saved / 1e6:,.0f} MB of checkpoints"
-    return "\n".join([size, *(f"warning: {warning}" for warning in report["warnings"])])
+        size += f", {max(1, round(saved / 1e6)):,} MB of checkpoints"
+    lines = [size, *(f"warning: {warning}" for warning in report["warnings"])]
+    if report.get("waits_for"):
+        lines.append(f"it would wait for {report['waits_for']}")
+    return "\n".join(lines)
 
 
 def sweep_line(sweep: Json) -> str:

@@ -46,7 +46,6 @@ def submit(
     trains = KINDS[submission.kind].trains
     noted = warnings_of(submission)
     job_id = new_id("job")
-    size = estimate(config).memory_bytes if trains else 0
     whole = config.model_dump(mode="json")
     told = (whole, submission.metadata, submission.simulate, noted)
     connection.execute(
@@ -69,8 +68,8 @@ def submit(
             failures=0,
             attempt=0,
             config=whole,
-            device=config.device.partition(":")[0],
-            memory_bytes=size,
+            device=device_of(submission),
+            memory_bytes=memory_bytes_of(submission),
             base_bytes=ROW_BYTES + sum(len(json.dumps(part)) for part in told),
             labels=submission.metadata,
             warnings=noted,
@@ -83,6 +82,16 @@ def submit(
     data = {"warnings": noted, "retry_of": retry_of, "from_checkpoint": from_checkpoint}
     record_event(connection, job_id, now, "submitted", data)
     return job_id
+
+
+def device_of(submission: JobSubmission) -> str:
+    """Auto, cpu or cuda: workers choose among their GPUs themselves."""
+    return submission.config.device.partition(":")[0]
+
+
+def memory_bytes_of(submission: JobSubmission) -> int:
+    """What a worker must have for the job, 0 where nobody knows."""
+    return estimate(submission.config).memory_bytes if KINDS[submission.kind].trains else 0
 
 
 def warnings_of(submission: JobSubmission) -> list[str]:

@@ -184,7 +184,8 @@ def _queue_position(connection: Connection, row: Row[Any]) -> int | None:
 
 
 def _eta(connection: Connection, row: Row[Any]) -> float | None:
-    if row.status != JobStatus.RUNNING or not row.epochs_total:
+    left = row.epochs_total - row.epochs_done
+    if row.status != JobStatus.RUNNING or not left:  # it is being scored: nobody knows how long
         return None
     mean = connection.execute(MEAN_TIME, {"job_id": row.id}).scalar_one()
-    return None if mean is None else mean * (row.epochs_total - row.epochs_done)
+    return None if mean is None else mean * left

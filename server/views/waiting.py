@@ -29,19 +29,23 @@ class Waiting:
         """What a job waits for, besides its turn."""
         if job.status != JobStatus.QUEUED:
             return None
-        if job.owner_id in self._busy_owners:
+        return self.reason_of(job.owner_id, job.device, job.memory_bytes)
+
+    def reason_of(self, owner_id: str | None, device: str, memory_bytes: int) -> str | None:
+        """What a job of somebody's would wait for on a device, besides its turn."""
+        if owner_id in self._busy_owners:
             most = f"{self._most_running} running jobs (ORRERY_MAX_RUNNING_JOBS)"
             return f"the end of one of its owner's {most}"
         if not self._memories:
             return (
                 "a worker: none was heard of in the last five minutes (`python -m worker` is one)"
             )
-        most = max(memory[job.device] for memory in self._memories)
+        most = max(memory[device] for memory in self._memories)
         if not most:
             here = len(self._memories)
             return f"a worker with a GPU: none of {here} has one; or set device to auto or cpu"
-        if job.memory_bytes >= ROOM * most:
-            needs, has = (f"{size / GIB:,.1f} GiB" for size in (job.memory_bytes, most))
+        if memory_bytes >= ROOM * most:
+            needs, has = (f"{size / GIB:,.1f} GiB" for size in (memory_bytes, most))
             return (
                 f"a worker with more memory: it needs about {needs}, the largest has {has}; or use "
                 "a smaller network, batch or number of orbits"

@@ -189,6 +189,9 @@ class ValidationReport(View):
     estimated_checkpoint_bytes: int = Field(
         default=0, description="All its checkpoints together, on the data folder's disk."
     )
+    waits_for: str | None = Field(
+        default=None, description="What it would wait for now, besides its turn."
+    )
 
 
 class JobChange(Message):

@@ -50,10 +50,17 @@ def predicted_memory() -> dict[str, float]:
             "loss": "band",
             **SMALL,
         },
+        "plummer_128": {
+            "initial_conditions": "plummer",
+            "num_particles": 128,
+            "num_systems": 2,
+            "steps_per_epoch": 4,
+            **SMALL,
+        },
         "three_layers_of_2000": {"hidden_dims": [2000] * 3, "steps_per_epoch": 16},
     }
     ratios: dict[str, float] = {}
-    short = {"epochs": 2, "replay_steps": 20, "max_retrain_steps": 5, "evaluation_orbits": 0}
+    short = {"epochs": 2, "replay_steps": 20, "max_retrain_steps": 5}
     with local_service() as client:
         for name, fields in cases.items():
             fields = {"seed": 1, "device": DEVICE["type"], **fields, **short}

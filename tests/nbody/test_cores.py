@@ -135,15 +135,38 @@ def test_torch_gets_the_threads_that_cores_are_free_for(
         torch.set_num_threads(before)
 
 
-def test_who_sets_the_number_of_threads_has_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("number", "dynamic", "alone", "beside"),
+    [
+        ("2", "", 2, 1),
+        ("2,4", "true", 2, 1),
+        ("1", "", 1, 1),
+        ("x", "", 2, 1),
+        ("7", "false", 7, 7),
+        ("", "false", 2, 1),
+    ],
+)
+def test_who_sets_the_number_of_threads_has_no_more(
+    number: str,
+    dynamic: str,
+    alone: int,
+    beside: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.setenv("OMP_NUM_THREADS", number)
+    monkeypatch.setenv("OMP_DYNAMIC", dynamic)
     machine, before = Machine(tmp_path, monkeypatch), torch.get_num_threads()
-    threads = Threads(before + 3, machine.free())
-    monkeypatch.setattr("nbody.device.time.monotonic", lambda: 1e12)
-    threads.tick()
-    assert torch.get_num_threads() == before
+    monkeypatch.setattr("nbody.device.time.monotonic", lambda: machine.now)
+    try:
+        threads, seen = Threads(3, machine.free()), list[int]()
+        for others in (0.0, 2.0):
+            machine.pass_by(2, others=others, own=0.0)
+            threads.tick()
+            seen.append(torch.get_num_threads())
+        assert seen == [alone, beside]
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize(

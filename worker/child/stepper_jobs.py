@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from nbody.config.size import evaluated_systems
 from nbody.device import resolve_device
 from nbody.durable_file import write_durably
 from nbody.errors import CheckpointUnreadable
@@ -44,7 +45,7 @@ def evaluate_job(
     spool.append("begin", {"first_epoch": 0})
     config, stepper = assignment.config, _stepper(assignment, data)
     watcher.phase(Phase.EVALUATE)
-    systems = max(config.evaluation_orbits, LEAST_SYSTEMS)
+    systems = max(evaluated_systems(config), LEAST_SYSTEMS)
     seed = config.seed or 0
     scores = evaluate_beside_criteria(
         stepper, config, seed=seed, systems=systems, data_folder=data, watcher=watcher

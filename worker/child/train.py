@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nbody.config import Config
+from nbody.config.size import evaluated_systems
 from nbody.errors import CheckpointUnreadable, NBodyError
 from nbody.evaluation.score import evaluate
 from nbody.stepper import Stepper
@@ -106,11 +107,10 @@ def _thin(folder: Path) -> None:
 def _evaluate(
     run: TrainingRun, config: Config, data: Path, watcher: ChildWatcher
 ) -> dict[str, Any] | None:
-    if not config.evaluation_orbits:
+    if not (systems := evaluated_systems(config)):
         return None
     watcher.phase(Phase.EVALUATE)
     stepper = Stepper(run.model, run.adapter)
-    systems = config.evaluation_orbits
     try:
         scores = evaluate(
             stepper, seed=run.seed, systems=systems, data_folder=data, watcher=watcher

@@ -12,7 +12,7 @@ from nbody.config.size import estimate
 from server.queue import audit_log, idempotency, ownership
 from server.queue.limits import check_priority
 from server.queue.steppers import stepper_jobs
-from server.queue.submission import submit, warnings_of
+from server.queue.submission import device_of, memory_bytes_of, submit, warnings_of
 from server.service import Service
 from server.views import jobs as job_views
 from server.web import polling
@@ -88,9 +88,13 @@ async def validate_job(
     submission: JobSubmission, service: TheService, caller: Caller
 ) -> ValidationReport:
     """What would run: defaults filled in, warnings, size. Nothing is stored."""
-    whole, _ = await service.read(
-        lambda connection: stepper_jobs.resolve(connection, submission, caller.owner_filter)
-    )
+
+    def look(connection: Connection) -> tuple[JobSubmission, str | None]:
+        whole, _ = stepper_jobs.resolve(connection, submission, caller.owner_filter)
+        waiting = service.waiting(connection)
+        return whole, waiting.reason_of(caller.token_id, device_of(whole), memory_bytes_of(whole))
+
+    whole, waits_for = await service.read(look)
     size, trains = estimate(whole.config), KINDS[whole.kind].trains
     return ValidationReport(
         config=whole.config,
@@ -99,6 +103,7 @@ async def validate_job(
         estimated_memory_bytes=size.memory_bytes,
         estimated_gpu_memory_bytes=size.gpu_memory_bytes,
         estimated_checkpoint_bytes=size.checkpoint_bytes if trains else 0,
+        waits_for=waits_for,
     )
 
 

@@ -45,6 +45,13 @@ CHECKS = (
     correctness.a_capture_that_fails_leaves_training_whole,
 )
 
+ON_A_GPU_ALONE = {
+    memory.memory_is_what_was_told,
+    speed.compiled,
+    memory.a_lack_of_memory_is_told,
+    correctness.a_capture_that_fails_leaves_training_whole,
+}
+
 
 def main(arguments: list[str] | None = None) -> int:
     """All checks; returns the exit code."""
@@ -57,10 +64,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
     parser.add_argument("--budget", type=float, default=540.0, help="seconds for all checks")
     options = parser.parse_args(arguments)
+    if options.device == "cuda" and not torch.cuda.device_count():
+        parser.error("no GPU here, or torch was built without CUDA; --device cpu runs the plan")
     torch.set_num_threads(1)  # whose waiting for each other would be measured, else
     run = FirstRun(options.out, options.device, options.budget)
     for check in CHECKS:
-        run.run(check)
+        run.run(check, needs_gpu=check in ON_A_GPU_ALONE)
     run.say("all", failed=run.failed)
     return 1 if run.failed else 0
 

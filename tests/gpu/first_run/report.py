@@ -47,9 +47,12 @@ class FirstRun:
             self.failed.append(check)
         self.say(check, ok=holds, **fields)
 
-    def run(self, check: Callable[["FirstRun"], None]) -> None:
+    def run(self, check: Callable[["FirstRun"], None], *, needs_gpu: bool = False) -> None:
         """One check, whatever happens in it."""
         name = check.__name__
+        if needs_gpu and not self.gpu:
+            self.say(name, skipped="only on a GPU")
+            return
         if time.monotonic() - self._started > self._budget_s - LEAST_LEFT_S:
             self.failed.append(name)
             self.say(name, skipped="no time left")
@@ -67,7 +70,7 @@ class FirstRun:
             self.failed.append(name)
             where = traceback.format_exc().splitlines()[-8:]
             self.say(name, ok=False, error=f"{type(error).__name__}: {error}"[:600], where=where)
-            with contextlib.suppress(RuntimeError):
+            with contextlib.suppress(Exception):
                 self.wait()
         else:
             self.say(name + " done", seconds=round(time.monotonic() - started, 1))

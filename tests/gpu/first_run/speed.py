@@ -59,8 +59,6 @@ def where_an_epoch_goes(run: FirstRun) -> None:
 
 
 def compiled(run: FirstRun) -> None:
-    if not run.gpu:
-        return
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         started = time.monotonic()
