@@ -103,7 +103,7 @@ def calibration_factor(held_out: HeldOut, dt: Float[Tensor, " T"], watcher: Watc
 
     def violation_rate(factor: float) -> float:
         """As `held_out.violation_rate`: a step under dt* passes, and need not be tried."""
-        beyond = factor * (1 + ROUND_OFF) >= ratio
+        beyond = ~(factor * (1 + ROUND_OFF) < ratio)  # or not a number
         return held_out.take(beyond).violations(factor * dt[beyond]) / len(dt)
 
     low = float(ratio.sort().values[int(target * len(ratio))])

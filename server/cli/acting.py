@@ -231,7 +231,9 @@ def delete(
 ) -> Shown:
     """Delete a job that is over."""
     gone = client.delete(job_id, files=files)
-    left = "; some of its files are left" if files and not gone["files"] else ""
+    left = "" if gone["files"] else "; some of its files are left"
+    if not files:
+        left = "; its files stay in the data folder (--files deletes them, too)"
     return Shown(gone, f"{gone['id']}: deleted{left}")
 
 

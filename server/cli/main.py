@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.markup import escape
 
+from nbody.config.files import say_warnings_plainly
 from nbody.errors import NBodyError
 from server.cli import acting, installation, reading, sweeps, tokens
 from server.cli.connection import EXIT_USAGE, HELP, CommandFailed, errors, print_text
@@ -28,6 +29,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command; errors become one line and an exit code."""
+    say_warnings_plainly()
     try:
         app()
     except CommandFailed as error:

@@ -2,14 +2,16 @@
 
 import math
 from dataclasses import astuple
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from nbody.config import Config
+from nbody.config.size import estimate, evaluated_systems, remarks
 from nbody.evaluation.held_out import HeldOut, held_out_states, predicted_steps
-from nbody.evaluation.score import evaluate, score
+from nbody.evaluation.score import TARGET_VIOLATION, calibration_factor, evaluate, score
 from nbody.gravity.free_fall import free_fall_time
 from nbody.initial_conditions.from_config import initial_particle
 from nbody.model_adapter import ModelAdapter
@@ -92,6 +94,61 @@ def test_a_violation_is_an_error_at_the_threshold_and_beyond(held_out: HeldOut) 
     )
     assert held_out.violation_rate(dt) == pytest.approx(0.25)
     assert held_out.overshoot_rate(dt) == pytest.approx(0.25)
+
+
+def test_calibration_tries_only_steps_that_may_violate(
+    held_out: HeldOut, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The factor is where all steps together reach the violations that are allowed."""
+    dt, tried = free_fall(held_out), list[int]()
+    violations = HeldOut.violations
+
+    def count(self: HeldOut, steps: Tensor) -> int:
+        tried.append(len(steps))
+        return violations(self, steps)
+
+    monkeypatch.setattr(HeldOut, "violations", count)
+    factor = calibration_factor(held_out, dt, NoWatcher())
+    assert sum(tried) < 2 * len(dt)  # not all of them forty times
+    monkeypatch.undo()
+    most = TARGET_VIOLATION - math.sqrt(TARGET_VIOLATION / len(dt))
+    assert held_out.violation_rate(factor * dt) <= most
+    assert held_out.violation_rate(1.01 * factor * dt) > most
+
+
+def test_steps_that_are_not_numbers_leave_nothing_to_calibrate(held_out: HeldOut) -> None:
+    dt = free_fall(held_out)
+    dt[::50] = math.nan
+    assert calibration_factor(held_out, dt, NoWatcher()) == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "systems"),
+    [
+        ({}, 64),
+        ({"initial_conditions": "plummer", "num_particles": 16}, 64),
+        ({"initial_conditions": "plummer", "num_particles": 64}, 16),
+        ({"initial_conditions": "plummer", "num_particles": 600}, 2),
+        ({"initial_conditions": "plummer", "num_particles": 600, "evaluation_orbits": 9}, 9),
+        ({"evaluation_orbits": 0}, 0),
+    ],
+)
+def test_many_bodies_are_scored_on_as_many_systems_as_minutes_allow(
+    fields: dict[str, Any], systems: int
+) -> None:
+    config = Config(**fields)
+    assert evaluated_systems(config) == systems
+    slow = config.num_particles == 600
+    assert any("takes a core some" in remark for remark in remarks(config)) == slow
+
+
+def test_held_out_states_are_part_of_a_runs_memory() -> None:
+    small = {"num_particles": 16, "evaluation_orbits": 8}
+    bytes_of = [
+        estimate(Config(initial_conditions="plummer", **(small | more))).memory_bytes
+        for more in ({}, {"evaluation_orbits": 1024})
+    ]
+    assert bytes_of[1] > bytes_of[0] + 1000 * 128 * 16 * 2 * 3 * 8
 
 
 def test_a_step_that_is_not_a_number_violates(held_out: HeldOut) -> None:

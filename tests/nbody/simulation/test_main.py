@@ -45,3 +45,23 @@ def test_what_cannot_run_says_why(
 ) -> None:
     assert main(arguments) == 1
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("output", "told"),
+    [("s.h5", "'orrery[hdf5]'"), ("s.hdf5", "h5py"), ("p.png", "'orrery[plot]'")],
+)
+def test_a_package_that_an_output_needs_is_asked_for_before_the_run(
+    output: str,
+    told: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("nbody.simulation.__main__.find_spec", lambda _: None)
+    option = "--picture" if output.endswith("png") else "--states"
+    system = ["--set", "initial_conditions=kepler", option, str(tmp_path / output)]
+    assert main(system) == 1
+    shown = capsys.readouterr()
+    assert told in shown.err
+    assert not shown.out

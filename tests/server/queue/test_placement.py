@@ -70,6 +70,8 @@ def test_a_waiting_job_says_what_no_worker_has(server: OrreryServer, orrery: Orr
     assert f"it needs about {NEEDS / GIB:,.1f} GiB, the largest has 1.0" in (
         waits_for(server, large) or ""
     )
+    would = server.admin.post("/v1/jobs/validate", json={"config": LARGE}).json()
+    assert would["waits_for"] == waits_for(server, large)
     entries = server.admin.get("/v1/queue").json()["data"]
     assert [bool(entry["waits_for"]) for entry in entries] == [True, False, True]
     assert "waits for" in orrery("queue").out

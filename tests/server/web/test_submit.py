@@ -425,6 +425,8 @@ def test_a_running_job_shows_progress_and_the_time_left(server: OrreryServer) ->
     assert seen["eta_s"] == pytest.approx(2.0)
     assert seen["latest_metrics"] == epochs[-1]
     assert seen["started_at"] is not None
+    server.report(assignment["lease_id"], phase="evaluate", epochs=[epoch_metrics(3)])
+    assert server.job(job["id"])["eta_s"] is None  # scoring takes what it takes
 
 
 # --- the service itself -------------------------------------------------------------------------
