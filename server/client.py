@@ -179,6 +179,17 @@ class Client:
         """A new job from one that is over; options are from_checkpoint, config and name."""
         return self._call("POST", f"/v1/jobs/{_quote(job_id)}/retry", json=options).json()
 
+    def act(self, action: str, **which: Any) -> Iterator[Json]:
+        """Do something to many jobs; what became of each. `which` is `ids`, or `where`, a filter;
+        options are dry_run, force, files, retry."""
+        while True:
+            body = {"action": action, **which}
+            found = self._call("POST", "/v1/jobs/actions", json=body).json()
+            yield from found["data"]
+            if not found["has_more"]:
+                return
+            which["after"] = found["data"][-1]["id"]
+
     def change(self, job_id: str, **changes: Any) -> Json:
         """Change a job's name, priority or metadata."""
         return self._call("PATCH", f"/v1/jobs/{_quote(job_id)}", json=changes).json()

@@ -19,8 +19,9 @@ from server.cli.connection import (
     print_json,
     print_text,
 )
+from server.cli.moving import label
+from server.cli.naming import job_id_of
 from server.cli.reading import follow
-from server.wire.states import TERMINAL
 
 if TYPE_CHECKING:
     from server.client import Client
@@ -33,7 +34,6 @@ Replaced = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Replace a field of the training's config."),
 ]
-Wait = Annotated[bool, typer.Option("--wait", help="Until its process is gone.")]
 
 
 @app.command()
@@ -65,7 +65,7 @@ def submit(
         warnings.simplefilter("always")
         fields = read_config_file(config, dict(map(parse_override, assignments or [])))
     _check(fields)
-    given = {"name": name, "webhook": webhook, "metadata": dict(map(_label, labels or []))}
+    given = {"name": name, "webhook": webhook, "metadata": dict(map(label, labels or []))}
     options: dict[str, Any] = {key: value for key, value in given.items() if value}
     if then_simulate:
         options["simulate"] = dict(map(parse_override, then_simulate))
@@ -152,55 +152,6 @@ def validate(
 
 @app.command()
 @connected
-def cancel(
-    client: "Client",
-    job_id: JobArgument,
-    force: Annotated[bool, typer.Option("--force", help="Kill it at once.")] = False,
-    wait: Wait = False,
-) -> Shown:
-    """Cancel a job."""
-    job = client.cancel(job_id, force=force)
-    return _status(client.wait(job_id) if wait else job)
-
-
-@app.command()
-@connected
-def pause(client: "Client", job_id: JobArgument, wait: Wait = False) -> Shown:
-    """Pause a job: it keeps its state and gives its slot free."""
-    job = client.pause(job_id)
-    return _status(client.wait(job_id, until=TERMINAL | {"paused"}) if wait else job)
-
-
-@app.command()
-@connected
-def resume(client: "Client", job_id: JobArgument) -> Shown:
-    """Queue a paused job again; it goes on from where it was."""
-    return _status(client.resume(job_id))
-
-
-@app.command()
-@connected
-def retry(
-    client: "Client",
-    job_id: JobArgument,
-    from_checkpoint: Annotated[
-        str | None, typer.Option(metavar="CKPT", help="Go on from this checkpoint of the job.")
-    ] = None,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Replace a field, for example epochs."),
-    ] = None,
-) -> Shown:
-    """Make a new job from one that is over."""
-    options: dict[str, Any] = {"config": dict(map(parse_override, assignments or []))}
-    if from_checkpoint is not None:
-        options["from_checkpoint"] = from_checkpoint
-    job = client.retry(job_id, **options)
-    return Shown(job, job["id"])
-
-
-@app.command()
-@connected
 def change(
     client: "Client",
     job_id: JobArgument,
@@ -212,29 +163,26 @@ def change(
         list[str] | None,
         typer.Option("--label", metavar="KEY=TEXT", help="Replace all labels; can be repeated."),
     ] = None,
+    add_labels: Annotated[
+        list[str] | None,
+        typer.Option("--add-label", metavar="KEY=TEXT", help="Set this label; others stay."),
+    ] = None,
+    remove_labels: Annotated[
+        list[str] | None,
+        typer.Option("--remove-label", metavar="KEY", help="Take this label away."),
+    ] = None,
 ) -> Shown:
     """Change a job's name, priority or labels."""
     given = {"name": name, "priority": priority}
     changes: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
     if labels is not None:
-        changes["metadata"] = dict(map(_label, labels))
+        changes["metadata"] = dict(map(label, labels))
+    if add_labels:
+        changes["add_metadata"] = dict(map(label, add_labels))
+    if remove_labels:
+        changes["remove_metadata"] = remove_labels
     job = client.change(job_id, **changes)
     return Shown(job, tables.job_table(job))
-
-
-@app.command()
-@connected
-def delete(
-    client: "Client",
-    job_id: JobArgument,
-    files: Annotated[bool, typer.Option("--files", help="Its checkpoints and logs, too.")] = False,
-) -> Shown:
-    """Delete a job that is over."""
-    gone = client.delete(job_id, files=files)
-    left = "" if gone["files"] else "; some of its files are left"
-    if not files:
-        left = "; its files stay in the data folder (--files deletes them, too)"
-    return Shown(gone, f"{gone['id']}: deleted{left}")
 
 
 @app.command()
@@ -264,7 +212,7 @@ def _stepper(client: "Client", stepper: str | None, epoch: str | None) -> dict[s
         raise ValueError("--epoch is of a job's checkpoint: name the JOB, too")
     if stepper is None:
         return {}
-    job_id = client.upload(Path(stepper))["job_id"] if is_file else stepper
+    job_id = client.upload(Path(stepper))["job_id"] if is_file else job_id_of(client, stepper)
     if epoch is None or epoch == "best":
         return {"stepper": {"job": job_id} | ({"epoch": epoch} if epoch else {})}
     if not epoch.isdecimal():
@@ -281,14 +229,3 @@ def _show_new(client: "Client", job: dict[str, Any], *, watch: bool, as_json: bo
             errors.print(job["id"], highlight=False)
         follow(client, job["id"], as_json=as_json)
     print_json(job) if as_json else print_text(job["id"])
-
-
-def _label(assignment: str) -> tuple[str, str]:
-    key, separator, text = assignment.partition("=")
-    if not separator:
-        raise ValueError(f"--label {assignment}: use KEY=TEXT")
-    return key, text
-
-
-def _status(job: dict[str, Any]) -> Shown:
-    return Shown(job, f"{job['id']}: {job['status']}")

@@ -8,15 +8,17 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, cast
 
 import typer
 from rich.console import Console
 
+from server.cli.exits import EXIT_CANCELLED, EXIT_FAILED, EXIT_NO_ANSWER, EXIT_USAGE, CommandFailed
+from server.cli.naming import job_id_of
+
 if TYPE_CHECKING:
     from server.client import Client
 
-EXIT_FAILED, EXIT_USAGE, EXIT_CANCELLED, EXIT_NO_ANSWER = 1, 2, 3, 4
 WIDTH_OF_FILES = 400
 EXIT_OF_STATUS = {"succeeded": 0, "failed": EXIT_FAILED, "cancelled": EXIT_CANCELLED}
 
@@ -35,15 +37,13 @@ errors = make_console(stderr=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 AsIds = Annotated[bool, typer.Option("--ids", help="Print ids alone, one a line.")]
-JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="A job's id.")]
-
-
-class CommandFailed(Exception):
-    """A command ends with a message and an exit code of its own."""
-
-    def __init__(self, message: str, code: int) -> None:
-        super().__init__(message)
-        self.code = code
+JobArgument = Annotated[
+    str, typer.Argument(metavar="JOB", help="A job: its name, its id, or the begin or end of one.")
+]
+JobsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[JOB…]", help="Jobs: names, ids, or the begin or end of ids."),
+]
 
 
 @contextmanager
@@ -74,12 +74,15 @@ def connected(command: Callable[..., Shown | None]) -> Callable[..., None]:
     signature = inspect.signature(command)
     shows = signature.return_annotation is Shown
     own = list(signature.parameters.values())[1:]
+    jobs = [p.name for p in own if p.annotation in (JobArgument, JobsArgument)]
     parameters = own + CONNECTION + ([AS_JSON] if shows else [])
 
     @wraps(command)
     def run(url: str, data: Path, token_file: Path | None, **options: Any) -> None:
         as_json = options.pop(AS_JSON.name) if shows else False
         with open_client(url, data, token_file) as client:
+            for name in jobs:
+                options[name] = _ids_of(client, options[name])
             shown = command(client, **options)
         if shown is not None:
             print_json(shown.value) if as_json else print_text(shown.text)
@@ -88,6 +91,13 @@ def connected(command: Callable[..., Shown | None]) -> Callable[..., None]:
     run.__dict__["__signature__"] = inspect.Signature(parameters)
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
+
+
+def _ids_of(client: "Client", called: Any) -> Any:
+    """What stands for a job on a command line, or a list of it, as ids."""
+    if isinstance(called, list):
+        return [job_id_of(client, each) for each in cast(list[str], called)]
+    return called and job_id_of(client, called)
 
 
 @contextmanager

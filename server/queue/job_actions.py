@@ -9,13 +9,15 @@ from typing import Any
 from sqlalchemy import Connection, delete, select
 
 from server.database.tables import checkpoints, jobs
-from server.errors import Conflict, IllegalMove
+from server.errors import Conflict, FieldProblem, IllegalMove, InvalidRequest
 from server.queue.fair_turns import next_turn
 from server.queue.job_rows import JobRow, change, record_event
 from server.queue.limits import check_queue
 from server.queue.transitions import Trigger, move, status_after
 from server.wire.jobs import JobChange
 from server.wire.states import TERMINAL, JobStatus, StopReason
+
+MOST_LABELS = 32
 
 
 def cancel(connection: Connection, job: JobRow, grace_s: float, *, now: float) -> JobStatus:
@@ -75,8 +77,8 @@ def amend(connection: Connection, job: JobRow, changes: JobChange, *, now: float
     values: dict[str, Any] = {}
     if "name" in given:
         values["name"] = given["name"]
-    if "metadata" in given:
-        values["labels"] = given["metadata"]
+    if given.keys() & {"metadata", "add_metadata", "remove_metadata"}:
+        values["labels"] = _labels_after(job.labels, changes)
     if "priority" in given:
         values["queue_rank"] = -given["priority"]
     values = {key: value for key, value in values.items() if value != getattr(job, key)}
@@ -85,6 +87,22 @@ def amend(connection: Connection, job: JobRow, changes: JobChange, *, now: float
     if values:
         change(connection, job.id, **values)
         record_event(connection, job.id, now, "changed", given)
+
+
+def _labels_after(labels: dict[str, str], changes: JobChange) -> dict[str, str]:
+    """A job's labels after a change.
+
+    Raises:
+        InvalidRequest: there would be too many.
+    """
+    kept = labels if changes.metadata is None else changes.metadata
+    gone = set(changes.remove_metadata or ())
+    after = {key: text for key, text in kept.items() if key not in gone}
+    after |= changes.add_metadata or {}
+    if len(after) > MOST_LABELS:
+        detail = f"a job has at most {MOST_LABELS} labels, and would have {len(after)}"
+        raise InvalidRequest(FieldProblem("/add_metadata", detail))
+    return after
 
 
 def remove(connection: Connection, job: JobRow) -> None:

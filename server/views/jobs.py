@@ -1,6 +1,5 @@
 """Rows of jobs → what the API answers. Queries that only read."""
 
-from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
@@ -10,14 +9,15 @@ from nbody.config import Config
 from nbody.metrics import EpochMetrics
 from server.database.tables import ALIASES, METRIC_COLUMNS, epochs, jobs
 from server.errors import NotFound
-from server.queue.ownership import find_job, is_visible
+from server.queue.ownership import find_job
+from server.queue.selection import conditions
 from server.queue.steppers import users_checkpoints
 from server.views import queue_order
 from server.views.files import checkpoint_view
 from server.views.pages import instant, instant_or_none, page
 from server.views.waiting import Waiting
+from server.wire.job_lists import JobFilter
 from server.wire.jobs import Failure, JobSummary, JobView, Progress, QueueEntry, ResultView
-from server.wire.kinds import JobKind, Upload
 from server.wire.messages import Page
 from server.wire.states import JobStatus
 
@@ -71,28 +71,14 @@ def job_summary(row: Row[Any]) -> JobSummary:
 def list_jobs(
     connection: Connection,
     *,
+    wanted: JobFilter,
     owner_id: str | None,
-    status: list[JobStatus],
-    kind: list[JobKind | Upload],
-    name: str | None,
-    labels: dict[str, str],
-    created_after: datetime | None,
     after: str | None,
     limit: int,
 ) -> Page[JobSummary]:
     """Newest jobs first; the next part begins after the last id of this one."""
     query = select(*SUMMARY_COLUMNS).order_by(jobs.c.id.desc()).limit(limit + 1)
-    query = query.where(is_visible(owner_id, jobs.c.owner_id))
-    if status:
-        query = query.where(jobs.c.status.in_(status))
-    if kind:
-        query = query.where(jobs.c.kind.in_(kind))
-    if name is not None:
-        query = query.where(jobs.c.name == name)
-    for key, text in labels.items():
-        query = query.where(func.json_extract(jobs.c.labels, f'$."{key}"') == text)
-    if created_after is not None:
-        query = query.where(jobs.c.created_at > created_after.timestamp())
+    query = query.where(*conditions(wanted, owner_id))
     if after is not None:
         query = query.where(jobs.c.id < after)
     rows = connection.execute(query).all()

@@ -9,7 +9,7 @@ from nbody.config import Config
 from nbody.metrics import METRIC_NAMES, EpochMetrics
 from nbody.watcher import Phase
 from server.errors import FieldProblem, InvalidRequest
-from server.wire import files, history, jobs, messages, service, sweeps, tokens, workers
+from server.wire import files, history, job_lists, jobs, messages, service, sweeps, tokens, workers
 from server.wire.states import JobStatus, StopReason
 from server.wire.sweeps import (
     Importance,
@@ -205,6 +205,12 @@ MODELS: dict[str, BaseModel] = {
         data={JOB: [{"epoch": 12, "part2/final_pass_rate": 0.985}]},
     ),
     "Deleted": jobs.Deleted(id=JOB, files=True),
+    "ManyJobs": job_lists.ManyJobs(
+        action="cancel", where=job_lists.JobFilter(metadata={"paper": "draft"})
+    ),
+    "ManyActedOn": job_lists.ManyActedOn(
+        data=[job_lists.ActedOn(id=JOB, status=JobStatus.CANCELLED)], has_more=False
+    ),
     "JobChange": jobs.JobChange(name="kepler", priority=10, metadata={"paper": "accepted"}),
     "Page_AttemptView_": _page(ATTEMPT),
     "RetryRequest": jobs.RetryRequest(from_checkpoint=CHECKPOINT.id, config={"epochs": 100}),

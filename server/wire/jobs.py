@@ -204,6 +204,12 @@ class JobChange(Message):
     metadata: Annotated[dict[Identifier, Text], Field(max_length=32), CLOSED] | None = Field(
         default=None, description="Replaces the labels."
     )
+    add_metadata: Annotated[dict[Identifier, Text], Field(max_length=32), CLOSED] | None = Field(
+        default=None, description="Labels to set beside those that are there."
+    )
+    remove_metadata: Annotated[list[Identifier], Field(max_length=32)] | None = Field(
+        default=None, description="Keys of labels to take away."
+    )
 
 
 class RetryRequest(Message):

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from server.access.roles import Principal
 from server.data_folder import remove_folder
-from server.queue import audit_log, idempotency, job_actions, ownership, retries
+from server.queue import audit_log, idempotency, job_actions, many_jobs, ownership, retries
 from server.queue.changes import Changes
 from server.queue.job_rows import JobRow, job_folder
 from server.queue.limits import check_priority
@@ -19,6 +19,7 @@ from server.service import Service
 from server.views import jobs as job_views
 from server.web.routes.making import make_job
 from server.web.routes.parameters import Caller, IdempotencyKeyHeader, JobId, TheService
+from server.wire.job_lists import ManyActedOn, ManyJobs
 from server.wire.jobs import CancelRequest, Deleted, JobChange, JobView, RetryRequest
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -37,6 +38,25 @@ async def cancel_job(
     grace_s = 0.0 if request.force else request.grace_s
     action = partial(job_actions.cancel, grace_s=grace_s, now=time.time())
     return await _act(service, caller, job_id, "cancel", action)
+
+
+@router.post("/actions")
+async def act_on_many_jobs(request: ManyJobs, service: TheService, caller: Caller) -> ManyActedOn:
+    """Cancel, pause, resume, retry or delete up to 1000 jobs, each for itself.
+
+    What cannot be done to one of them is said of that one; the answer is 200 all the same.
+    """
+    work = partial(
+        many_jobs.act, caller=caller, request=request, limits=service.limits, now=time.time()
+    )
+    acted = await service.write(work)
+    if not request.dry_run:
+        for job in acted.answer.data:
+            service.changes.notify(job.id)
+        service.changes.notify(Changes.QUEUE)
+    for folder in acted.folders:
+        await asyncio.to_thread(remove_folder, service.settings.data, folder)
+    return acted.answer
 
 
 @router.patch("/{job_id}")

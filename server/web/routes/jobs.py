@@ -27,6 +27,7 @@ from server.web.routes.parameters import (
     Version,
     WaitSeconds,
 )
+from server.wire.job_lists import JobFilter
 from server.wire.jobs import JobSubmission, JobSummary, JobView, ValidationReport
 from server.wire.kinds import KINDS, JobKind, Upload
 from server.wire.messages import Page
@@ -46,6 +47,11 @@ def _check_label(label: str) -> str:
     if not LABEL.fullmatch(label):
         raise ValueError("use KEY=TEXT; letters, digits and . _ : - in the key")
     return label
+
+
+def _label(label: str) -> tuple[str, str]:
+    key, _, text = label.partition("=")
+    return key, text
 
 
 Label = Annotated[
@@ -113,7 +119,18 @@ async def list_jobs(
     caller: Caller,
     status: Annotated[list[JobStatus] | None, Query(description="Only these states.")] = None,
     kind: Annotated[list[JobKind | Upload] | None, Query(description="Only these kinds.")] = None,
-    name: Annotated[str | None, Query(max_length=200, description="Only this name.")] = None,
+    name: Annotated[
+        str | None,
+        Query(max_length=200, description="Only this name; `*` stands for any characters."),
+    ] = None,
+    fragment: Annotated[
+        str | None,
+        Query(
+            alias="id",
+            pattern=r"^[0-9a-z_]{1,30}$",
+            description="Only ids that begin or end so, with or without `job_`.",
+        ),
+    ] = None,
     metadata: Annotated[
         list[Label] | None,
         Query(max_length=10, description="Only jobs with this label, KEY=TEXT; all where several."),
@@ -122,20 +139,28 @@ async def list_jobs(
         Annotated[AwareDatetime, BeforeValidator(_check_instant)] | None,
         Query(description="Only younger ones; with a time zone."),
     ] = None,
+    created_before: Annotated[
+        Annotated[AwareDatetime, BeforeValidator(_check_instant)] | None,
+        Query(description="Only older ones; with a time zone."),
+    ] = None,
     after: AfterId = None,
     limit: Limit = 20,
 ) -> Page[JobSummary]:
     """Jobs, newest first."""
-    labels = {key: text for key, _, text in (label.partition("=") for label in metadata or ())}
+    wanted = JobFilter.model_construct(
+        status=status or [],
+        kind=kind or [],
+        name=name,
+        id=fragment,
+        metadata=dict(_label(label) for label in metadata or ()),
+        created_after=created_after,
+        created_before=created_before,
+    )
     return await service.read(
         lambda connection: job_views.list_jobs(
             connection,
+            wanted=wanted,
             owner_id=caller.owner_filter,
-            status=status or [],
-            kind=kind or [],
-            name=name,
-            labels=labels,
-            created_after=created_after,
             after=after,
             limit=limit,
         )

@@ -32,6 +32,7 @@ MAY_CALL: dict[tuple[str, str], set[str]] = {
     ("get", "/v1/jobs"): PEOPLE,
     ("post", "/v1/jobs"): {"admin", "user"},
     ("post", "/v1/jobs/validate"): {"admin", "user"},
+    ("post", "/v1/jobs/actions"): {"admin", "user"},
     ("get", "/v1/jobs/{job_id}"): PEOPLE,
     ("post", "/v1/jobs/{job_id}/cancel"): {"admin", "user"},
     ("patch", "/v1/jobs/{job_id}"): {"admin", "user"},

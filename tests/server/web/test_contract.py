@@ -46,6 +46,8 @@ RULES_BEYOND_SCHEMAS = {
     # fields of a config must agree, and the stepper must exist and fit
     "POST /v1/jobs": 422,
     "POST /v1/jobs/validate": 422,
+    # jobs are named in one way, and not all of them
+    "POST /v1/jobs/actions": 422,
     # `config` must fit the old job's, and the checkpoint must be its own
     "POST /v1/jobs/{job_id}/retry": 422,
     # max_points needs keys, and no `after`
@@ -58,7 +60,10 @@ RULES_BEYOND_SCHEMAS = {
     "GET /v1/artifacts/{artifact_id}/content": 416,
 }
 # A path that is also another route's with an id: a method that it does not have is 404, not 405.
-ALSO_AN_ID = {"/v1/jobs/validate": "GET, PATCH, DELETE: a job with the id 'validate' there is not"}
+ALSO_AN_ID = {
+    f"/v1/jobs/{word}": f"GET, PATCH, DELETE: a job with the id '{word}' there is not"
+    for word in ("validate", "actions")
+}
 # Has the body of POST /v1/jobs, whose every edge is tried there: here only random data.
 WITHOUT_EDGES = "/v1/jobs/validate"
 # Not followed by the walk along links: its requests would revoke its own token, hold jobs that
