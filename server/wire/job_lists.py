@@ -2,11 +2,11 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import Field, model_validator
 
 from server.wire.jobs import RetryRequest
 from server.wire.kinds import JobKind, Upload
-from server.wire.messages import CLOSED, Identifier, Message, Text, View
+from server.wire.messages import CLOSED, Identifier, Instant, Message, Text, View
 from server.wire.states import JobStatus
 
 MANY = 1000  # jobs of one request
@@ -32,8 +32,8 @@ class JobFilter(Message):
     metadata: Annotated[dict[Identifier, Text], Field(max_length=32), CLOSED] = Field(
         default_factory=dict, description="Only jobs with all of these labels."
     )
-    created_after: AwareDatetime | None = Field(default=None, description="Only younger ones.")
-    created_before: AwareDatetime | None = Field(default=None, description="Only older ones.")
+    created_after: Instant | None = Field(default=None, description="Only younger ones.")
+    created_before: Instant | None = Field(default=None, description="Only older ones.")
 
 
 class ManyJobs(Message):

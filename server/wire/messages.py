@@ -1,16 +1,28 @@
 """What all messages share: strictness, texts, numbers and pages."""
 
+from datetime import datetime
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 from nbody.metrics import Whole
 
 Item = TypeVar("Item")
 PROTOCOL = 1  # of the worker routes
 
+
+def _check_instant(given: Any) -> Any:
+    """Numbers would be taken for seconds."""
+    if not isinstance(given, str | datetime) or (
+        isinstance(given, str) and given.replace(".", "", 1).lstrip("+-").isdigit()
+    ):
+        raise ValueError("use a date and time with a time zone")
+    return given
+
+
 Text = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
 Identifier = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:-]+$")]
+Instant = Annotated[AwareDatetime, BeforeValidator(_check_instant)]
 Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 
 
