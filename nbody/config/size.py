@@ -227,9 +227,9 @@ def _evaluated_numbers(config: Config, width: int, step: int, features: int) -> 
     n, dim = config.num_particles, config.dim
     states = evaluated_systems(config) * STATES_PER_SYSTEM
     tried = min(states, max(1, ORACLE_NUMBERS // (ORACLE_TRIALS * n * dim)))
+    predicted = min(states, judged_at_once(config))
     at_once = max(
         tried * ORACLE_TRIALS * step,
-        min(states, max(1, FEATURED_PAIRS // n**2)) * features,
-        min(states, judged_at_once(config)) * 2 * width,
+        min(predicted, max(1, FEATURED_PAIRS // n**2)) * features + predicted * 2 * width,
     )
     return states * (HELD_OUT_PER_NUMBER * n * dim + HELD_OUT_PER_STATE) + at_once
