@@ -1,6 +1,7 @@
 """Config files and `key=value` on a command line, before anything of them is checked."""
 
 import json
+import sys
 import tomllib
 import warnings
 from collections.abc import Mapping
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from nbody.config import original_format
+
+STDIN = Path("-")  # for a file: the program's input, as JSON
 
 
 def read_config_file(
@@ -44,9 +47,13 @@ def read_table(path: Path) -> dict[str, Any]:
         ValueError: the file is not JSON or TOML, or no table.
         OSError: the file cannot be read.
     """
-    text = path.read_text(encoding="utf-8-sig")
+    if path == STDIN:
+        text, is_toml = sys.stdin.read(), False
+        path = Path("the input")
+    else:
+        text, is_toml = path.read_text(encoding="utf-8-sig"), path.suffix == ".toml"
     try:
-        data: Any = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+        data: Any = tomllib.loads(text) if is_toml else json.loads(text)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     if not isinstance(data, dict):

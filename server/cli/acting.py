@@ -40,11 +40,29 @@ Replaced = Annotated[
 @connected
 def submit(
     client: "Client",
-    config: Annotated[Path, typer.Argument(help="JSON or TOML file, ours or AITimeStepper's.")],
+    configs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="CONFIG…", help="JSON or TOML files, ours or AITimeStepper's; - is the input."
+        ),
+    ],
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a field.")
     ] = None,
     name: Name = None,
+    priority: Annotated[
+        int | None, typer.Option(min=-100, max=100, help="Higher runs first.")
+    ] = None,
+    max_runtime: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Stop it after so long.")
+    ] = None,
+    max_attempts: Annotated[
+        int | None, typer.Option(metavar="N", help="Attempts, where workers are lost.")
+    ] = None,
+    idempotency_key: Annotated[
+        str | None,
+        typer.Option(metavar="KEY", help="Repeats with the same key make no second job."),
+    ] = None,
     labels: Annotated[
         list[str] | None, typer.Option("--label", metavar="KEY=TEXT", help="Can be repeated.")
     ] = None,
@@ -60,19 +78,27 @@ def submit(
     watch: Watch = False,
     as_json: AsJson = False,
 ) -> None:
-    """Submit a training job."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        fields = read_config_file(config, dict(map(parse_override, assignments or [])))
-    _check(fields)
-    given = {"name": name, "webhook": webhook, "metadata": dict(map(label, labels or []))}
+    """Submit training jobs, one for each config; nothing is submitted where one is wrong."""
+    if len(configs) > 1 and (watch or idempotency_key):
+        raise ValueError("--watch and --idempotency-key are of one job")
+    changes = dict(map(parse_override, assignments or []))
+    read = [_read(path, changes) for path in configs]
+    given = {
+        "name": name,
+        "webhook": webhook,
+        "metadata": dict(map(label, labels or [])),
+        "priority": priority,
+        "max_runtime_s": max_runtime,
+        "max_attempts": max_attempts,
+    }
     options: dict[str, Any] = {key: value for key, value in given.items() if value}
     if then_simulate:
         options["simulate"] = dict(map(parse_override, then_simulate))
-    job = client.submit(fields, **options)
-    for text in [*(str(warning.message) for warning in caught), *job["warnings"]]:
-        errors.print(f"warning: {escape(text)}", highlight=False)
-    _show_new(client, job, watch=watch, as_json=as_json)
+    for fields, warned in read:
+        job = client.submit(fields, idempotency_key, **options)
+        for text in [*warned, *job["warnings"]]:
+            errors.print(f"warning: {escape(text)}", highlight=False)
+        _show_new(client, job, watch=watch, as_json=as_json)
 
 
 @app.command()
@@ -197,12 +223,20 @@ def drain(
     return Shown(worker, tables.workers_table([worker]))
 
 
-def _check(fields: dict[str, Any]) -> None:
-    """Say at once what is wrong with a config."""
+def _read(path: Path, changes: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The fields of a config, and what was warned of as it was read.
+
+    Raises:
+        CommandFailed: it is wrong.
+    """
     from nbody.config import Config  # noqa: PLC0415 - only here, and it takes as long as all else
 
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        fields = read_config_file(path, changes)
     with explain_invalid():
         Config.model_validate(fields)
+    return fields, [str(warning.message) for warning in caught]
 
 
 def _stepper(client: "Client", stepper: str | None, epoch: str | None) -> dict[str, Any]:

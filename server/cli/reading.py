@@ -1,6 +1,5 @@
 """Commands that look at jobs."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -18,6 +17,7 @@ from server.cli.connection import (
     errors,
     print_json,
 )
+from server.cli.log_lines import print_log
 
 if TYPE_CHECKING:
     from server.client import Client
@@ -107,13 +107,19 @@ def wait(
 
 @app.command()
 @connected
-def logs(client: "Client", job_id: JobArgument) -> None:
+def logs(
+    client: "Client",
+    job_id: JobArgument,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on until the job is over or paused.")
+    ] = False,
+    tail: Annotated[int | None, typer.Option(min=0, help="Only so many last lines.")] = None,
+    grep: Annotated[
+        str | None, typer.Option(metavar="REGEX", help="Only lines that it is found in.")
+    ] = None,
+) -> None:
     """Print what a job's training process printed."""
-    offset = 0
-    while piece := client.logs(job_id, offset):
-        sys.stdout.buffer.write(piece)
-        offset += len(piece)
-    sys.stdout.flush()
+    print_log(client, job_id, follow=follow, tail=tail, grep=grep)
 
 
 @app.command()

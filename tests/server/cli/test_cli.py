@@ -216,5 +216,6 @@ def test_a_command_that_talks_to_a_server_starts_without_one(arguments: list[str
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_job_has_a_command(kind: str) -> None:
-    submits = "client.submit(fields, **options)" if kind == "train" else f'kind="{kind}"'
+    trains = "client.submit(fields, idempotency_key, **options)"
+    submits = trains if kind == "train" else f'kind="{kind}"'
     assert submits in inspect.getsource(acting)
