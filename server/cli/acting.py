@@ -91,7 +91,7 @@ def submit(
         "max_runtime_s": max_runtime,
         "max_attempts": max_attempts,
     }
-    options: dict[str, Any] = {key: value for key, value in given.items() if value}
+    options = {key: value for key, value in given.items() if value not in (None, "", {})}
     if then_simulate:
         options["simulate"] = dict(map(parse_override, then_simulate))
     for fields, warned in read:

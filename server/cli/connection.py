@@ -44,6 +44,7 @@ JobsArgument = Annotated[
     list[str] | None,
     typer.Argument(metavar="[JOB…]", help="Jobs: names, ids, or the begin or end of ids."),
 ]
+ThoseJobs = Annotated[list[str], typer.Argument(metavar="JOB…", help="Jobs, up to twenty.")]
 
 
 @contextmanager
@@ -74,7 +75,7 @@ def connected(command: Callable[..., Shown | None]) -> Callable[..., None]:
     signature = inspect.signature(command)
     shows = signature.return_annotation is Shown
     own = list(signature.parameters.values())[1:]
-    jobs = [p.name for p in own if p.annotation in (JobArgument, JobsArgument)]
+    jobs = [p.name for p in own if p.annotation in (JobArgument, JobsArgument, ThoseJobs)]
     parameters = own + CONNECTION + ([AS_JSON] if shows else [])
 
     @wraps(command)

@@ -66,7 +66,7 @@ def pause(
     wait: Wait = False,
     as_json: AsJson = False,
 ) -> None:
-    """Pause jobs, named or all of a kind: they keep their state and give their slots free."""
+    """Pause jobs, by name or as --label and --status say: they keep their state, and no slot."""
     which = _which(job_ids, status, name, labels, dry_run=dry_run)
     if len(job_ids or []) == 1 and not dry_run:
         _show([client.pause(which["ids"][0])], client if wait else None, as_json)
@@ -84,7 +84,7 @@ def resume(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Queue paused jobs again, named or all of a kind; they go on from where they were."""
+    """Queue paused jobs again, by name or as --label says; they go on from where they were."""
     which = _which(job_ids, None, name, labels, dry_run=dry_run)
     if len(job_ids or []) == 1 and not dry_run:
         _show([client.resume(which["ids"][0])], None, as_json)

@@ -12,6 +12,7 @@ from server.cli.connection import (
     AsJson,
     JobArgument,
     Shown,
+    ThoseJobs,
     connected,
     console,
     errors,
@@ -138,7 +139,7 @@ def metrics(
 @connected
 def compare(
     client: "Client",
-    job_ids: Annotated[list[str], typer.Argument(metavar="JOB…", help="Jobs, up to twenty.")],
+    job_ids: ThoseJobs,
     key: Annotated[list[str] | None, typer.Option(help="Metrics.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=10000, help="Last epochs of each.")] = 20,
 ) -> Shown:

@@ -18,6 +18,7 @@ def test_jobs_are_called_by_name_or_by_a_part_of_their_id(
     done = orrery("cancel", "first", second["id"][-9:])
     assert (done.code, done.out.count("cancelled")) == (0, 2)
     assert orrery("show", "second", "--json").out.count(second["id"])
+    assert orrery("compare", "first", second["id"][-9:]).code == 0
     assert json.loads(orrery("show", first["id"][4:], "--json").out)["name"] == "first"
 
 

@@ -54,5 +54,6 @@ def test_a_key_makes_one_job_of_two_submissions(
     file = write(tmp_path, "a.json")
     twice = [orrery("submit", file, "--idempotency-key", "night-7").out for _ in range(2)]
     assert twice[0] == twice[1] != ""
+    assert orrery("submit", file, "--max-runtime", "0").code == 4  # the server says what is wrong
     refused = orrery("submit", file, file, "--idempotency-key", "night-8")
     assert refused.code == 2
