@@ -75,7 +75,7 @@ def test_nobody_acts_on_jobs_that_they_may_not_see(server: OrreryServer) -> None
         {"action": "cancel", "ids": ["job_" + "0" * 26], "where": {"name": "x"}},
         {"action": "explode", "ids": ["job_" + "0" * 26]},
         {"action": "cancel", "ids": ["../x"]},
-        {"action": "cancel", "where": {"nam": "x"}},
+        {"action": "cancel", "where": {"title": "x"}},
         {"action": "retry", "where": {"name": "x"}, "retry": {"from_checkpoint": CHECKPOINT}},
     ],
 )
