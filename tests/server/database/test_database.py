@@ -430,13 +430,15 @@ def test_every_query_uses_an_index(server: OrreryServer, call: str) -> None:
     waiting = server.submit(name="x")
     seen: list[tuple[str, Any]] = []
 
-    def note(_c: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+    def note(
+        _c: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool
+    ) -> None:
         if statement.split()[:1] in (["SELECT"], ["UPDATE"], ["DELETE"]):
-            seen.append((statement, parameters))
+            seen.append((statement, parameters[0] if many else parameters))
 
     def note_plain(statement: str) -> None:
         """As run, with its values in it: also what does not go through SQLAlchemy."""
-        note(None, None, statement, ())
+        note(None, None, statement, (), None, False)
 
     engines = server.service.database._reading, server.service.database._writing
     with engines[1].connect() as writing:
