@@ -1,7 +1,8 @@
 """Commands that stop jobs, go on with them, or take them away: one, or many in one request."""
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any
+import inspect
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -32,75 +33,95 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say to which jobs.
 Wait = Annotated[bool, typer.Option("--wait", help="Until its process is gone.")]
 
 
+class Those(NamedTuple):
+    """The jobs that a command line means."""
+
+    which: Json  # in the API's words
+    one: str | None  # the only one, where it was named
+
+    @classmethod
+    def chosen(
+        cls,
+        job_ids: JobsArgument = None,
+        status: Status = None,
+        name: Name = None,
+        labels: Labels = None,
+        dry_run: DryRun = False,
+    ) -> "Those":
+        """From the options of every command of this file.
+
+        Raises:
+            ValueError: no jobs are meant, or in two ways.
+        """
+        where: Json = {"status": status, "name": name}
+        if labels:
+            where["metadata"] = dict(map(label, labels))
+        where = {key: value for key, value in where.items() if value}
+        if bool(job_ids) == bool(where):
+            raise ValueError("say which jobs: JOB…, or --status, --name, --label")
+        which = {"ids": job_ids} if job_ids else {"where": where}
+        one = job_ids[0] if job_ids and len(job_ids) == 1 and not dry_run else None
+        return cls(which | {"dry_run": dry_run}, one)
+
+
+def _on_those(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options that say which jobs; it gets `Those` after the client."""
+    client, _, *own = inspect.signature(command).parameters.values()
+    choice = list(inspect.signature(Those.chosen).parameters.values())
+
+    def run(client: "Client", **options: Any) -> None:
+        those = Those.chosen(**{each.name: options.pop(each.name) for each in choice})
+        command(client, those, **options)
+
+    run.__name__, run.__doc__ = command.__name__, command.__doc__
+    run.__dict__["__signature__"] = inspect.Signature([client, *choice, *own])
+    return run
+
+
 @app.command()
 @connected
+@_on_those
 def cancel(
     client: "Client",
-    job_ids: JobsArgument = None,
-    status: Status = None,
-    name: Name = None,
-    labels: Labels = None,
-    dry_run: DryRun = False,
+    those: Those,
     force: Annotated[bool, typer.Option("--force", help="Kill it at once.")] = False,
     wait: Wait = False,
     as_json: AsJson = False,
 ) -> None:
     """Cancel jobs: those that are named, or all with a name, a label, a state."""
-    which = _which(job_ids, status, name, labels, dry_run=dry_run)
-    if len(job_ids or []) == 1 and not dry_run:
-        _show([client.cancel(which["ids"][0], force=force)], client if wait else None, as_json)
+    if those.one is not None:
+        found: Iterable[Json] = [client.cancel(those.one, force=force)]
     else:
-        found = client.act("cancel", **which, force=force)
-        _show(found, client if wait else None, as_json)
+        found = client.act("cancel", **those.which, force=force)
+    _show(found, client if wait else None, as_json)
 
 
 @app.command()
 @connected
-def pause(
-    client: "Client",
-    job_ids: JobsArgument = None,
-    status: Status = None,
-    name: Name = None,
-    labels: Labels = None,
-    dry_run: DryRun = False,
-    wait: Wait = False,
-    as_json: AsJson = False,
-) -> None:
+@_on_those
+def pause(client: "Client", those: Those, wait: Wait = False, as_json: AsJson = False) -> None:
     """Pause jobs, by name or as --label and --status say: they keep their state, and no slot."""
-    which = _which(job_ids, status, name, labels, dry_run=dry_run)
-    if len(job_ids or []) == 1 and not dry_run:
-        _show([client.pause(which["ids"][0])], client if wait else None, as_json)
-    else:
-        _show(client.act("pause", **which), client if wait else None, as_json)
+    one = those.one
+    found = client.act("pause", **those.which) if one is None else [client.pause(one)]
+    _show(found, client if wait else None, as_json)
 
 
 @app.command()
 @connected
-def resume(
-    client: "Client",
-    job_ids: JobsArgument = None,
-    name: Name = None,
-    labels: Labels = None,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
-) -> None:
+@_on_those
+def resume(client: "Client", those: Those, as_json: AsJson = False) -> None:
     """Queue paused jobs again, by name or as --label says; they go on from where they were."""
-    which = _which(job_ids, None, name, labels, dry_run=dry_run)
-    if len(job_ids or []) == 1 and not dry_run:
-        _show([client.resume(which["ids"][0])], None, as_json)
-    else:
-        _show(client.act("resume", **which), None, as_json)
+    one = those.one
+    found = client.act("resume", **those.which) if one is None else [client.resume(one)]
+    _show(found, None, as_json)
 
 
 @app.command()
 @connected
+@_on_those
 def retry(
     client: "Client",
-    job_ids: JobsArgument = None,
-    status: Status = None,
-    name: Name = None,
-    labels: Labels = None,
-    dry_run: DryRun = False,
+    those: Those,
     from_checkpoint: Annotated[
         str | None, typer.Option(metavar="CKPT", help="Go on from this checkpoint of the job.")
     ] = None,
@@ -112,62 +133,35 @@ def retry(
 ) -> None:
     """Make new jobs from some that are over."""
     changes: Json = {"config": dict(map(parse_override, assignments or []))}
-    which = _which(job_ids, status, name, labels, dry_run=dry_run)
-    if len(job_ids or []) == 1 and not dry_run:
+    if those.one is not None:
         if from_checkpoint is not None:
             changes["from_checkpoint"] = from_checkpoint
-        job = client.retry(which["ids"][0], **changes)
+        job = client.retry(those.one, **changes)
         print_json(job) if as_json else print_text(job["id"])
         return
     if from_checkpoint is not None:
         raise ValueError("--from-checkpoint is of one job")
-    _show(client.act("retry", **which, retry=changes), None, as_json)
+    _show(client.act("retry", **those.which, retry=changes), None, as_json)
 
 
 @app.command()
 @connected
+@_on_those
 def delete(
     client: "Client",
-    job_ids: JobsArgument = None,
-    status: Status = None,
-    name: Name = None,
-    labels: Labels = None,
-    dry_run: DryRun = False,
+    those: Those,
     files: Annotated[bool, typer.Option("--files", help="Its checkpoints and logs, too.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Delete jobs that are over."""
-    which = _which(job_ids, status, name, labels, dry_run=dry_run)
-    if len(job_ids or []) == 1 and not dry_run:
-        gone = client.delete(which["ids"][0], files=files)
+    if those.one is not None:
+        gone = client.delete(those.one, files=files)
         left = "" if gone["files"] else "; some of its files are left"
         if not files:
             left = "; its files stay in the data folder (--files deletes them, too)"
         print_json(gone) if as_json else print_text(f"{gone['id']}: deleted{left}")
     else:
-        _show(client.act("delete", **which, files=files), None, as_json)
-
-
-def _which(
-    job_ids: list[str] | None,
-    status: list[str] | None,
-    name: str | None,
-    labels: list[str] | None,
-    *,
-    dry_run: bool,
-) -> Json:
-    """The jobs that are meant, in the API's words.
-
-    Raises:
-        ValueError: none are, or in two ways.
-    """
-    where: Json = {"status": status, "name": name}
-    if labels:
-        where["metadata"] = dict(map(label, labels))
-    where = {key: value for key, value in where.items() if value}
-    if bool(job_ids) == bool(where):
-        raise ValueError("say which jobs: JOB…, or --status, --name, --label")
-    return ({"ids": job_ids} if job_ids else {"where": where}) | {"dry_run": dry_run}
+        _show(client.act("delete", **those.which, files=files), None, as_json)
 
 
 def label(assignment: str) -> tuple[str, str]:
