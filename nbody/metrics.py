@@ -3,7 +3,7 @@
 import math
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic_core import CoreSchema, core_schema
 
 
@@ -36,6 +36,7 @@ Finite = Annotated[float, Field(allow_inf_nan=False)] | None
 Count = Annotated[int, Whole(0, 2**53 - 1)]  # what a float holds exactly
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 GOOD_PASS_RATE = 0.9  # of an epoch whose network may be used
+MORE_IS_BETTER: dict[str, JsonValue] = {"better": "more"}  # in the schema of a metric; of the others less is
 
 
 class EpochMetrics(BaseModel):
@@ -69,15 +70,20 @@ class EpochMetrics(BaseModel):
         alias="part1/warmup_discarded", description="Accepted steps that only filled the history."
     )
     acceptance_rate: Fraction = Field(
-        alias="part1/acceptance_rate", description="1 / (1 + mean_retrain_iterations)."
+        alias="part1/acceptance_rate",
+        description="1 / (1 + mean_retrain_iterations).",
+        json_schema_extra=MORE_IS_BETTER,
     )
     converged: Annotated[int, Whole(0, 1)] = Field(
-        alias="part2/converged", description="Whether every sample passed in the end: 1 or 0."
+        alias="part2/converged",
+        description="Whether every sample passed in the end: 1 or 0.",
+        json_schema_extra=MORE_IS_BETTER,
     )
     iterations: Count = Field(alias="part2/iterations", description="Iterations of Part 2.")
     final_pass_rate: Fraction = Field(
         alias="part2/final_pass_rate",
         description="Share of samples that pass the gate with the final weights.",
+        json_schema_extra=MORE_IS_BETTER,
     )
     mean_rel_dE: Finite = Field(  # noqa: N815 - the users' name
         alias="part2/mean_rel_dE",
@@ -104,6 +110,7 @@ class EpochMetrics(BaseModel):
         alias="part2/efficiency",
         description="Oracle's steps over the network's on the epoch's samples; null where the loss "
         "asks no oracle.",
+        json_schema_extra=MORE_IS_BETTER,
     )
 
     def named(self) -> dict[str, float | int | None]:
@@ -112,6 +119,11 @@ class EpochMetrics(BaseModel):
 
 
 METRIC_NAMES = tuple(field.alias or name for name, field in EpochMetrics.model_fields.items())
+BEST_AT_MOST = frozenset(  # metrics whose best value is the largest
+    field.alias or name
+    for name, field in EpochMetrics.model_fields.items()
+    if field.json_schema_extra == MORE_IS_BETTER
+)
 
 
 def from_epoch_result(epoch: int, result: dict[str, Any]) -> EpochMetrics:

@@ -132,8 +132,16 @@ class Client:
         return self._call("POST", "/v1/jobs/validate", json={"config": config, **options}).json()
 
     def jobs(self, **filters: Any) -> Json:
-        """A page of jobs, newest first."""
+        """A page of jobs, newest first, or in the order of the column `sort`."""
         return self._call("GET", "/v1/jobs", params=filters).json()
+
+    def jobs_as_csv(self, **filters: Any) -> str:
+        """The same as CSV."""
+        return self._call("GET", "/v1/jobs", params={**filters, "format": "csv"}).text
+
+    def job_groups(self, by: Sequence[str], **filters: Any) -> Json:
+        """Jobs in groups of equal values, with the mean and spread of columns over each."""
+        return self._call("GET", "/v1/jobs/groups", params={"by": by, **filters}).json()
 
     def job(self, job_id: str, **parameters: Any) -> Json:
         """A job, whole."""

@@ -14,6 +14,7 @@ from nbody.durable_file import make_folder_durably
 from server.access import secret_files, tokens
 from server.access.caller_shares import CallerShares
 from server.access.roles import CALLER, Principal
+from server.access.sessions import Sessions
 from server.data_folder import folder_id, locate
 from server.database import identity
 from server.database.engines import READERS
@@ -84,6 +85,7 @@ class Service:
         self._lock = lock
         self.database = Database(settings.database_path)
         self.tokens = tokens.Tokens()
+        self.sessions = Sessions(self.tokens)
         self.leases = Leases(settings.lease_ttl_s)
         self.changes = Changes()
         self.streams: SharedLooks[Any] = SharedLooks()
@@ -122,7 +124,7 @@ class Service:
                 secret_files.ensure_file_token(connection, path, role, now=now)
             if not self.settings.auth:
                 tokens.ensure_local_admin(connection, now=now)
-            self.tokens.load(connection)
+            self._load_access(connection)
             return ending.held_leases(connection)
 
         self.leases.restore(await self.database.write(load))
@@ -235,7 +237,7 @@ class Service:
 
     def is_welcome(self, caller: Principal) -> bool:
         """Whether somebody who was let in before still may be here."""
-        return not self.settings.auth or self.tokens.holds(caller, time.time())
+        return not self.settings.auth or self.sessions.holds(caller, time.time())
 
     def heard_of(self, worker_id: str, now: float) -> None:
         """A worker was heard of; those that were not for a day are forgotten."""
@@ -245,9 +247,13 @@ class Service:
             self.vitals.pop(silent, None)
 
     async def reload_tokens(self) -> None:
-        """Take over what changed in the table of tokens; one at a time, so that the last wins."""
+        """Take over what changed of tokens and sessions; one at a time, so that the last wins."""
         async with self._loading_tokens:
-            await self.read(self.tokens.load)
+            await self.read(self._load_access)
+
+    def _load_access(self, connection: Connection) -> None:
+        self.tokens.load(connection)
+        self.sessions.load(connection)
 
     async def check_writes(self) -> None:
         """Look whether something can be written durably; those who ask at a time share a look.

@@ -6,14 +6,19 @@ from dataclasses import dataclass
 from server.errors import Forbidden
 from server.wire.tokens import Role
 
-PUBLIC_PATHS = frozenset({"/healthz", "/readyz"})
+PUBLIC_PATHS = frozenset({"/", "/docs", "/healthz", "/readyz"})
+PAGE = "/dashboard/"  # its files, which hold nothing of anybody
+SESSION = "/v1/session"
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 OF_WORKERS = ("/v1/leases/", "/v1/workers")  # whoever asks: without tokens everybody is the same
 UPLOADS = "/v1/checkpoints"  # where bodies are files
 EVERYONE: frozenset[Role] = frozenset({"admin", "user", "worker", "viewer"})
 PEOPLE: frozenset[Role] = frozenset({"admin", "user", "viewer"})
 READABLE = frozenset(  # by people
-    ("artifacts", "checkpoints", "compare", "jobs", "queue", "schemas", "sweeps", "workers")
+    (
+        *("artifacts", "checkpoints", "compare", "jobs", "presets", "queue", "schemas"),
+        *("stream", "sweeps", "workers"),
+    )
 )
 
 
@@ -24,6 +29,7 @@ class Principal:
     token_id: str
     role: Role
     expires_at: float | None = None
+    session: str | None = None  # of a browser, by the hash of its cookie
 
     @property
     def owner_filter(self) -> str | None:
@@ -42,6 +48,8 @@ def allowed_roles(method: str, path: str) -> frozenset[Role]:
     if path == "/metrics" and method in SAFE_METHODS:
         return frozenset({"admin", "viewer"})
     if path in {"/version", "/openapi.json"} and method in SAFE_METHODS:
+        return EVERYONE
+    if path == SESSION:
         return EVERYONE
     if path.endswith("/drain"):
         return frozenset({"admin"})
@@ -63,7 +71,9 @@ def is_upload(method: str, path: str) -> bool:
 
 def is_public(method: str, path: str) -> bool:
     """Whether a call needs no token."""
-    return path in PUBLIC_PATHS and method in SAFE_METHODS
+    if method in SAFE_METHODS:
+        return path in PUBLIC_PATHS or path.startswith(PAGE)
+    return path == SESSION and method == "POST"
 
 
 def authorize(principal: Principal, method: str, path: str) -> None:

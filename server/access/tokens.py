@@ -24,6 +24,7 @@ class Tokens:
 
     def __init__(self) -> None:
         self._by_hash: dict[str, Principal] = {}
+        self._by_id: dict[str, Principal] = {}
 
     def load(self, connection: Connection) -> None:
         """Read every token that is not revoked."""
@@ -32,6 +33,11 @@ class Tokens:
             row.secret_hash: Principal(row.id, row.role, row.expires_at)
             for row in connection.execute(query)
         }
+        self._by_id = {principal.token_id: principal for principal in self._by_hash.values()}
+
+    def of_id(self, token_id: str) -> Principal | None:
+        """The principal of a token that is not revoked."""
+        return self._by_id.get(token_id)
 
     def authenticate(self, authorization: str | None, now: float) -> Principal:
         """The principal of an Authorization header.
@@ -49,7 +55,7 @@ class Tokens:
 
     def holds(self, principal: Principal, now: float) -> bool:
         """Whether the token of a principal is still good: neither revoked nor expired."""
-        known = any(valid.token_id == principal.token_id for valid in self._by_hash.values())
+        known = principal.token_id in self._by_id
         return known and (principal.expires_at is None or now < principal.expires_at)
 
 

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from nbody.config.files import parse_override, read_config_file
 from server.cli import tables
@@ -97,7 +96,7 @@ def submit(
     for fields, warned in read:
         job = client.submit(fields, idempotency_key, **options)
         for text in [*warned, *job["warnings"]]:
-            errors.print(f"warning: {escape(text)}", highlight=False)
+            errors.print(f"warning: {text}")
         _show_new(client, job, watch=watch, as_json=as_json)
 
 
@@ -257,9 +256,9 @@ def _stepper(client: "Client", stepper: str | None, epoch: str | None) -> dict[s
 def _show_new(client: "Client", job: dict[str, Any], *, watch: bool, as_json: bool) -> None:
     """Say a new job's id, and what it waits for; follow it where that is asked for."""
     if job["waits_for"]:
-        errors.print(f"it waits for {escape(job['waits_for'])}", highlight=False)
+        errors.print(f"it waits for {job['waits_for']}")
     if watch:
         if not as_json:
-            errors.print(job["id"], highlight=False)
+            errors.print(job["id"])
         follow(client, job["id"], as_json=as_json)
     print_json(job) if as_json else print_text(job["id"])

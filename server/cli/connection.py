@@ -27,9 +27,12 @@ HELP = {"help_option_names": ["-h", "--help"]}
 
 
 def make_console(stderr: bool = False) -> Console:
-    """A console that does not cut lines where nobody watches."""
-    console = Console(stderr=stderr)
-    return console if console.is_terminal else Console(stderr=stderr, width=WIDTH_OF_FILES)
+    """A console that prints users' texts as they are, and cuts no lines where nobody watches."""
+    as_it_is: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
+    console = Console(stderr=stderr, **as_it_is)
+    if console.is_terminal:
+        return console
+    return Console(stderr=stderr, width=WIDTH_OF_FILES, **as_it_is)
 
 
 console = make_console()

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from server.settings import ServerSettings
 
 START_TIMEOUT_S = 60.0
-DEMO_CONFIG = "kepler_demo.json"
+DEMO = "kepler_demo"
 # Allocations, and collections of the younger generation: few at a time, for the loop stands still.
 COLLECT_AFTER = 2_000, 50, 50
 
@@ -81,12 +81,12 @@ def up(
         service.start_server()
         service.wait_until_ready(START_TIMEOUT_S)
         service.start_workers()
-        errors.print(f"server  {service.url}", highlight=False)
-        errors.print(f"token   {settings.admin_token_path}", highlight=False)
+        errors.print(f"server  {service.url}")
+        errors.print(f"token   {settings.admin_token_path}")
         if demo:
             code = _demo(service, settings)
         else:
-            errors.print("Ctrl-C stops it", highlight=False)
+            errors.print("Ctrl-C stops it")
             code = service.wait()
     raise SystemExit(code)
 
@@ -253,14 +253,13 @@ def _become(module: str, arguments: list[str]) -> NoReturn:
 def _demo(service: "LocalService", settings: "ServerSettings") -> int:
     """Submit the demo over HTTP, follow it, and print what it trained."""
     from server.cli import watching
+    from server.presets import preset_files
 
-    path = settings.data / DEMO_CONFIG
-    if not path.is_file():
-        path = Path(__file__).parents[2] / "data" / DEMO_CONFIG
+    path = preset_files(settings.data)[DEMO]
     token = settings.admin_token_path.read_text(encoding="utf-8").strip()
     with connect(service.url, token) as client:
         job = client.submit(read_config_file(path))
-        errors.print(f"job     {job['id']} ({path})", highlight=False)
+        errors.print(f"job     {job['id']} ({path})")
         job = watching.watch(client, job["id"], console)
         console.print(tables.job_table(job))
         console.print(tables.checkpoints_table(client.checkpoints(job["id"])["data"]))

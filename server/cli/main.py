@@ -8,11 +8,11 @@ import os
 from typing import Annotated, NoReturn
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
 from nbody.config.files import say_warnings_plainly
 from nbody.errors import NBodyError
-from server.cli import acting, installation, moving, reading, sweeps, tokens
+from server.cli import acting, installation, moving, reading, sweeps, tokens, top
 from server.cli.connection import EXIT_USAGE, HELP, CommandFailed, errors, print_text
 from server.known_variables import misspelt
 
@@ -64,17 +64,17 @@ def about(
     del version  # _print_version has answered
     if context.invoked_subcommand not in THEY_TELL:
         for name, sentence in misspelt(os.environ).items():
-            errors.print(f"warning: {escape(sentence)}", highlight=False, soft_wrap=True)
+            errors.print(f"warning: {sentence}", soft_wrap=True)
             del os.environ[name]  # those that this process starts would say it again
 
 
 # In the order of `--help`: what runs here, then what asks a server.
-for commands in (installation, acting, moving, reading):
+for commands in (installation, acting, moving, reading, top):
     app.add_typer(commands.app)
 app.add_typer(sweeps.app, name="sweep")
 app.add_typer(tokens.app, name="token")
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    errors.print(f"[red]error:[/red] {escape(message)}", highlight=False, soft_wrap=True)
+    errors.print(Text("error:", "red"), message, soft_wrap=True)
     raise SystemExit(code)

@@ -189,12 +189,12 @@ def _show(jobs: Iterable[Json], waits: "Client | None", as_json: bool) -> None:
         if as_json:
             continue
         if job.get("problem"):
-            errors.print(f"{job['id']}: {job['problem']}", highlight=False, markup=False)
+            errors.print(f"{job['id']}: {job['problem']}")
         else:
             print_text(f"{job['id']}: {job.get('new_job') or job['status'] or 'deleted'}")
     if as_json:
         print_json(shown[0] if len(shown) == 1 and "object" in shown[0] else shown)
     elif not shown:
-        errors.print("no such job", highlight=False)
+        errors.print("no such job")
     if failed:
         raise SystemExit(EXIT_FAILED)

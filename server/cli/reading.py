@@ -1,5 +1,6 @@
 """Commands that look at jobs."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -18,6 +19,7 @@ from server.cli.connection import (
     errors,
     print_json,
 )
+from server.cli.instants import since_when
 from server.cli.log_lines import print_log
 
 if TYPE_CHECKING:
@@ -34,16 +36,53 @@ Limit = Annotated[int, typer.Option(min=1, max=1000, help="Most items.")]
 def jobs(
     client: "Client",
     status: Annotated[list[str] | None, typer.Option(help="Only these states.")] = None,
-    name: Annotated[str | None, typer.Option(help="Only this name.")] = None,
+    kind: Annotated[list[str] | None, typer.Option(help="Only these kinds.")] = None,
+    name: Annotated[str | None, typer.Option(help="Only this name; * for any characters.")] = None,
     label: Annotated[
         list[str] | None, typer.Option(metavar="KEY=TEXT", help="Only with this label.")
     ] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Only younger ones: 30m, 12h, 7d or a date.")
+    ] = None,
+    condition: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter",
+            metavar="CONDITION",
+            help="As in 'part2/efficiency:max>0.9'; COLUMN = VALUE.",
+        ),
+    ] = None,
+    sort: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="The least first; -COLUMN the largest.")
+    ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--columns",
+            metavar="COLUMN,…",
+            help="Show more: config/FIELD, metadata/KEY, result/FIGURE, METRIC[:best|:min|:max].",
+        ),
+    ] = None,
     limit: Limit = 20,
     ids: AsIds = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> Shown:
-    """List jobs, newest first."""
-    filters = {"status": status, "name": name, "metadata": label}
-    page = client.jobs(limit=limit, **{key: value for key, value in filters.items() if value})
+    """List jobs, newest first, or as --sort says."""
+    asked = {
+        "status": status,
+        "kind": kind,
+        "name": name,
+        "metadata": label,
+        "created_after": since and since_when(since, datetime.now().astimezone()),
+        "filter": condition,
+        "sort": sort,
+        "columns": [column for listed in columns or () for column in listed.split(",")],
+    }
+    asked = {key: value for key, value in asked.items() if value}
+    if as_csv:
+        lines = client.jobs_as_csv(limit=limit, **asked)
+        return Shown(lines, lines.rstrip("\n"))
+    page = client.jobs(limit=limit, **asked)
     return Shown(page, _ids(page["data"]) if ids else tables.jobs_table(page["data"]))
 
 
@@ -209,7 +248,7 @@ def _ids(items: list[dict[str, Any]]) -> str:
 def _download(client: "Client", files: dict[Path, str]) -> None:
     for target, file_id in files.items():
         target.parent.mkdir(parents=True, exist_ok=True)
-        errors.print(str(client.download(file_id, target)), highlight=False)
+        errors.print(str(client.download(file_id, target)))
 
 
 def follow(client: "Client", job_id: str, *, as_json: bool) -> NoReturn:

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Column, Table
+from rich.text import Text
 
 Json = dict[str, Any]
 COLOURS = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "cyan"}
@@ -28,20 +29,21 @@ def number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
-def status_text(status: str) -> str:
+def status_text(status: str) -> Text:
     """A status in its colour."""
-    colour = COLOURS.get(status, "white")
-    return f"[{colour}]{status}[/{colour}]"
+    return Text(status, COLOURS.get(status, "white"))
 
 
 def jobs_table(jobs: list[Json]) -> Table:
-    """Jobs, one a line; of waiting ones also what holds them up."""
+    """Jobs, one a line; of waiting ones also what holds them up, and what was asked for."""
     held_up = any(job.get("waits_for") for job in jobs)
-    table = Table("id", "name", "status", "epochs", "attempt", "created", box=None)
+    more = list(jobs[0].get("values", ())) if jobs else []
+    table = Table("id", "name", "status", "epochs", "attempt", "created", *more, box=None)
     if held_up:
         table.add_column("waits for", overflow="fold")
     for job in jobs:
         why = [job["waits_for"] or "its turn"] if held_up else []
+        values = [_value(job["values"][name]) for name in more]
         table.add_row(
             job["id"],
             job["name"] or "-",
@@ -49,9 +51,19 @@ def jobs_table(jobs: list[Json]) -> Table:
             _epochs(job),
             str(job["attempt"]),
             _local_time(job["created_at"]),
+            *values,
             *why,
         )
     return table
+
+
+def _value(value: Any) -> str:
+    """What a column holds, in a few characters."""
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _epochs(job: Json) -> str:
@@ -160,7 +172,7 @@ def job_table(job: Json) -> Table:
     }
     for name, value in rows.items():
         if value is not None:
-            table.add_row(name, str(value))
+            table.add_row(name, value if isinstance(value, Text) else str(value))
     return table
 
 
@@ -251,7 +263,7 @@ def _simulation_table(result: Json) -> Table:
             table.add_row(f"closest{of}", f"bodies {one} and {other}, {where}")
     warnings: list[str] = result.get("warnings") or []
     for text in warnings:
-        table.add_row("[yellow]warning[/yellow]", _plain(text))
+        table.add_row(Text("warning", "yellow"), _plain(text))
     return table
 
 

@@ -30,10 +30,10 @@ def watch(client: "Client", job_id: str, console: Console) -> Json:
     client.job(job_id)  # where nobody answers at all, there is nothing to wait for
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[metrics]}"),
+        TextColumn("{task.fields[metrics]}", markup=False),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
@@ -46,13 +46,13 @@ def watch(client: "Client", job_id: str, console: Console) -> Json:
             parameters = {} if version is None else {"wait": POLL_S, "version": version}
             job, version = client.job_with_version(job_id, **parameters)
             if job["status"] != last_status and not console.is_terminal:
-                console.print(f"{job_id}: {job['status']}", highlight=False)
+                console.print(f"{job_id}: {job['status']}")
             last_status = job["status"]
             page = client.metrics(job_id, after=last_epoch)
             if not console.is_terminal:
                 for row in page["data"]:
                     line = epoch_line(row, job["progress"]["epochs_total"])
-                    console.print(line, highlight=False)
+                    console.print(line)
             last_epoch = last_epoch if page["last_epoch"] is None else page["last_epoch"]
             _show(progress, task, job)
             if last_status in TERMINAL and not page["has_more"]:
@@ -60,7 +60,7 @@ def watch(client: "Client", job_id: str, console: Console) -> Json:
 
 
 def _tell_absence(why: str) -> None:
-    errors.print(f"the server is away ({why}); waiting for it", highlight=False)
+    errors.print(f"the server is away ({why}); waiting for it")
 
 
 def _show(progress: Progress, task: TaskID, job: Json) -> None:

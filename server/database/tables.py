@@ -51,6 +51,17 @@ class Token(SQLModel, table=True):
     revoked_at: float | None = None
 
 
+class Session(SQLModel, table=True):
+    """A browser that was shown a token; only the hash of its cookie is kept."""
+
+    __tablename__: ClassVar[Any] = "sessions"
+
+    secret_hash: str = Field(primary_key=True)
+    token_id: str = Field(foreign_key="tokens.id")
+    created_at: float
+    expires_at: float
+
+
 # What a claim looks at, so that it need not read a row that its worker cannot take.
 QUEUE = (
     *("status", "queue_rank", "owner_id", "queue_turn", "id"),
@@ -340,6 +351,20 @@ Table(
     sqlite_with_rowid=False,
 )
 
+# Of each job, what its lists are sorted and filtered by without reading its epochs: of every metric
+# the last value, the least and the largest.
+Table(
+    "summaries",
+    SQLModel.metadata,
+    Column("job_id", ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("epoch", Integer(), nullable=False),
+    *(
+        Column(f"{over}_{name}", column.type, nullable=True)
+        for name, column in _METRICS.items()
+        for over in ("last", "min", "max")
+    ),
+)
+
 METRIC_COLUMNS = tuple(EpochMetrics.model_fields)
 ALIASES = {name: field.alias or name for name, field in EpochMetrics.model_fields.items()}
 COLUMN_OF = {alias: name for name, alias in ALIASES.items()}  # by the name that users see
@@ -358,6 +383,8 @@ trials = SQLModel.metadata.tables["trials"]
 events = SQLModel.metadata.tables["events"]
 log_chunks = SQLModel.metadata.tables["log_chunks"]
 workers = SQLModel.metadata.tables["workers"]
+sessions = SQLModel.metadata.tables["sessions"]
 tokens = SQLModel.metadata.tables["tokens"]
 idempotency_keys = SQLModel.metadata.tables["idempotency_keys"]
 epochs = SQLModel.metadata.tables["epochs"]
+summaries = SQLModel.metadata.tables["summaries"]

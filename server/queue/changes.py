@@ -1,11 +1,14 @@
 """Wakes those who wait for something to change, without anyone polling the database."""
 
 import asyncio
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterator
+from itertools import takewhile
 
 from server.errors import Stopping
 
 WOKEN_AT_ONCE, WAKE_INTERVAL_S = 16, 0.001
+REMEMBERED = 10_000  # topics whose last change is known
 
 
 class Changes:
@@ -17,6 +20,8 @@ class Changes:
         self._waiters: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self.is_over = False
         self._count = 0
+        self._last: OrderedDict[str, int] = OrderedDict()  # the count at a topic's last change
+        self._forgotten = 0  # up to this count not all topics are known any more
 
     def end(self) -> None:
         """Wake everybody for the last time: whoever waits, or begins to, is told `Stopping`."""
@@ -28,6 +33,10 @@ class Changes:
     def notify(self, topic: str) -> None:
         """Wake everyone who waits for a topic; of many some at a time, and others' work between."""
         self._count += 1
+        self._last[topic] = self._count
+        self._last.move_to_end(topic)
+        if len(self._last) > REMEMBERED:
+            _, self._forgotten = self._last.popitem(last=False)
         waiters = self._waiters.get(topic, ())
         if len(waiters) <= WOKEN_AT_ONCE:
             for waiter in waiters:
@@ -45,6 +54,15 @@ class Changes:
     def count(self) -> int:
         """Changes so far, of all topics: what is read from now on shows all of them."""
         return self._count
+
+    def since(self, count: int) -> set[str] | None:
+        """The topics that changed after so many changes; None where that is not known any more."""
+        if count < self._forgotten:
+            return None
+        return {topic for topic, _ in takewhile(lambda item: item[1] > count, self._newest())}
+
+    def _newest(self) -> Iterator[tuple[str, int]]:
+        return reversed(self._last.items())
 
     def subscribe(self, topic: str) -> "Subscription":
         """Changes from now on; look at the state after subscribing, so that none is missed."""

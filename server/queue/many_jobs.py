@@ -12,7 +12,8 @@ from server.errors import ServerError
 from server.queue import audit_log, job_actions, ownership, retries
 from server.queue.job_rows import JobRow, job_folder
 from server.queue.limits import Limits
-from server.queue.selection import conditions
+from server.queue.selection.conditions import conditions
+from server.queue.selection.order import WITH_SUMMARIES
 from server.wire.job_lists import MANY, ActedOn, JobAction, ManyActedOn, ManyJobs
 from server.wire.jobs import CancelRequest
 from server.wire.states import TERMINAL, JobStatus
@@ -72,7 +73,11 @@ def _meant(
         found = {row.id: row for row in rows}
         return [(job_id, found.get(job_id)) for job_id in dict.fromkeys(request.ids)], False
     where = conditions(request.where, caller.owner_filter)
-    query = select(jobs).where(*where, jobs.c.status.in_(OPEN_TO[request.action]))
+    query = (
+        select(jobs)
+        .select_from(WITH_SUMMARIES)
+        .where(*where, jobs.c.status.in_(OPEN_TO[request.action]))
+    )
     if request.after is not None:
         query = query.where(jobs.c.id < request.after)
     rows = connection.execute(query.order_by(jobs.c.id.desc()).limit(MANY + 1)).all()

@@ -23,7 +23,7 @@ from server.database.tables import (
     log_chunks,
 )
 from server.errors import LeaseLost, ReportConflict
-from server.queue import job_rows
+from server.queue import job_rows, summaries
 from server.queue.claims import output_folder
 from server.queue.job_rows import JobRow, change, record_event
 from server.wire.states import JobStatus
@@ -155,7 +155,8 @@ def _begin_at(connection: Connection, job: Held, first_epoch: int, now: float) -
         superseded = delete(table).where(table.c.job_id == job.id, table.c.attempt < job.attempt)
         if table is not artifacts:
             superseded = superseded.where(table.c.epoch >= first_epoch)
-        connection.execute(superseded)
+        if connection.execute(superseded).rowcount and table is epochs:
+            summaries.remake(connection, job.id)
     change(connection, job.id, epochs_done=first_epoch)
     if first_epoch:
         record_event(connection, job.id, now, "resumed", {"epoch": first_epoch})
@@ -177,6 +178,7 @@ def _record_epochs(connection: Connection, job: Held, reported: list[EpochMetric
         values = [value for row in rows.values() for value in (*ours, *row)]
         # One statement: the driver lets go of the interpreter at each, and others may take it.
         driver_of(connection).execute(INSERT_EPOCHS + ", ".join([EPOCH] * len(rows)), values)
+        summaries.add(connection, job.id, rows)
     return last if job.last_epoch is None else max(job.last_epoch, last)
 
 

@@ -1,5 +1,6 @@
 """Rows of jobs → what the API answers. Queries that only read."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -9,14 +10,18 @@ from nbody.config import Config
 from nbody.metrics import EpochMetrics
 from server.database.tables import ALIASES, METRIC_COLUMNS, epochs, jobs
 from server.errors import NotFound
-from server.queue.ownership import find_job
-from server.queue.selection import conditions
+from server.queue.ownership import find_job, is_visible
+from server.queue.selection.columns import FIELDS, read, shown
+from server.queue.selection.conditions import conditions
+from server.queue.selection.order import WITH_SUMMARIES, in_order, place_of
 from server.queue.steppers import users_checkpoints
 from server.views import queue_order
 from server.views.files import checkpoint_view
 from server.views.pages import instant, instant_or_none, page
+from server.views.tokens import name_of
 from server.views.waiting import Waiting
-from server.wire.job_lists import JobFilter
+from server.wire.columns import JobColumn, Order
+from server.wire.job_lists import JobFilter, ListedJob
 from server.wire.jobs import Failure, JobSummary, JobView, Progress, QueueEntry, ResultView
 from server.wire.messages import Page
 from server.wire.states import JobStatus
@@ -45,6 +50,7 @@ def job_view(connection: Connection, row: Row[Any], waiting: Waiting) -> JobView
     failed = row.status == JobStatus.FAILED
     return JobView(
         **_summary_fields(row),
+        owner=name_of(connection, row.owner_id),
         config=_config(row),
         warnings=row.warnings,
         failure=Failure(code=row.stop_reason, detail=row.failure) if failed else None,
@@ -73,16 +79,40 @@ def list_jobs(
     *,
     wanted: JobFilter,
     owner_id: str | None,
+    columns: Mapping[str, JobColumn],
+    order: Order | None,
     after: str | None,
     limit: int,
-) -> Page[JobSummary]:
-    """Newest jobs first; the next part begins after the last id of this one."""
-    query = select(*SUMMARY_COLUMNS).order_by(jobs.c.id.desc()).limit(limit + 1)
-    query = query.where(*conditions(wanted, owner_id))
-    if after is not None:
-        query = query.where(jobs.c.id < after)
-    rows = connection.execute(query).all()
-    return page([job_summary(row) for row in rows], limit)
+) -> Page[ListedJob]:
+    """Jobs in order; the next part begins after the last id of this one.
+
+    Args:
+        columns: what to show of each besides, by the names under which it is shown.
+
+    Raises:
+        NotFound: jobs are sorted, and the one to begin after is gone.
+    """
+    begin = None if after is None else place_of(connection, after, order, owner_id)
+    values = [shown(column).label(f"value_{n}") for n, column in enumerate(columns.values())]
+    query = select(*SUMMARY_COLUMNS, FIELDS["owner"].label("owner"), *values)
+    query = query.select_from(WITH_SUMMARIES).where(*conditions(wanted, owner_id))
+    rows = connection.execute(in_order(query, order, begin).limit(limit + 1)).all()
+    return page([_listed(row, columns) for row in rows], limit)
+
+
+def jobs_by_id(connection: Connection, ids: Sequence[str], owner_id: str | None) -> list[ListedJob]:
+    """Those of some jobs that are there and may be seen."""
+    query = select(*SUMMARY_COLUMNS, FIELDS["owner"].label("owner"))
+    query = query.where(jobs.c.id.in_(ids), is_visible(owner_id, jobs.c.owner_id))
+    return [_listed(row, {}) for row in connection.execute(query)]
+
+
+def _listed(row: Row[Any], columns: Mapping[str, JobColumn]) -> ListedJob:
+    values = {
+        name: read(column, getattr(row, f"value_{n}"))
+        for n, (name, column) in enumerate(columns.items())
+    }
+    return ListedJob(**_summary_fields(row), owner=row.owner, values=values)
 
 
 def queue_page(

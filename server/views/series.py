@@ -3,7 +3,7 @@
 import difflib
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, select
 
 from nbody.metrics import METRIC_NAMES
 from server.database.tables import ALIASES, COLUMN_OF, METRIC_COLUMNS, epochs
@@ -33,16 +33,25 @@ def metrics_page(
 
 
 def thinned_metrics(
-    connection: Connection, job_id: str, *, keys: list[str], max_points: int
+    connection: Connection,
+    job_id: str,
+    *,
+    keys: list[str],
+    max_points: int,
+    after: int | None = None,
+    until: int | None = None,
 ) -> MetricsPage:
-    """The whole series in at most `max_points` epochs: of each stretch of epochs those where a
-    metric is least and greatest, so that no peak is lost.
+    """A series in at most `max_points` epochs: of each stretch of epochs those where a metric is
+    least and greatest, so that no peak is lost.
+
+    Args:
+        after, until: the epochs that are asked for; the whole series where they are None.
 
     Raises:
         InvalidRequest: there is no metric of that name.
     """
-    query = _metric_rows(job_id, keys)
-    of_job = epochs.c.job_id == job_id
+    of_job = and_(epochs.c.job_id == job_id, *_between(after, until))
+    query = _metric_rows(job_id, keys).where(*_between(after, until))
     ends = select(func.min(epochs.c.epoch), func.max(epochs.c.epoch)).where(of_job)
     first, last = connection.execute(ends).one()
     if last is not None and last - first >= max_points:
@@ -61,6 +70,11 @@ def thinned_metrics(
     return MetricsPage.model_construct(
         job_id=job_id, data=_read_named(connection, query), has_more=False, last_epoch=last
     )
+
+
+def _between(after: int | None, until: int | None) -> list[ColumnElement[bool]]:
+    ends = [] if after is None else [epochs.c.epoch > after]
+    return ends if until is None else [*ends, epochs.c.epoch <= until]
 
 
 def _metric_rows(job_id: str, keys: list[str] | None) -> Select[Any]:

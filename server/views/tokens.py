@@ -9,6 +9,12 @@ from server.views.pages import instant, instant_or_none
 from server.wire.tokens import TokenView
 
 
+def name_of(connection: Connection, token_id: str) -> str:
+    """A token's name."""
+    found = connection.execute(select(tokens.c.name).where(tokens.c.id == token_id)).scalar()
+    return found or token_id
+
+
 def list_tokens(connection: Connection) -> list[TokenView]:
     """Every token, without secrets."""
     return [token_view(row) for row in connection.execute(select(tokens).order_by(tokens.c.id))]

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
 from server import __version__
-from server.access.roles import Principal
+from server.access.roles import PAGE, Principal
 from server.database.trouble import STORAGE_ERRORS, log_failure, trouble_of
 from server.errors import InvalidRequest, MalformedBody, NotFound, ServerError
 from server.service import Service
@@ -27,12 +27,15 @@ from server.web.layers.quick_polls import QuickPolls
 from server.web.layers.quick_reports import QuickReports
 from server.web.openapi import describe
 from server.web.routes import (
+    dashboard,
     files,
     job_actions,
     job_records,
     jobs,
     leases,
+    live,
     overview,
+    session,
     stream,
     sweeps,
     system,
@@ -75,9 +78,11 @@ def create_app(settings: ServerSettings, service: Service | None = None) -> Acce
     app.state.service = service
     app.openapi = partial(describe, app)
     app.include_router(system.router)
-    of_jobs = (jobs, job_actions, job_records, stream, overview)
-    for routes in (leases, *of_jobs, files, uploads, sweeps, workers, tokens):
+    of_jobs = (jobs, job_actions, job_records, stream, overview, live)
+    for routes in (leases, *of_jobs, files, uploads, sweeps, workers, tokens, session):
         app.include_router(routes.router, dependencies=[Depends(known_query)])
+    app.get("/", include_in_schema=False)(dashboard.show_dashboard)
+    app.mount(PAGE.rstrip("/"), dashboard.DashboardFiles())
     app.add_exception_handler(ServerError, _answer_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
     app.add_exception_handler(HTTPException, _answer_http)
@@ -87,10 +92,10 @@ def create_app(settings: ServerSettings, service: Service | None = None) -> Acce
     quick = QuickReports(JsonBodies(QuickPolls(app, service.database)), service)
 
     def holds(caller: Principal) -> bool:
-        return not settings.auth or service.tokens.holds(caller, time.time())
+        return not settings.auth or service.sessions.holds(caller, time.time())
 
     shared = LoopShares(BodyShapes(quick), holds)
-    return AccessControl(shared, settings, service.tokens, service.telemetry)
+    return AccessControl(shared, settings, service.sessions, service.telemetry)
 
 
 def _problem_response(request: Request, error: ServerError) -> JSONResponse:

@@ -70,6 +70,19 @@ SUMMARY = jobs.JobSummary(
     started_at=AT,
     finished_at=None,
 )
+LISTED = job_lists.ListedJob(
+    **SUMMARY.model_dump(), owner="ada", values={"config/lr": 0.01, "part2/efficiency:max": 0.981}
+)
+GROUP = job_lists.JobGroup(
+    id='{"config/lr": 0.01}',
+    group={"config/lr": 0.01},
+    jobs=5,
+    values={
+        "part2/efficiency:max": job_lists.Statistics(
+            count=5, mean=0.977, std=0.004, min=0.971, median=0.978, max=0.981
+        )
+    },
+)
 ENTRY = jobs.QueueEntry(
     **SUMMARY.model_dump(),
     waits_for="a worker with a GPU: none of 2 has one; or set device to auto or cpu",
@@ -219,7 +232,8 @@ MODELS: dict[str, BaseModel] = {
     "Page_AuditEntry_": _page(AUDIT_ENTRY),
     "Page_CheckpointView_": _page(CHECKPOINT),
     "Page_EventView_": _page(EVENT),
-    "Page_JobSummary_": _page(SUMMARY),
+    "Page_JobGroup_": _page(GROUP),
+    "Page_ListedJob_": _page(LISTED),
     "Page_QueueEntry_": _page(ENTRY),
     "Page_TokenView_": _page(TOKEN),
     "Page_WorkerView_": _page(WORKER),
@@ -232,6 +246,22 @@ MODELS: dict[str, BaseModel] = {
     ),
     "TokenRequest": tokens.TokenRequest(name="dashboard", role="viewer"),
     "TokenView": TOKEN,
+    "Login": tokens.Login(token="orrery_…"),
+    "Session": tokens.Session(
+        token_id="token_01kjg3b2000000000000000000",
+        name="ada",
+        role="user",
+        needs_token=True,
+        has_cookie=True,
+    ),
+    "ColumnNames": service.ColumnNames(
+        data=["status", "part2/efficiency:best", "part2/efficiency", "config/lr"],
+        metrics=["part2/efficiency"],
+        more_is_better=["part2/efficiency"],
+    ),
+    "Presets": service.Presets(
+        data=[service.Preset(id="kepler_demo", config={"epochs": 12, "steps_per_epoch": 16})]
+    ),
     "ValidationReport": jobs.ValidationReport(
         config=CONFIG,
         warnings=[],

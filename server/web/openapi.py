@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from server.access.roles import PUBLIC_PATHS
+from server.access.roles import is_public
 from server.web.examples import EXAMPLES
 from server.wire.service import Problem
 
@@ -30,10 +30,10 @@ def describe(app: FastAPI) -> dict[str, Any]:
         document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         document["security"] = [{"token": []}]
         for path, operations in document["paths"].items():
-            for operation in operations.values():
+            for method, operation in operations.items():
                 _describe_problems(operation["responses"])
                 _without_null(operation.get("parameters", ()))
-                if path in PUBLIC_PATHS:
+                if is_public(method.upper(), path):
                     operation["security"] = []
         for name in EXAMPLES.keys() & schemas.keys():
             schemas[name]["examples"] = [EXAMPLES[name]]

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, JsonValue, model_validator
 
-from server.wire.jobs import RetryRequest
+from server.wire.columns import ConditionText
+from server.wire.jobs import JobSummary, RetryRequest
 from server.wire.kinds import JobKind, Upload
 from server.wire.messages import CLOSED, Identifier, Instant, Message, Text, View
 from server.wire.states import JobStatus
@@ -34,6 +35,41 @@ class JobFilter(Message):
     )
     created_after: Instant | None = Field(default=None, description="Only younger ones.")
     created_before: Instant | None = Field(default=None, description="Only older ones.")
+    filter: Annotated[list[ConditionText], Field(max_length=20)] = Field(
+        default_factory=list,
+        description="Only where all of these are true, COLUMN OPERATOR VALUE, as in "
+        "`part2/efficiency:max>0.9` or `config/lr<=1e-3`.",
+    )
+
+
+class ListedJob(JobSummary):
+    """A job in a list."""
+
+    owner: str = Field(description="Name of the token that it was submitted with.")
+    values: dict[str, JsonValue] = Field(
+        default_factory=dict, description="Of the `columns` that were asked for."
+    )
+
+
+class Statistics(View):
+    """Of the values of a column; of those that are no numbers nothing."""
+
+    count: int = Field(description="How many values are numbers.")
+    mean: float | None = None
+    std: float | None = Field(default=None, description="Standard deviation, with n - 1.")
+    min: float | None = None
+    median: float | None = None
+    max: float | None = None
+
+
+class JobGroup(View):
+    """Jobs with equal values."""
+
+    object: Literal["job_group"] = "job_group"
+    id: str = Field(description="The values, as JSON.")
+    group: dict[str, JsonValue] = Field(description="The values, by column.")
+    jobs: int = Field(description="How many.")
+    values: dict[str, Statistics] = Field(description="By column.")
 
 
 class ManyJobs(Message):

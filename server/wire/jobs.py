@@ -137,6 +137,7 @@ class QueueEntry(JobSummary):
 class JobView(JobSummary):
     """A job, whole."""
 
+    owner: str = Field(default="", description="Name of the token that it was submitted with.")
     config: Config
     warnings: list[str]
     failure: Failure | None

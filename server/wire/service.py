@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from server.wire.messages import PROTOCOL, View
 
@@ -19,6 +19,29 @@ class Version(View):
     name: Literal["orrery"] = "orrery"
     version: str
     protocol: int = PROTOCOL
+
+
+class ColumnNames(View):
+    """Columns of lists of jobs."""
+
+    object: Literal["columns"] = "columns"
+    data: list[str]
+    metrics: list[str]
+    more_is_better: list[str] = Field(description="Metrics whose best value is the largest.")
+
+
+class Preset(View):
+    """A config to begin with."""
+
+    id: str
+    config: dict[str, JsonValue] = Field(description="Fields that are not the defaults.")
+
+
+class Presets(View):
+    """Configs to begin with."""
+
+    object: Literal["presets"] = "presets"
+    data: list[Preset]
 
 
 class FieldError(View):

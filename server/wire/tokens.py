@@ -38,6 +38,23 @@ class NewToken(TokenView):
     secret: str
 
 
+class Login(Message):
+    """A token, shown once."""
+
+    token: Annotated[str, Field(max_length=500)]
+
+
+class Session(View):
+    """Who asks."""
+
+    object: Literal["session"] = "session"
+    token_id: str
+    name: str
+    role: Role
+    needs_token: bool = Field(description="Whether this server asks for tokens at all.")
+    has_cookie: bool = Field(description="Whether a cookie stands for the token.")
+
+
 class AuditEntry(View):
     """What a person did."""
 

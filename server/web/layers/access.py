@@ -11,7 +11,8 @@ import time
 from functools import lru_cache
 from urllib.parse import urlsplit
 
-from server.access import roles, tokens
+from server.access import roles
+from server.access.sessions import Sessions, cookie_of
 from server.access.write_rate import MOST_UNCOUNTED_BYTES, UNCOUNTED, WriteRate
 from server.database.ids import new_id
 from server.database.trouble import log_failure, trouble_of
@@ -44,9 +45,9 @@ class AccessControl:
     """Lets through what may pass; answers the rest with a problem."""
 
     def __init__(
-        self, app: App, settings: ServerSettings, tokens: tokens.Tokens, telemetry: Telemetry
+        self, app: App, settings: ServerSettings, sessions: Sessions, telemetry: Telemetry
     ) -> None:
-        self._app, self._settings, self._tokens = app, settings, tokens
+        self._app, self._settings, self._sessions = app, settings, sessions
         self._telemetry = telemetry
         self._writes = WriteRate(settings.writes_per_minute)
         self._refusals = LargeRefusals()
@@ -69,12 +70,14 @@ class AccessControl:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [
-                    *message.get("headers", ()),
+                own = list(message.get("headers", ()))
+                own += [
                     (b"x-request-id", request_id.encode()),
                     (b"x-content-type-options", b"nosniff"),
-                    (b"cache-control", b"no-store"),
                 ]
+                if not any(name == b"cache-control" for name, _ in own):
+                    own.append((b"cache-control", b"no-store"))
+                message["headers"] = own
             await send(message)
 
         try:
@@ -115,6 +118,8 @@ class AccessControl:
         await self._app(_as_get(scope), receive, self._while_welcome(scope, send))
 
     def _most_bytes(self, path: str) -> int:
+        if path == roles.SESSION:
+            return MOST_UNCOUNTED_BYTES
         if path.startswith("/v1/leases/"):
             return self._settings.max_report_bytes
         most = self._settings.max_body_bytes
@@ -135,8 +140,7 @@ class AccessControl:
         if roles.is_public(scope["method"], path):
             return
         if self._settings.auth:
-            authorization = headers.get(b"authorization", b"").decode("latin-1")
-            principal = self._tokens.authenticate(authorization, time.time())
+            principal = self._principal(scope["method"], headers)
             if (connection := scope["state"].get("connection")) is not None:
                 connection.recognise(principal.token_id)
             roles.authorize(principal, scope["method"], path)
@@ -145,6 +149,26 @@ class AccessControl:
         scope["state"]["principal"] = principal
         self._count(scope, length_of(headers))
         roles.CALLER.set(principal.token_id)
+
+    def _principal(self, method: str, headers: Headers) -> roles.Principal:
+        """Whose token a request comes with, or whose session.
+
+        Raises:
+            Unauthenticated, Forbidden
+        """
+        now = time.time()
+        host = headers.get(b"host", b"").decode("latin-1")
+        cookie = cookie_of(headers.get(b"cookie"), host)
+        if cookie is None or b"authorization" in headers:
+            return self._sessions.of_header(
+                headers.get(b"authorization", b"").decode("latin-1"), now
+            )
+        found = self._sessions.principal(cookie, now)
+        if found is None:
+            raise Unauthenticated
+        if method not in roles.SAFE_METHODS and b"origin" not in headers:
+            raise Forbidden("A page that changes something says where it is of (Origin).")
+        return found
 
     def _count(self, scope: Scope, size: int) -> None:
         path, principal = scope["path"], scope["state"].get("principal")
@@ -165,7 +189,7 @@ class AccessControl:
             nonlocal refused
             if message["type"] == "http.response.start":
                 is_late = time.perf_counter() - began > LATE_S
-                refused = is_late and not self._tokens.holds(caller, time.time())
+                refused = is_late and not self._sessions.holds(caller, time.time())
                 if refused:
                     await send_problem(send, Unauthenticated(), scope["state"]["request_id"])
             if not refused:

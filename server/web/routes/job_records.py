@@ -65,18 +65,22 @@ async def job_metrics(
     limit: Annotated[int, Query(ge=1, le=10000)] = 1000,
     max_points: Annotated[
         int | None,
-        Query(ge=2, le=10000, description="The whole series thinned to this many epochs."),
+        Query(ge=2, le=10000, description="The series thinned to this many epochs."),
+    ] = None,
+    until: Annotated[
+        int | None, Query(ge=0, le=10**9, description="With max_points: up to this epoch.")
     ] = None,
 ) -> Response:
     """Metrics, one row per epoch, in order; begin `after` the last_epoch you have.
 
-    With `max_points`, and `keys`, the whole series in so many epochs at most: those where a metric
-    is least or greatest among its neighbours.
+    With `max_points`, and `keys`, the series in so many epochs at most: those where a metric is
+    least or greatest among its neighbours; the whole of it, or from `after` `until`.
     """
     distinct = list(dict.fromkeys(keys or ()))
     if max_points is not None:
-        _check_thinning(max_points, distinct, after)
-        look = partial(series.thinned_metrics, keys=distinct, max_points=max_points)
+        _check_thinning(max_points, distinct)
+        stretch = {"after": after, "until": until}
+        look = partial(series.thinned_metrics, keys=distinct, max_points=max_points, **stretch)
     else:
         look = partial(series.metrics_page, after=after, keys=keys, limit=limit)
     brief = max_points is None and limit <= MOST_ROWS_AT_ONCE
@@ -141,11 +145,9 @@ async def _read(
     return service.database.read_now(work) if brief else await service.read(work)
 
 
-def _check_thinning(max_points: int, keys: list[str], after: int | None) -> None:
+def _check_thinning(max_points: int, keys: list[str]) -> None:
     if not keys:
         raise InvalidRequest(FieldProblem("/query/keys", "max_points needs the keys to thin by"))
-    if after is not None:
-        raise InvalidRequest(FieldProblem("/query/after", "max_points is of the whole series"))
     if max_points < 2 * len(keys):
         least = f"{len(keys)} keys have {2 * len(keys)} extremes: ask for as many points at least"
         raise InvalidRequest(FieldProblem("/query/max_points", least))

@@ -1,11 +1,9 @@
 """Jobs: submit, look at, list."""
 
-import re
 from functools import partial
 from typing import Annotated, NamedTuple
 
 from fastapi import APIRouter, Header, Query, Response
-from pydantic import AfterValidator
 from sqlalchemy import Connection
 
 from nbody.config.size import estimate
@@ -14,8 +12,11 @@ from server.queue.limits import check_priority
 from server.queue.steppers import stepper_jobs
 from server.queue.submission import device_of, memory_bytes_of, submit, warnings_of
 from server.service import Service
+from server.views import groups as group_views
 from server.views import jobs as job_views
 from server.web import polling
+from server.web.csv_tables import OR_CSV, Form, answer, group_lines, job_lines
+from server.web.routes.job_filter import Columns, Wanted
 from server.web.routes.making import make_job
 from server.web.routes.parameters import (
     AfterId,
@@ -27,32 +28,14 @@ from server.web.routes.parameters import (
     Version,
     WaitSeconds,
 )
-from server.wire.job_lists import JobFilter
-from server.wire.jobs import JobSubmission, JobSummary, JobView, ValidationReport
-from server.wire.kinds import KINDS, JobKind, Upload
-from server.wire.messages import Instant, Page
+from server.wire.columns import ColumnText, JobColumn, Order, OrderText
+from server.wire.job_lists import JobGroup, ListedJob
+from server.wire.jobs import JobSubmission, JobView, ValidationReport
+from server.wire.kinds import KINDS
+from server.wire.messages import Page
 from server.wire.states import JobStatus
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
-LABEL = re.compile(r"[A-Za-z0-9._:-]{1,64}=.*", re.DOTALL)
-
-
-def _check_label(label: str) -> str:
-    if not LABEL.fullmatch(label):
-        raise ValueError("use KEY=TEXT; letters, digits and . _ : - in the key")
-    return label
-
-
-def _label(label: str) -> tuple[str, str]:
-    key, _, text = label.partition("=")
-    return key, text
-
-
-Label = Annotated[
-    str,
-    Query(max_length=300, json_schema_extra={"pattern": "^[A-Za-z0-9._:-]{1,64}="}),
-    AfterValidator(_check_label),
-]
 
 
 @router.post("", status_code=201)
@@ -107,58 +90,65 @@ async def validate_job(
     )
 
 
-@router.get("")
+@router.get("", response_model=Page[ListedJob], responses=OR_CSV)
 async def list_jobs(
     service: TheService,
     caller: Caller,
-    status: Annotated[list[JobStatus] | None, Query(description="Only these states.")] = None,
-    kind: Annotated[list[JobKind | Upload] | None, Query(description="Only these kinds.")] = None,
-    name: Annotated[
-        str | None,
-        Query(max_length=200, description="Only this name; `*` stands for any characters."),
-    ] = None,
-    fragment: Annotated[
-        str | None,
-        Query(
-            alias="id",
-            pattern=r"^[0-9a-z_]{1,30}$",
-            description="Only ids that begin or end so, with or without `job_`.",
-        ),
-    ] = None,
-    metadata: Annotated[
-        list[Label] | None,
-        Query(max_length=10, description="Only jobs with this label, KEY=TEXT; all where several."),
-    ] = None,
-    created_after: Annotated[
-        Instant | None,
-        Query(description="Only younger ones; with a time zone."),
-    ] = None,
-    created_before: Annotated[
-        Instant | None,
-        Query(description="Only older ones; with a time zone."),
+    wanted: Wanted,
+    columns: Columns = None,
+    sort: Annotated[
+        OrderText | None,
+        Query(description="A column, the least first, or -COLUMN; default: the newest first."),
     ] = None,
     after: AfterId = None,
     limit: Limit = 20,
-) -> Page[JobSummary]:
-    """Jobs, newest first."""
-    wanted = JobFilter.model_construct(
-        status=status or [],
-        kind=kind or [],
-        name=name,
-        id=fragment,
-        metadata=dict(_label(label) for label in metadata or ()),
-        created_after=created_after,
-        created_before=created_before,
-    )
-    return await service.read(
+    form: Form = "json",
+) -> Response:
+    """Jobs, newest first, or sorted by a column; those without a value of it come last.
+
+    A column is a field of a job, `config/FIELD`, `metadata/KEY`, `result/FIGURE`, or a metric, with
+    `:last`, `:best`, `:min` or `:max` over its epochs.
+    """
+    shown = {column: JobColumn.parse(column) for column in columns or ()}
+    found = await service.read(
         lambda connection: job_views.list_jobs(
             connection,
             wanted=wanted,
             owner_id=caller.owner_filter,
+            columns=shown,
+            order=None if sort is None else Order.parse(sort),
             after=after,
             limit=limit,
         )
     )
+    return answer(found, form, job_lines)
+
+
+@router.get("/groups", response_model=Page[JobGroup], responses=OR_CSV)
+async def group_jobs(
+    service: TheService,
+    caller: Caller,
+    wanted: Wanted,
+    by: Annotated[
+        list[ColumnText],
+        Query(min_length=1, max_length=5, description="Columns whose values make a group."),
+    ],
+    columns: Columns = None,
+    form: Form = "json",
+) -> Response:
+    """Jobs in groups of equal values, the largest first: how many, and of each column the mean, the
+    standard deviation, the least, the median and the largest value. As over seeds.
+    """
+    found = await service.read(
+        lambda connection: group_views.groups(
+            connection,
+            wanted=wanted,
+            owner_id=caller.owner_filter,
+            by={column: JobColumn.parse(column) for column in by},
+            columns={column: JobColumn.parse(column) for column in columns or ()},
+        )
+    )
+    return answer(found, form, group_lines)
 
 
 @router.get(

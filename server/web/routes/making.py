@@ -34,5 +34,6 @@ async def make_job(
         return view, known is not None
 
     view, is_repeat = await service.write(work, Changes.QUEUE, *topics)
+    service.changes.notify(view.id)
     name_new(response, f"/v1/jobs/{view.id}", is_repeat=is_repeat)
     return view

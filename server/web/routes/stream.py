@@ -80,7 +80,7 @@ async def _events(
                     partial(service.read, partial(_look, job_id, after)),
                 )
             except NotFound:
-                yield _message("end", {"status": "deleted"})
+                yield message("end", {"status": "deleted"})
                 return
             after = seen.last_id
             if seen.events:
@@ -96,7 +96,7 @@ async def _events(
             try:
                 changed = await subscription.wait(KEEP_ALIVE_S)
             except Stopping as error:
-                yield _message("restart", {"detail": error.detail})
+                yield message("restart", {"detail": error.detail})
                 return
             if not changed:
                 yield ": still here\n\n"
@@ -111,15 +111,15 @@ def _look(job_id: str, after: int | None, connection: Connection) -> Look:
     return Look(
         last_id=page.data[-1].id if page.data else after,
         events="".join(
-            _message(event.type, event.model_dump(mode="json"), event.id) for event in page.data
+            message(event.type, event.model_dump(mode="json"), event.id) for event in page.data
         ),
         has_more=page.has_more,
-        progress=_message("progress", state),
-        end=_message("end", {"status": job.status}) if job.status in TERMINAL else "",
+        progress=message("progress", state),
+        end=message("end", {"status": job.status}) if job.status in TERMINAL else "",
     )
 
 
-def _message(kind: str, data: dict[str, Any], number: int | None = None) -> str:
+def message(kind: str, data: dict[str, Any], number: int | None = None) -> str:
     """One message; ASCII, so that no character of a text can end a line of it."""
     identifier = "" if number is None else f"id: {number}\n"
     return f"{identifier}event: {kind}\ndata: {json.dumps(data)}\n\n"

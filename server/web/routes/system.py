@@ -4,16 +4,20 @@ import time
 from functools import cache
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Response
+from fastapi.responses import RedirectResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy import text
 
 from nbody.config import Config
+from nbody.metrics import BEST_AT_MOST
 from server import __version__
 from server.data_folder import file_size
+from server.presets import presets_of
 from server.views import jobs as job_views
-from server.web.routes.parameters import TheService
-from server.wire.service import Health, Version
+from server.web.routes.parameters import TheService, known_query
+from server.wire.columns import JOB_FIELDS, METRICS
+from server.wire.service import ColumnNames, Health, Presets, Version
 from server.wire.states import JobStatus
 from server.wire.workers import GpuVitals
 
@@ -112,4 +116,37 @@ async def config_schema() -> dict[str, Any]:
 
 @cache
 def _schema_of_config() -> dict[str, Any]:
-    return Config.model_json_schema()
+    sections = {
+        section.__name__.removesuffix("Section"): [
+            name for name in section.__annotations__ if name in Config.model_fields
+        ]
+        for section in Config.__bases__
+    }
+    return Config.model_json_schema() | {"x-sections": sections}
+
+
+@router.get("/v1/schemas/columns", dependencies=[Depends(known_query)])
+async def columns() -> ColumnNames:
+    """What lists of jobs can show, be sorted by and be filtered by; metrics also with `:last`,
+    `:best`, `:min` and `:max` behind, labels as `metadata/KEY`, figures of results as
+    `result/FIGURE`."""
+    fields = [f"config/{name}" for name in Config.model_fields]
+    best = [f"{name}:best" for name in METRICS]
+    return ColumnNames(
+        data=[*JOB_FIELDS, *best, *METRICS, *fields],
+        metrics=list(METRICS),
+        more_is_better=[name for name in METRICS if name in BEST_AT_MOST],
+    )
+
+
+@router.get("/v1/presets", dependencies=[Depends(known_query)])
+async def presets(service: TheService) -> Presets:
+    """Configs to begin with: the files in the server's data folder that are one."""
+    found = await service.think(lambda: presets_of(service.settings.data))
+    return Presets(data=found)
+
+
+@router.get("/docs", include_in_schema=False)
+async def docs() -> RedirectResponse:
+    """The dashboard's page of the API."""
+    return RedirectResponse("/#/api")

@@ -64,9 +64,16 @@ def owned(server: OrreryServer) -> Owned:
     )
 
 
+NEEDED: Json = {
+    "/v1/compare": {"ids": "{job_id}", "keys": "epoch"},
+    "/v1/jobs/groups": {"by": "id"},
+}
+
+
 def call(client: httpx.Client, method: str, path: str, ids: dict[str, str]) -> httpx.Response:
     """A route with the ids of things; bodies are empty, but where one is needed."""
-    query: Json = {"ids": ids["job_id"], "keys": "epoch"} if path.endswith("/compare") else {}
+    query: Json = NEEDED.get(path, {})
+    query = {name: value.format(**ids) for name, value in query.items()}
     body = {"json": {}} if method in {"POST", "PATCH"} else {}
     return client.request(method, path.format(**ids), params=query, **body)
 

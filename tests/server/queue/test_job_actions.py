@@ -340,11 +340,15 @@ def test_a_thinned_series_keeps_its_peaks(server: OrreryServer) -> None:
     several = server.metrics(job["id"], keys=[key, "epoch_time"], max_points=40)["data"]
     assert len(several) <= 40
     assert any(row["epoch"] == 998 for row in several)
+    stretch = server.metrics(job["id"], keys=key, max_points=40, after=99, until=600)["data"]
+    assert {137, 500} <= {row["epoch"] for row in stretch}
+    assert 99 < stretch[0]["epoch"] < stretch[-1]["epoch"] <= 600
+    whole = server.metrics(job["id"], keys=key, max_points=40, after=990)["data"]
+    assert [row["epoch"] for row in whole] == list(range(991, 1000))
     path = f"/v1/jobs/{job['id']}/metrics"
     for query in (
         {"max_points": 9},
         {"max_points": 3, "keys": [key, "epoch_time"]},
-        {"max_points": 9, "keys": key, "after": 3},
     ):
         assert_problem(server.admin.get(path, params=query), 422, "invalid_request")
 

@@ -141,7 +141,7 @@ def test_a_job_is_submitted_shown_listed_and_cancelled(
 
     page = call("get", "/v1/jobs", status=[models.JobStatus.QUEUED], limit=5)
     assert [item.id for item in page.data] == [job.id]
-    assert isinstance(page.data[0], models.JobSummary)
+    assert isinstance(page.data[0], models.ListedJob)
     assert page.data[0].created_at == job.created_at
     assert not page.has_more
 

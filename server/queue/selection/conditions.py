@@ -4,9 +4,10 @@ from sqlalchemy import ColumnElement, func, or_
 
 from server.database.tables import jobs
 from server.queue.ownership import is_visible
+from server.queue.selection.columns import condition
+from server.queue.selection.patterns import matches
+from server.wire.columns import Condition
 from server.wire.job_lists import JobFilter
-
-SPECIAL = str.maketrans({"[": "[[]", "?": "[?]"})  # to SQLite's GLOB, but for `*`
 
 
 def conditions(wanted: JobFilter, owner_id: str | None) -> list[ColumnElement[bool]]:
@@ -17,8 +18,7 @@ def conditions(wanted: JobFilter, owner_id: str | None) -> list[ColumnElement[bo
     if wanted.kind:
         found.append(jobs.c.kind.in_(wanted.kind))
     if wanted.name is not None:
-        glob = jobs.c.name.op("GLOB")(wanted.name.translate(SPECIAL))
-        found.append(glob if "*" in wanted.name else jobs.c.name == wanted.name)
+        found.append(matches(jobs.c.name, wanted.name))
     if wanted.id is not None:
         bare = wanted.id.removeprefix("job_")
         found.append(or_(jobs.c.id.op("GLOB")(f"job_{bare}*"), jobs.c.id.op("GLOB")(f"*{bare}")))
@@ -28,4 +28,5 @@ def conditions(wanted: JobFilter, owner_id: str | None) -> list[ColumnElement[bo
         found.append(jobs.c.created_at > wanted.created_after.timestamp())
     if wanted.created_before is not None:
         found.append(jobs.c.created_at < wanted.created_before.timestamp())
+    found += [condition(Condition.parse(each)) for each in wanted.filter]
     return found

@@ -1,0 +1,100 @@
+// Runs side by side: their curves in one figure, what they end with, and only what differs.
+import { get } from "../api.js";
+import { number, title, value } from "../format.js";
+import { html } from "../html.js";
+import { useLive } from "../live.js";
+import { useLoaded, useQuietly } from "../load.js";
+import { Chart, colourOf, dashOf } from "../parts/chart.js";
+import { ConfigTable, defaultsOf, differing, useSchema } from "../parts/config.js";
+import { Failure, Select, Status, Table } from "../parts/pieces.js";
+import { change, go, link } from "../route.js";
+
+const DEFAULT_KEY = "part2/efficiency";
+const MOST_EPOCHS = 5000;
+
+export function Compare({ route }) {
+  const ids = route.query.getAll("id");
+  const key = route.query.get("metric") || DEFAULT_KEY;
+  const by = route.query.get("by") || "";
+  const schema = useSchema();
+  const names = useLoaded(() => get("/v1/schemas/columns"), []);
+  const jobs = useLoaded((signal) => Promise.all(ids.map((id) => get(`/v1/jobs/${id}`, {}, { signal }))), [ids.join()]);
+  const most = Math.min(MOST_EPOCHS, Math.floor(300000 / Math.max(1, ids.length)));
+  const series = useLoaded((signal) => (ids.length ? get("/v1/compare", { ids, keys: key, limit: most }, { signal }) : null), [ids.join(), key]);
+  const again = useQuietly(() => {
+    jobs.again();
+    series.again();
+  }, 1000, 3000);
+  useLive((kind, told) => {
+    if (kind === "jobs" && (told.all || told.data.some((job) => ids.includes(job.id)))) again();
+  }, [ids.join()]);
+  if (!ids.length) return html`<h1>Compare</h1><${Chooser} ids=${ids} /><p class="quiet">Choose jobs in the <a href="#/jobs">list</a>, or here.</p>`;
+  const known = jobs.data ?? [];
+  const fields = schema && known.length ? differing(known.map((job) => job.config), defaultsOf(schema)) : [];
+  const lines = by ? grouped(known, series.data, key, by) : known.map((job, n) => line(job, series.data, key, n, known));
+  return html`<h1>Compare</h1>
+    <${Failure} error=${jobs.error || series.error} />
+    <div class="row">
+      <${Select} label="Metric" value=${key} choices=${names.data?.metrics ?? [key]} take=${(metric) => change({ metric })} />
+      <${Select} label="Group by" value=${by} none="each alone" choices=${fields} take=${(field) => change({ by: field })} />
+      <${Chooser} ids=${ids} />
+    </div>
+    <${Chart} name=${key} series=${lines} onPick=${(label) => {
+      const job = known.find((each) => labelOf(each, known) === label);
+      if (job) go("job", job.id);
+    }} note="click a line to go to its job" />
+    <h2>Runs</h2>
+    <${Table} caption="Runs" rows=${known} columns=${[
+      { name: "", of: (job) => html`<button aria-label=${`take ${title(job)} out`} onClick=${() => change({ id: ids.filter((id) => id !== job.id) })}>✕</button>` },
+      { name: "job", of: (job) => html`<a href=${link("job", job.id)}>${title(job)}</a>` },
+      { name: "status", of: (job) => html`<${Status} status=${job.status} />` },
+      ...["last", "best", "min", "max"].map((over) => ({ name: over, number: true, of: (job) => number(summary(series.data?.data[job.id], key, over, names.data?.more_is_better ?? [])) })),
+    ]} />
+    <h2>What differs</h2>
+    <${ConfigTable} configs=${known.map((job) => job.config)} names=${known.map(title)} />`;
+}
+
+function Chooser({ ids }) {
+  const recent = useLoaded(() => get("/v1/jobs", { limit: 100, kind: "train" }), []);
+  const others = (recent.data?.data ?? []).filter((job) => !ids.includes(job.id));
+  return html`<${Select} label="Add a job" value="" none="–" choices=${others.map((job) => [job.id, `${title(job)} (${job.status})`])}
+    take=${(id) => id && change({ id: [...ids, id] })} />`;
+}
+
+const labelOf = (job, known) => (known.filter((each) => title(each) === title(job)).length > 1 ? `${title(job)} …${job.id.slice(-5)}` : title(job));
+
+function line(job, found, key, n, known) {
+  const rows = found?.data[job.id] ?? [];
+  return { label: labelOf(job, known), x: rows.map((row) => row.epoch), y: rows.map((row) => row[key]), colour: colourOf(n), dash: dashOf(n) };
+}
+
+/** Mean over the jobs of each group, and a band of one standard deviation. */
+function grouped(jobs, found, key, by) {
+  const groups = new Map();
+  for (const job of jobs) {
+    const name = `${by} = ${value(job.config[by])}`;
+    groups.set(name, [...(groups.get(name) ?? []), job]);
+  }
+  return [...groups].map(([name, members]) => {
+    const at = new Map();
+    for (const job of members) {
+      for (const row of found?.data[job.id] ?? []) {
+        if (row[key] !== null) at.set(row.epoch, [...(at.get(row.epoch) ?? []), row[key]]);
+      }
+    }
+    const x = [...at.keys()].sort((a, b) => a - b);
+    const y = x.map((epoch) => mean(at.get(epoch)));
+    const s = x.map((epoch, n) => Math.sqrt(mean(at.get(epoch).map((each) => (each - y[n]) ** 2))));
+    return { label: `${name} (${members.length})`, x, y, band: [y.map((each, n) => each - s[n]), y.map((each, n) => each + s[n])] };
+  });
+}
+
+const mean = (values) => values.reduce((sum, each) => sum + each, 0) / values.length;
+
+function summary(rows, key, over, moreIsBetter) {
+  const values = (rows ?? []).map((row) => row[key]).filter((each) => each !== null);
+  if (!values.length) return null;
+  if (over === "last") return rows.at(-1)[key];
+  const most = over === "max" || (over === "best" && moreIsBetter.includes(key));
+  return values.reduce((a, b) => (most ? Math.max(a, b) : Math.min(a, b)));
+}

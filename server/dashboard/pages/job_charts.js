@@ -1,0 +1,43 @@
+// A training's metrics over its epochs, with what happened to it.
+import { get } from "../api.js";
+import { html, useEffect, useState } from "../html.js";
+import { useLoaded } from "../load.js";
+import { Chart } from "../parts/chart.js";
+import { Failure, Select } from "../parts/pieces.js";
+import { change, read } from "../route.js";
+
+const DEFAULT = ["part2/efficiency", "part2/final_pass_rate", "part2/max_rel_dE", "part2/iterations"];
+const POINTS = 1000;
+const MARKED = { resumed: "resumed", paused: "paused", lost: "worker lost", failed: "failed" };
+
+export function JobCharts({ job, events, version }) {
+  const keys = read().query.getAll("metric");
+  const shown = keys.length ? keys : DEFAULT;
+  const names = useLoaded(() => get("/v1/schemas/columns"), []);
+  const metrics = (names.data?.metrics ?? DEFAULT).filter((name) => !shown.includes(name));
+  return html`<h2>Metrics</h2>
+    <div class="row centre">
+      <${Select} label="Show also" value="" none="–" choices=${metrics} take=${(name) => name && change({ metric: [...shown, name] })} />
+      ${keys.length > 0 && html`<button onClick=${() => change({ metric: null })}>the usual ones</button>`}
+    </div>
+    <div class="charts">${shown.map((name) => html`<${MetricChart} key=${name} job=${job} name=${name} events=${events} version=${version} />`)}</div>`;
+}
+
+function MetricChart({ job, name, events, version }) {
+  const [range, setRange] = useState(null); // [first, last] epoch that is looked at
+  const query = { keys: name, max_points: POINTS, ...(range ? { after: range[0] - 1, until: range[1] } : {}) };
+  const series = useLoaded((signal) => get(`/v1/jobs/${job.id}/metrics`, query, { signal }), [job.id, name, JSON.stringify(range)]);
+  useEffect(() => {
+    if (version) series.again();
+  }, [version]);
+  const rows = series.data?.data ?? [];
+  const done = range ? range[1] - range[0] + 1 : job.progress.epochs_done;
+  const note = rows.length < done ? `${rows.length} of ${done} epochs: the least and the largest of each stretch; drag to look closer` : `${rows.length} epochs`;
+  const zoom = (ends) => setRange(ends && [Math.max(0, Math.floor(ends[0])), Math.max(0, Math.ceil(ends[1]))]);
+  const marks = events.filter((event) => MARKED[event.type] && Number.isFinite(event.data.epoch)).map((event) => ({ x: event.data.epoch, label: MARKED[event.type] }));
+  return html`<div>
+    <${Failure} error=${series.error} />
+    <${Chart} name=${name} series=${[{ label: name, x: rows.map((row) => row.epoch), y: rows.map((row) => row[name]) }]} marks=${marks}
+      note=${range ? html`${note} <button onClick=${() => setRange(null)}>all epochs</button>` : note} onZoom=${zoom} />
+  </div>`;
+}

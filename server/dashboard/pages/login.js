@@ -1,0 +1,46 @@
+// A token is shown once; from then on a cookie stands for it. The page keeps none.
+import { post } from "../api.js";
+import { html, useEffect, useState } from "../html.js";
+import { Failure } from "../parts/pieces.js";
+
+const GIVEN = /^#token=(.+)$/; // as `orrery up` prints it
+
+export function Login({ why, done }) {
+  const [token, setToken] = useState("");
+  const [error, setError] = useState(null);
+  const show = async (secret) => {
+    try {
+      setError(null);
+      await post("/v1/session", { token: secret.trim() });
+      done();
+    } catch (failure) {
+      setError(failure.status === 401 ? new Error("This server does not know that token, or it is a worker's.") : failure);
+    }
+  };
+  useEffect(() => {
+    const look = () => {
+      const given = GIVEN.exec(location.hash);
+      if (!given) return;
+      history.replaceState(null, "", "#/jobs");
+      show(decodeURIComponent(given[1]));
+    };
+    look();
+    addEventListener("hashchange", look);
+    return () => removeEventListener("hashchange", look);
+  }, []);
+  return html`<main class="login"><h1>Orrery</h1>
+    ${why && html`<p class="note warn" role="status">${why}</p>`}
+    <form onSubmit=${(event) => {
+      event.preventDefault();
+      show(token);
+    }}>
+      <p><label>Token
+        <input type="password" autocomplete="off" required value=${token} onInput=${(event) => setToken(event.target.value)} />
+      </label></p>
+      <p><button class="main" type="submit">Sign in</button></p>
+    </form>
+    <${Failure} error=${error} />
+    <p class="quiet">An admin makes one with <code>orrery token create NAME</code>; the server's own is in
+      <code>DATA/.orrery/admin.token</code>.</p>
+  </main>`;
+}

@@ -1,0 +1,135 @@
+// A new job: a form drawn from the Config's schema, looked at by the server while one types.
+import { get, post } from "../api.js";
+import { bytes, value } from "../format.js";
+import { html, useEffect, useState } from "../html.js";
+import { useLoaded, useQuietly } from "../load.js";
+import { defaultsOf, useSchema } from "../parts/config.js";
+import { Field } from "../parts/field.js";
+import { Button, Facts, Failure, Select } from "../parts/pieces.js";
+import { go, link } from "../route.js";
+
+const LOOK_MS = 400;
+
+export function Submit({ route }) {
+  const from = route.query.get("from");
+  const schema = useSchema();
+  const old = useLoaded((signal) => (from ? get(`/v1/jobs/${from}`, {}, { signal }) : null), [from]);
+  if (!schema || (from && !old.data)) return old.error ? html`<h1>Submit</h1><${Failure} error=${old.error} />` : html`<p class="loading">Loading …</p>`;
+  return html`<${Form} key=${from || ""} schema=${schema} old=${old.data} />`;
+}
+
+function Form({ schema, old }) {
+  const defaults = defaultsOf(schema);
+  const [config, setConfig] = useState(old ? changed(old.config, defaults) : {});
+  const [about, setAbout] = useState({ name: old?.name ?? "", priority: old?.priority ?? 0, labels: labelsOf(old), max_runtime_s: old?.max_runtime_s ?? "" });
+  const [sought, setSought] = useState("");
+  const [unread, setUnread] = useState({}); // fields whose text is no value yet, and why
+  const [seen, setSeen] = useState({ report: null, error: null });
+  const look = useQuietly(async (body) => {
+    try {
+      setSeen({ report: await post("/v1/jobs/validate", body), error: null });
+    } catch (error) {
+      setSeen({ report: null, error });
+    }
+  }, LOOK_MS, 2000);
+  const body = submission(config, about);
+  const text = JSON.stringify(body);
+  useEffect(() => look(body), [text]);
+
+  const put = (name, given, problem) => {
+    setUnread((before) => ({ ...before, [name]: problem }));
+    if (problem) return;
+    setConfig((before) => changed({ ...before, [name]: given }, defaults));
+  };
+  const problems = Object.fromEntries((seen.error?.fields ?? []).map((field) => [field.pointer.split("/")[2] ?? "", field.detail]));
+  const wrong = Object.values(unread).some(Boolean) || seen.error !== null;
+  const submit = async () => go("job", (await post("/v1/jobs", body)).id);
+  return html`<h1>${old ? `Change and submit again: ${old.name || old.id}` : "Submit a training"}</h1>
+    <div class="two">
+      <div>
+        <fieldset><legend>Job</legend><div class="form">
+          <label>Name <input maxlength="200" value=${about.name} onInput=${(e) => setAbout({ ...about, name: e.target.value })} /></label>
+          <label>Labels <input placeholder="paper=draft, seed=3" value=${about.labels} onInput=${(e) => setAbout({ ...about, labels: e.target.value })} /></label>
+          <label>Priority, −100 … 100 <input type="number" min="-100" max="100" value=${about.priority} onInput=${(e) => setAbout({ ...about, priority: Number(e.target.value) })} /></label>
+          <label>Stop it after [s] <input type="number" min="1" value=${about.max_runtime_s} onInput=${(e) => setAbout({ ...about, max_runtime_s: e.target.value })} /></label>
+        </div></fieldset>
+        <${Presets} choose=${(fields) => setConfig(changed(fields, defaults))} />
+        <label>Find a field <input type="search" value=${sought} onInput=${(e) => setSought(e.target.value)} /></label>
+        ${Object.entries(schema["x-sections"]).map(([section, names]) => html`<${Section} key=${section} name=${section} fields=${names.filter((name) => matches(name, schema.properties[name], sought))}
+          open=${sought !== "" || names.some((name) => name in config || problems[name])} schema=${schema} config=${config} defaults=${defaults} problems=${{ ...problems, ...unread }} put=${put} />`)}
+      </div>
+      <aside class="side" aria-label="What would run">
+        <h2>What would run</h2>
+        <${Failure} error=${seen.error} />
+        ${seen.report && html`<${Report} report=${seen.report} />`}
+        <h2>Changed from the defaults</h2>
+        ${Object.keys(config).length === 0 && html`<p class="quiet">nothing</p>`}
+        <${Facts} of=${Object.fromEntries(Object.entries(config).map(([name, each]) => [name, html`<code>${value(each)}</code> <button aria-label=${`default of ${name}`} onClick=${() => put(name, defaults[name])}>✕</button>`]))} />
+        <p><${Button} class="main" disabled=${wrong} does=${submit}>Submit</${Button}></p>
+        <details><summary>As JSON</summary><pre tabindex="0">${JSON.stringify(config, null, 2)}</pre></details>
+      </aside>
+    </div>`;
+}
+
+function matches(name, field, sought) {
+  const words = sought.toLowerCase();
+  return name.toLowerCase().includes(words) || (field.description ?? "").toLowerCase().includes(words);
+}
+
+const changed = (config, defaults) =>
+  Object.fromEntries(Object.entries(config).filter(([name, each]) => JSON.stringify(each) !== JSON.stringify(defaults[name])));
+
+const labelsOf = (job) => Object.entries(job?.metadata ?? {}).map(([key, text]) => `${key}=${text}`).join(", ");
+
+function submission(config, about) {
+  const labels = about.labels.split(",").map((each) => each.trim()).filter(Boolean).map((each) => each.split("="));
+  return {
+    config,
+    ...(about.name ? { name: about.name } : {}),
+    ...(about.priority ? { priority: about.priority } : {}),
+    ...(Number(about.max_runtime_s) ? { max_runtime_s: Number(about.max_runtime_s) } : {}),
+    ...(labels.length ? { metadata: Object.fromEntries(labels.map(([key, ...rest]) => [key, rest.join("=")])) } : {}),
+  };
+}
+
+function Section({ name, fields, open, schema, config, defaults, problems, put }) {
+  if (!fields.length) return null;
+  return html`<details open=${open}><summary><b>${name}</b> <span class="quiet">${fields.length} fields</span></summary>
+    <fieldset><legend>${name}</legend><div class="form">${fields.map(
+      (field) => html`<${Field} key=${field} name=${field} field=${schema.properties[field]} given=${field in config ? config[field] : defaults[field]} isChanged=${field in config} problem=${problems[field]} put=${put} />`,
+    )}</div></fieldset></details>`;
+}
+
+function Presets({ choose }) {
+  const [text, setText] = useState("");
+  const [error, setError] = useState(null);
+  const presets = useLoaded(() => get("/v1/presets"), []);
+  const read = () => {
+    try {
+      choose(JSON.parse(text));
+      setError(null);
+    } catch (failure) {
+      setError(new Error(`That is not JSON: ${failure.message}`));
+    }
+  };
+  return html`<div class="row">
+    <${Select} label="Begin with" value="" none="a preset …" choices=${(presets.data?.data ?? []).map((each) => each.id)} take=${(id) => {
+      const found = presets.data.data.find((each) => each.id === id);
+      if (found) choose(found.config);
+    }} />
+    <details><summary>or paste a config</summary>
+      <label>Config as JSON <textarea rows="6" value=${text} onInput=${(event) => setText(event.target.value)}></textarea></label>
+      <p><button onClick=${read}>Take it</button></p><${Failure} error=${error} />
+    </details></div>`;
+}
+
+function Report({ report }) {
+  return html`<${Facts} of=${{
+      parameters: report.parameter_count.toLocaleString("en"),
+      memory: bytes(report.estimated_memory_bytes),
+      "of a GPU": report.estimated_gpu_memory_bytes ? bytes(report.estimated_gpu_memory_bytes) : null,
+      checkpoints: bytes(report.estimated_checkpoint_bytes),
+    }} />
+    ${report.warnings.map((text) => html`<div class="note warn">${text}</div>`)}
+    ${report.waits_for && html`<div class="note warn"><b>It would wait for</b> ${report.waits_for}</div>`}`;
+}

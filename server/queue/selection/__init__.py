@@ -1,0 +1,1 @@
+"""Which jobs are meant, and what is looked at of each."""

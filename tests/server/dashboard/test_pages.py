@@ -1,0 +1,171 @@
+"""What holds on every page: open to everybody, no script of a stranger, no other site."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from server.web.routes.dashboard import FOLDER
+from tests.server.conftest import OrreryServer
+from tests.server.dashboard.test_tour import train
+
+axe = pytest.importorskip("axe_playwright_python.sync_playwright")
+
+OpenPage = Callable[..., Any]
+LARGEST = 200_000  # bytes of all that a page loads
+PAGES = ["jobs", "submit", "compare", "sweeps", "queue", "workers", "admin", "api", "nothing"]
+SCRIPTS = [
+    "<script>window.hit=1</script>",
+    "<img src=x onerror=window.hit=1>",
+    '"><svg/onload=window.hit=1>',
+    "javascript:window.hit=1",
+    "{{constructor.constructor('window.hit=1')()}}",
+    "${window.hit=1}",
+    "'-(window.hit=1)-'",
+    "</title><script>window.hit=1</script>",
+]
+SWEEP = {
+    "config": {"epochs": 1},
+    "space": {"lr": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True}},
+    "n_trials": 2,
+}
+
+
+def every_page(server: OrreryServer) -> list[str]:
+    job = train(server, "whole", [0.5, 0.75], metadata={"paper": "draft"})
+    other = train(server, "other", [0.5, 0.25], config={"lr": 0.5})
+    server.submit(name="stuck", config={"device": "cuda"})
+    sweep = server.admin.post("/v1/sweeps", json=SWEEP).json()
+    both = f"compare?id={job['id']}&id={other['id']}"
+    return [*PAGES, f"job/{job['id']}", both, "jobs?group=status", f"sweeps/{sweep['id']}"]
+
+
+def visit(page: Any, address: str) -> None:
+    page.goto(f"/#/{address}")
+    page.locator("main h1").first.wait_for()
+    page.locator(".loading").first.wait_for(state="detached")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_page_violates_wcag_at_levels_a_and_aa(
+    server: OrreryServer, open_page: OpenPage, scheme: str
+) -> None:
+    found: list[str] = []
+    addresses = every_page(server)
+    page = open_page(server, color_scheme=scheme)
+    options = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]}
+    for address in addresses:
+        visit(page, address)
+        for violation in axe.Axe().run(page, options=options).response["violations"]:
+            nodes = [node["html"][:120] for node in violation["nodes"][:3]]
+            found.append(f"{address}: {violation['id']}: {nodes}")
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_label("Token").wait_for()
+    at_login = axe.Axe().run(page, options=options).response["violations"]
+    found += [f"login: {violation['id']}" for violation in at_login]
+    assert not found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_what_users_write_is_never_run(
+    server: OrreryServer, open_page: OpenPage, script: str
+) -> None:
+    job = train(server, script, [0.5], metadata={"note": script}, config={"extra": {"x": script}})
+    server.submit(name=script, metadata={"note": script})
+    server.admin.post("/v1/sweeps", json={**SWEEP, "name": script})
+    server.admin.post("/v1/tokens", json={"name": script, "role": "viewer"})
+    page = open_page(server)
+    page.on("dialog", lambda dialog: pytest.fail(dialog.message))
+    compared = f"compare?id={job['id']}"
+    for address in ("jobs?columns=metadata/note", f"job/{job['id']}", compared, "queue", "admin"):
+        visit(page, address)
+        assert page.evaluate("window.hit") is None, address
+    assert script in page.locator("main").inner_text()
+
+
+def test_the_policy_has_no_exception(server: OrreryServer) -> None:
+    answer = server.http(None).get("/")
+    policy = answer.headers["content-security-policy"]
+    assert "unsafe" not in policy
+    assert "*" not in policy
+    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'")
+    assert "<script>" not in answer.text
+    assert "style=" not in answer.text
+
+
+def test_the_whole_page_is_small_and_asks_for_nothing_else(server: OrreryServer) -> None:
+    client = server.http(None)
+    files = [path for path in FOLDER.rglob("*") if path.suffix in {".js", ".css", ".svg", ".html"}]
+    total = 0
+    for path in files:
+        place = "/" if path.name == "index.html" else f"/dashboard/{path.relative_to(FOLDER)}"
+        answer = client.get(place)
+        assert answer.status_code == 200, place
+        total += len(answer.content)
+    assert total <= LARGEST
+    own = [path for path in files if "vendor" not in path.parts]
+    for path in own:
+        outside = re.findall(r"https?://[^\s\"'`]+", path.read_text())
+        assert not [address for address in outside if "www.w3.org" not in address], path
+
+
+def test_a_page_that_is_known_is_not_sent_again(server: OrreryServer) -> None:
+    client = server.http(None)
+    first = client.get("/dashboard/main.js")
+    again = client.get("/dashboard/main.js", headers={"If-None-Match": first.headers["etag"]})
+    assert again.status_code == 304
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["../settings.py", "%2e%2e/settings.py", "..%2fsettings.py", "nothing.js", "vendor", ""],
+)
+def test_no_other_file_is_served(server: OrreryServer, path: str) -> None:
+    answer = httpx.get(f"{server.url}/dashboard/{path}")
+    assert answer.status_code in {401, 404, 405}
+    assert "ServerSettings" not in answer.text
+
+
+@pytest.mark.slow
+def test_the_pages_are_used_by_keyboard(server: OrreryServer, open_page: OpenPage) -> None:
+    server.submit(name="by keys")
+    page = open_page(server)
+    page.get_by_role("link", name="by keys").wait_for()
+    page.reload()
+    page.get_by_role("link", name="by keys").wait_for()
+    reached: list[str] = []
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        focused = page.evaluate(
+            "[document.activeElement.innerText || document.activeElement.ariaLabel || '',"
+            " getComputedStyle(document.activeElement).outlineStyle]"
+        )
+        reached.append(focused[0].strip())
+        assert focused[1] != "none" or page.evaluate("document.activeElement === document.body")
+        if reached[-1] == "by keys":
+            break
+    assert reached[0] == "To the content"
+    assert {"Submit", "Sign out", "name", "by keys"} <= set(reached)
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="by keys").wait_for()
+
+
+@pytest.mark.slow
+def test_a_page_says_that_it_is_stale_and_goes_on(tmp_path: Path, open_page: OpenPage) -> None:
+    with OrreryServer(tmp_path) as server:
+        server.submit(name="before")
+        page = open_page(server)
+        page.get_by_role("link", name="before").wait_for()
+        page.get_by_text("live", exact=True).wait_for()
+        port = server.port
+    page.get_by_text("stale since").wait_for()
+    page.get_by_role("link", name="before").wait_for()  # what was there stays
+    with OrreryServer(tmp_path, listen_on=port) as server:
+        page.get_by_text("live", exact=True).wait_for()
+        server.submit(name="after")
+        page.get_by_role("link", name="after").wait_for()

@@ -1,0 +1,241 @@
+"""What a user does on the pages, one after the other, in a real browser."""
+
+import csv
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.server.conftest import OrreryServer, checkpoint, epoch_metrics, log_bytes
+
+OpenPage = Callable[..., Any]
+
+
+def train(
+    server: OrreryServer, name: str, efficiencies: list[float], *, over: bool = True, **fields: Any
+) -> dict[str, Any]:
+    """A job with epochs on record, and the lease of the worker that has it."""
+    config = {"epochs": len(efficiencies), **fields.pop("config", {})}
+    job, assignment = server.start(name=name, config=config, **fields)
+    epochs = [
+        epoch_metrics(n) | {"part2/efficiency": value} for n, value in enumerate(efficiencies)
+    ]
+    server.report(
+        assignment["lease_id"],
+        first_epoch=0,
+        epochs=epochs,
+        checkpoints=[checkpoint(assignment, 0)],
+        log=log_bytes(0, f"{name} began\n".encode()),
+    )
+    if over:
+        server.finish(assignment["lease_id"])
+    return {**job, "lease_id": assignment["lease_id"]}
+
+
+def test_a_user_signs_in_and_out(server: OrreryServer, open_page: OpenPage) -> None:
+    page = open_page(server, role=None)
+    page.goto("/")
+    page.get_by_label("Token").fill("orrery_wrong")
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_text("does not know that token").wait_for()
+    page.get_by_label("Token").fill(server.new_token("user", "ada"))
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_text("ada (user)").wait_for()
+    assert page.get_by_role("link", name="Admin").count() == 0
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_text("Signed out").wait_for()
+    page.reload()
+    page.get_by_label("Token").wait_for()
+
+
+def test_no_page_keeps_a_token(server: OrreryServer, open_page: OpenPage) -> None:
+    page = open_page(server)
+    assert server.admin_token not in page.url
+    kept = page.evaluate(
+        "JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])"
+    )
+    assert kept == '[{},{},""]'
+
+
+def test_the_list_is_sorted_filtered_and_saved(server: OrreryServer, open_page: OpenPage) -> None:
+    for name, value in (("one", 0.5), ("two", 0.75), ("three", 0.25)):
+        train(server, name, [value])
+    page = open_page(server)
+    page.get_by_role("link", name="one", exact=True).wait_for()
+    page.get_by_role("button", name="part2/efficiency:best", exact=True).click()
+    page.locator("tbody tr").first.get_by_text("two").wait_for()
+    shown = page.locator("tbody tr td:nth-child(2)").all_inner_texts()
+    assert shown == ["two", "one", "three"]
+    page.get_by_label("Only where").fill("part2/efficiency:max<0.6")
+    page.get_by_role("button", name="Filter", exact=True).click()
+    page.get_by_role("link", name="two", exact=True).wait_for(state="detached")
+    assert "sort=-part2" in page.url.replace("%2F", "/")  # a link that shows what one sees
+    page.reload()
+    page.get_by_role("link", name="three", exact=True).wait_for()
+    assert page.locator("tbody tr td:nth-child(2)").all_inner_texts() == ["one", "three"]
+    with page.expect_download() as saved:
+        page.get_by_role("link", name="CSV").click()
+    rows = list(csv.DictReader(io.StringIO(saved.value.path().read_text())))
+    assert [row["name"] for row in rows] == ["one", "three"]
+
+
+def test_a_filter_that_is_none_says_what_is(server: OrreryServer, open_page: OpenPage) -> None:
+    page = open_page(server)
+    page.get_by_label("Only where").fill("efficency>0.6")
+    page.get_by_role("button", name="Filter", exact=True).click()
+    page.get_by_text("no such column").first.wait_for()
+
+
+def test_groups_show_mean_and_spread(server: OrreryServer, open_page: OpenPage) -> None:
+    for seed, value in ((1, 0.5), (2, 0.7)):
+        train(server, f"s{seed}", [value], config={"seed": seed})
+    page = open_page(server)
+    page.goto("/#/jobs?group=status")
+    page.get_by_text("0.6 ± 0.14 (0.5 … 0.7)").wait_for()
+
+
+def test_jobs_are_acted_on_together(server: OrreryServer, open_page: OpenPage) -> None:
+    for n in range(3):
+        server.submit(name=f"wait{n}")
+    page = open_page(server)
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_label("choose all").check()
+    page.get_by_role("button", name="cancel", exact=True).click()
+    page.get_by_text("cancelled").nth(2).wait_for()
+    assert all(job["status"] == "cancelled" for job in server.admin.get("/v1/jobs").json()["data"])
+
+
+def test_a_viewer_sees_and_changes_nothing(server: OrreryServer, open_page: OpenPage) -> None:
+    job = server.submit(name="seen")
+    page = open_page(server, "viewer")
+    page.get_by_role("link", name="seen").click()
+    page.get_by_role("heading", name="seen").wait_for()
+    for name in ("cancel", "pause", "rename"):
+        assert page.get_by_role("button", name=name, exact=True).count() == 0
+    assert page.get_by_role("link", name="Submit", exact=True).count() == 0
+    assert server.job(job["id"])["status"] == "queued"
+
+
+def test_a_job_is_followed_live(server: OrreryServer, open_page: OpenPage) -> None:
+    job = train(server, "living", [0.5], over=False, config={"epochs": 3})
+    page = open_page(server)
+    page.get_by_role("link", name="living").click()
+    page.get_by_text("1/3").first.wait_for()
+    page.get_by_text("living began").wait_for()
+    server.report(job["lease_id"], epochs=[epoch_metrics(1)], log=log_bytes(13, b"epoch 1\n"))
+    page.get_by_text("2/3").first.wait_for()
+    page.get_by_text("epoch 1").first.wait_for()
+    server.finish(job["lease_id"])
+    page.locator(".status.succeeded").first.wait_for()
+
+
+def test_a_waiting_job_says_why(server: OrreryServer, open_page: OpenPage) -> None:
+    server.submit(name="stuck", config={"device": "cuda"})
+    page = open_page(server)
+    page.get_by_role("link", name="Queue").click()
+    page.get_by_text("a worker").first.wait_for()
+    page.get_by_role("link", name="stuck").click()
+    page.get_by_text("It waits for").wait_for()
+
+
+def test_figures_are_saved_as_svg_png_and_csv(server: OrreryServer, open_page: OpenPage) -> None:
+    job = train(server, "figure", [0.5, 0.6, 0.7])
+    page = open_page(server)
+    page.goto(f"/#/job/{job['id']}")
+    page.get_by_text("3 epochs").first.wait_for()
+    chart = page.locator("figure.chart").first
+    kept: dict[str, bytes] = {}
+    for form in ("SVG", "PNG", "CSV"):
+        with page.expect_download() as saved:
+            chart.get_by_role("button", name=form).click()
+        kept[form] = saved.value.path().read_bytes()
+    assert b"part2/efficiency</text>" in kept["SVG"]
+    assert b"epoch</text>" in kept["SVG"]
+    assert kept["PNG"].startswith(b"\x89PNG")
+    assert kept["CSV"].decode().splitlines() == [
+        "epoch,part2/efficiency",
+        "0,0.5",
+        "1,0.6",
+        "2,0.7",
+    ]
+
+
+def test_a_training_is_submitted_by_its_form(server: OrreryServer, open_page: OpenPage) -> None:
+    page = open_page(server)
+    page.get_by_role("link", name="Submit", exact=True).click()
+    page.get_by_label("Name", exact=True).fill("from the form")
+    page.get_by_label("Begin with").select_option("kepler_demo")
+    page.get_by_label("Find a field").fill("lr")
+    field = page.locator("#field-lr")
+    field.fill("-1")
+    field.blur()
+    page.get_by_text("greater than 0").first.wait_for()
+    assert page.get_by_role("button", name="Submit", exact=True).is_disabled()
+    field.fill("0.003")
+    field.blur()
+    page.get_by_text("parameters").wait_for()
+    page.get_by_role("button", name="Submit", exact=True).click()
+    page.get_by_role("heading", name="from the form").wait_for()
+    job = server.admin.get("/v1/jobs").json()["data"][0]
+    config = server.job(job["id"])["config"]
+    assert (config["lr"], config["adam_beta2"]) == (0.003, 0.99)
+
+
+def test_a_job_is_duplicated_and_changed(server: OrreryServer, open_page: OpenPage) -> None:
+    old = train(server, "first", [0.5], config={"lr": 0.02})
+    page = open_page(server)
+    page.goto(f"/#/job/{old['id']}")
+    page.get_by_role("link", name="duplicate and change").click()
+    page.get_by_role("heading", name="Change and submit again").wait_for()
+    assert page.locator("#field-lr").input_value() == "0.02"
+    page.get_by_role("button", name="Submit", exact=True).click()
+    page.get_by_role("heading", name="first", exact=True).wait_for()
+    assert len(server.admin.get("/v1/jobs").json()["data"]) == 2
+
+
+def test_two_runs_are_compared(server: OrreryServer, open_page: OpenPage) -> None:
+    one = train(server, "slow", [0.1, 0.2], config={"lr": 0.001, "seed": 1})
+    two = train(server, "quick", [0.5, 0.9], config={"lr": 0.01, "seed": 2})
+    page = open_page(server)
+    page.get_by_label("choose slow").check()
+    page.get_by_label("choose quick").check()
+    page.get_by_role("link", name="compare", exact=True).click()
+    page.get_by_role("heading", name="What differs").wait_for()
+    page.get_by_role("rowheader", name="lr", exact=True).wait_for()
+    assert page.get_by_role("rowheader", name="epochs").count() == 0  # does not differ
+    page.get_by_label("all fields").check()
+    page.get_by_role("rowheader", name="epochs").wait_for()
+    page.get_by_label("Group by").select_option("lr")
+    page.get_by_text("lr = 0.01 (1)").first.wait_for()
+    assert one["id"] in page.url
+    assert two["id"] in page.url
+
+
+@pytest.mark.slow
+def test_a_token_is_made_and_revoked_while_its_page_is_open(
+    server: OrreryServer, open_page: OpenPage
+) -> None:
+    admin = open_page(server)
+    admin.on("dialog", lambda dialog: dialog.accept())
+    admin.get_by_role("link", name="Admin").click()
+    admin.get_by_label("Name").fill("guest")
+    admin.get_by_role("button", name="Make a token").click()
+    secret = admin.locator(".note code").inner_text()
+    guest = open_page(server, role=None)
+    guest.goto(f"/#token={secret}")
+    guest.get_by_text("guest (user)").wait_for()
+    admin.get_by_role("button", name="revoke guest").click()
+    guest.get_by_text("its token revoked").wait_for()
+
+
+@pytest.mark.slow
+def test_the_api_page_tries_requests(server: OrreryServer, open_page: OpenPage) -> None:
+    server.submit(name="found by the page")
+    page = open_page(server)
+    page.goto("/docs")
+    page.get_by_label("Find").fill("/v1/jobs")
+    page.get_by_text("GET /v1/jobs", exact=True).click()
+    page.get_by_role("button", name="Send").click()
+    page.get_by_text("200 OK").wait_for()
+    page.get_by_text("found by the page").wait_for()
