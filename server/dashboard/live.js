@@ -1,11 +1,15 @@
 // One stream of changes a tab. It comes again by itself, and says since when nothing is heard.
 import { get, signedOut } from "./api.js";
 import { useEffect, useState } from "./html.js";
+import { withQuery } from "./query.js";
 
 const RETRY_MS = 2000;
 const SILENCE_MS = 40000; // the stream says every 15 s that it is there
+const NEWS = Symbol("other columns");
 const hearers = new Set();
 const watchers = new Set();
+let columns = []; // that the jobs of the stream come with
+let quit = null; // ends the connection that is open
 let state = { live: false, since: null, why: "" };
 let running = false;
 
@@ -24,6 +28,15 @@ export function useLive(hear, wanted = []) {
     hearers.add(hear);
     return () => hearers.delete(hear);
   }, wanted);
+}
+
+/** Have the jobs of the stream come with these columns, from now on. */
+export function useColumns(wanted) {
+  useEffect(() => {
+    if (wanted.join() === columns.join()) return;
+    columns = wanted;
+    quit?.abort();
+  }, [wanted.join()]);
 }
 
 /** Whether the stream is there, else since when it is not, and why. */
@@ -48,6 +61,7 @@ export async function start() {
   while (running) {
     const why = await listen().catch((error) => error.message);
     if (!running) break;
+    if (why === NEWS) continue;
     if (state.live || !state.since) set({ live: false, since: new Date(), why });
     await new Promise((done) => setTimeout(done, RETRY_MS));
   }
@@ -55,10 +69,12 @@ export async function start() {
 }
 
 async function listen() {
-  const quit = new AbortController();
-  let heard = setTimeout(() => quit.abort(), SILENCE_MS);
+  const here = (quit = new AbortController());
+  const asked = columns;
+  let heard = setTimeout(() => here.abort(), SILENCE_MS);
   try {
-    const answer = await fetch("/v1/stream?topics=jobs&topics=queue", { signal: quit.signal });
+    const address = withQuery("/v1/stream", { topics: ["jobs", "queue"], columns });
+    const answer = await fetch(address, { signal: here.signal });
     if (answer.status === 401) {
       running = false;
       signedOut();
@@ -73,7 +89,7 @@ async function listen() {
       const { value, done } = await reader.read();
       if (done) return "the stream ended";
       clearTimeout(heard);
-      heard = setTimeout(() => quit.abort(), SILENCE_MS);
+      heard = setTimeout(() => here.abort(), SILENCE_MS);
       const parts = (rest + value).split("\n\n");
       rest = parts.pop();
       for (const part of parts) {
@@ -81,9 +97,12 @@ async function listen() {
         if (end) return end;
       }
     }
+  } catch (error) {
+    if (asked !== columns) return NEWS; // other columns are wanted: come again at once
+    throw error;
   } finally {
     clearTimeout(heard);
-    quit.abort();
+    here.abort();
   }
 }
 

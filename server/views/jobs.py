@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
-from sqlalchemy import Connection, Row, bindparam, func, select
+from sqlalchemy import Connection, Row, Select, bindparam, func, select
 
 from nbody.config import Config
 from nbody.metrics import EpochMetrics
@@ -93,18 +93,26 @@ def list_jobs(
         NotFound: jobs are sorted, and the one to begin after is gone.
     """
     begin = None if after is None else place_of(connection, after, order, owner_id)
-    values = [shown(column).label(f"value_{n}") for n, column in enumerate(columns.values())]
-    query = select(*SUMMARY_COLUMNS, FIELDS["owner"].label("owner"), *values)
-    query = query.select_from(WITH_SUMMARIES).where(*conditions(wanted, owner_id))
+    query = _listing(columns).where(*conditions(wanted, owner_id))
     rows = connection.execute(in_order(query, order, begin).limit(limit + 1)).all()
     return page([_listed(row, columns) for row in rows], limit)
 
 
-def jobs_by_id(connection: Connection, ids: Sequence[str], owner_id: str | None) -> list[ListedJob]:
+def jobs_by_id(
+    connection: Connection,
+    ids: Sequence[str],
+    columns: Mapping[str, JobColumn],
+    owner_id: str | None,
+) -> list[ListedJob]:
     """Those of some jobs that are there and may be seen."""
-    query = select(*SUMMARY_COLUMNS, FIELDS["owner"].label("owner"))
-    query = query.where(jobs.c.id.in_(ids), is_visible(owner_id, jobs.c.owner_id))
-    return [_listed(row, {}) for row in connection.execute(query)]
+    query = _listing(columns).where(jobs.c.id.in_(ids), is_visible(owner_id, jobs.c.owner_id))
+    return [_listed(row, columns) for row in connection.execute(query)]
+
+
+def _listing(columns: Mapping[str, JobColumn]) -> Select[Any]:
+    values = [shown(column).label(f"value_{n}") for n, column in enumerate(columns.values())]
+    query = select(*SUMMARY_COLUMNS, FIELDS["owner"].label("owner"), *values)
+    return query.select_from(WITH_SUMMARIES)
 
 
 def _listed(row: Row[Any], columns: Mapping[str, JobColumn]) -> ListedJob:

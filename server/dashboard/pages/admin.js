@@ -18,7 +18,7 @@ export function Admin() {
     <h2>Tokens</h2>
     <${NewToken} done=${again} />
     <${Failure} error=${tokens.error || audit.error} />
-    <${Table} caption="Tokens" rows=${[...(tokens.data?.data ?? [])].reverse()} columns=${[
+    <${Table} caption="Tokens" rows=${tokens.data && [...tokens.data.data].reverse()} columns=${[
       { name: "name", of: (token) => token.name },
       { name: "role", of: (token) => token.role },
       { name: "made", of: (token) => instant(token.created_at) },
@@ -31,7 +31,7 @@ export function Admin() {
       }}>revoke</${Button}>` },
     ]} />
     <h2>What people did</h2>
-    <${Table} caption="Audit" rows=${audit.data?.data ?? []} columns=${[
+    <${Table} caption="Audit" rows=${audit.data?.data} columns=${[
       { name: "when", of: (entry) => instant(entry.at) },
       { name: "token", of: (entry) => tokens.data?.data.find((token) => token.id === entry.token_id)?.name ?? entry.token_id },
       { name: "did", of: (entry) => entry.action },

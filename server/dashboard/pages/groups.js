@@ -16,7 +16,7 @@ export function Groups({ by, wanted }) {
   ];
   return html`<section><h2>Groups by ${by.join(", ")}</h2>
     <${Failure} error=${found.error} />
-    <${Table} caption="Groups" columns=${columns} rows=${found.data?.data ?? []} />
+    <${Table} caption="Groups" columns=${columns} rows=${found.data?.data} />
     <p><a class="button" href=${withQuery("/v1/jobs/groups", { ...query, format: "csv" })} download="groups.csv">CSV</a></p>
   </section>`;
 }

@@ -49,7 +49,7 @@ export function Job({ route, session }) {
     ${seen.result && html`<${Result} job=${seen} />`}
     <${Files} files=${files.data} job=${seen} />
     <h2>Attempts</h2>
-    <${Table} caption="Attempts" columns=${ATTEMPTS} rows=${attempts.data ?? []} />
+    <${Table} caption="Attempts" columns=${ATTEMPTS} rows=${attempts.data} />
     <h2>Timeline</h2>
     <${Timeline} events=${events.data ?? []} />
     <h2>Config</h2>

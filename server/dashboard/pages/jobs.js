@@ -2,7 +2,7 @@
 import { get, post } from "../api.js";
 import { duration, instant, runtime, title, value } from "../format.js";
 import { html, useState } from "../html.js";
-import { useLive } from "../live.js";
+import { useColumns, useLive } from "../live.js";
 import { useLoaded, useQuietly } from "../load.js";
 import { Button, Failure, Progress, Select, Status } from "../parts/pieces.js";
 import { withQuery } from "../query.js";
@@ -41,15 +41,16 @@ export function Jobs({ route, session }) {
   const list = useLoaded((signal) => get("/v1/jobs", { ...wanted, limit: LIMIT }, { signal }), [key]);
   const schema = useLoaded((signal) => get("/v1/schemas/columns", {}, { signal }), []);
   const [chosen, setChosen] = useState(new Set());
-  const again = useQuietly(list.again, 1000, 5000);
+  const now = useQuietly(list.again, 100, 500);
+  const soon = useQuietly(list.again, 2000, 10000);
+  useColumns(wanted.columns);
   useLive((kind, told) => {
     if (kind !== "jobs") return;
-    const shown = new Set(list.data?.data.map((job) => job.id));
-    const known = told.data.filter((job) => shown.has(job.id));
-    if (known.length) list.put(patched(list.data, known));
-    // Values of columns, an order that changed, and jobs that are new: asked for again.
-    if (told.all || told.data.length || told.gone.some((id) => shown.has(id))) again();
-  }, [list.data]);
+    if (told.all) now();
+    else if (list.data) list.put(patched(list.data, told, isPlain(wanted)));
+    // Which jobs are meant, and their order, may have changed with them.
+    if (!isPlain(wanted) && told.data.length) soon();
+  }, [list.data, key]);
   const grouped = route.query.getAll("group");
   return html`<h1>Jobs</h1>
     <${Search} query=${route.query} names=${schema.data?.data ?? []} columns=${wanted.columns} />
@@ -70,10 +71,22 @@ export function Jobs({ route, session }) {
     </div>`;
 }
 
-function patched(page, known) {
-  const news = new Map(known.map((job) => [job.id, job]));
-  const data = page.data.map((job) => (news.has(job.id) ? { ...news.get(job.id), values: job.values } : job));
-  return { ...page, data };
+/** The newest jobs, whichever they are: a new one comes first, without the server being asked. */
+const isPlain = (wanted) => !(wanted.name || wanted.status.length || wanted.filter.length || wanted.sort || wanted.after);
+
+function patched(page, told, plain) {
+  const news = new Map(told.data.map((job) => [job.id, job]));
+  const gone = new Set(told.gone);
+  const first = page.data[0]?.id ?? "";
+  const fresh = plain ? told.data.filter((job) => job.id > first).sort((a, b) => (a.id < b.id ? 1 : -1)) : [];
+  const kept = page.data.filter((job) => !gone.has(job.id)).map((job) => merged(job, news.get(job.id)));
+  const every = [...fresh, ...kept];
+  const data = every.slice(0, LIMIT);
+  return { ...page, data, last_id: data.at(-1)?.id ?? null, has_more: page.has_more || every.length > LIMIT };
+}
+
+function merged(job, news) {
+  return news ? { ...news, values: { ...job.values, ...news.values } } : job;
 }
 
 function Search({ query, names, columns }) {

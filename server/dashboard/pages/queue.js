@@ -11,7 +11,7 @@ export function Queue() {
   const queue = useLoaded((signal) => get("/v1/queue", { limit: 500 }, { signal }), []);
   const again = useQuietly(queue.again, 500, 3000);
   useLive((kind) => kind === "queue" && again(), []);
-  const rows = (queue.data?.data ?? []).map((job, n) => ({ ...job, place: n + 1 }));
+  const rows = queue.data?.data.map((job, n) => ({ ...job, place: n + 1 }));
   return html`<h1>Queue</h1>
     <${Failure} error=${queue.error} />
     <${Table} caption="Waiting jobs" rows=${rows} empty="nothing waits" columns=${[

@@ -16,10 +16,10 @@ const count = (sweep) => Object.values(sweep.trials).reduce((sum, each) => sum +
 
 function List() {
   const sweeps = useLoaded((signal) => get("/v1/sweeps", { limit: 100 }, { signal }), []);
-  useLive((kind) => kind === "jobs" && again(), []);
   const again = useQuietly(sweeps.again, 2000, 5000);
+  useLive((kind) => kind === "jobs" && again(), []);
   return html`<h1>Sweeps</h1><${Failure} error=${sweeps.error} />
-    <${Table} caption="Sweeps" rows=${sweeps.data?.data ?? []} empty="no sweep yet: orrery sweep submits one" columns=${[
+    <${Table} caption="Sweeps" rows=${sweeps.data?.data} empty="no sweep yet: orrery sweep submits one" columns=${[
       { name: "sweep", of: (sweep) => html`<a href=${link("sweeps", sweep.id)}>${sweep.name || sweep.id}</a>` },
       { name: "status", of: (sweep) => html`<${Status} status=${sweep.status} />` },
       { name: "trials", number: true, of: (sweep) => `${count(sweep)}/${sweep.n_trials}` },

@@ -36,5 +36,5 @@ export function Workers({ session }) {
   }
   return html`<h1>Workers</h1>
     <${Failure} error=${workers.error} />
-    <${Table} caption="Workers" rows=${workers.data?.data ?? []} columns=${columns} empty="no worker ever came: start one with orrery work" />`;
+    <${Table} caption="Workers" rows=${workers.data?.data} columns=${columns} empty="no worker ever came: start one with orrery work" />`;
 }

@@ -131,8 +131,8 @@ function prepare(series, log, width) {
     if (one.band) {
       const [low, high] = one.band.map(fit);
       const at = lines.length;
-      lines.push({ ...line, label: `${one.label} + s`, y: high, faint: true });
-      lines.push({ ...line, label: `${one.label} − s`, y: low, faint: true });
+      lines.push({ ...line, label: "+ s", y: high, faint: true });
+      lines.push({ ...line, label: "− s", y: low, faint: true });
       bands.push({ series: [at + 1, at + 2], fill: `${line.colour}2e` });
     }
   });

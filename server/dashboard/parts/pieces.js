@@ -40,8 +40,9 @@ export function Button({ does, children, sure, ...more }) {
     ${state.error && html`<span class="bad-text" role="alert">${state.error.message}</span>`}`;
 }
 
-/** A table that scrolls by itself. columns: [{ name, of(row), number?, wrap? }]. */
+/** A table that scrolls by itself; no rows are those that are still asked for. columns: [{ name, of(row), number?, wrap? }]. */
 export function Table({ columns, rows, empty = "nothing yet", caption }) {
+  if (!rows) return html`<p class="loading">…</p>`;
   if (!rows.length) return html`<p class="quiet">${empty}</p>`;
   return html`<div class="scroll" tabindex="0" role="region" aria-label=${caption}><table>
     <thead><tr>${columns.map((column) => html`<th scope="col" class=${column.number ? "number" : ""}>${column.name}</th>`)}</tr></thead>

@@ -15,8 +15,10 @@ from server.errors import Stopping
 from server.queue.changes import Changes
 from server.service import Service
 from server.views import jobs as job_views
+from server.web.routes.job_filter import Columns
 from server.web.routes.parameters import JOB_ID, Caller, TheService
 from server.web.routes.stream import LONGEST_S, RECONNECT_MS, STREAM, message
+from server.wire.columns import JobColumn
 
 router = APIRouter(prefix="/v1/stream", tags=["jobs"])
 
@@ -39,21 +41,24 @@ async def stream_changes(
             description="`jobs`: every job that the caller sees; `queue`; or jobs by their ids.",
         ),
     ],
+    columns: Columns = None,
 ) -> StreamingResponse:
     """Changes as server-sent events, once a second where there are any.
 
-    `jobs` tells the jobs that changed, as lists show them, and ids of those that are `gone`; where
-    `all` is true so many changed that a client reads its list anew, as after every connection.
-    `queue` says that the queue changed. Ends with `restart` where the server stops, with `refused`
-    where the token is revoked or the session logged out, else after five minutes: come again.
+    `jobs` tells the jobs that changed, as lists show them with these columns, and the ids of those
+    that are `gone`; where `all` is true so many changed that a client reads its list anew, as after
+    every connection. `queue` says that the queue changed. Ends with `restart` where the server
+    stops, with `refused` where the token is revoked or the session logged out, else after five
+    minutes: come again.
     """
     return StreamingResponse(
-        _changes(service, caller, frozenset(topics)), media_type="text/event-stream"
+        _changes(service, caller, frozenset(topics), tuple(dict.fromkeys(columns or ()))),
+        media_type="text/event-stream",
     )
 
 
 async def _changes(
-    service: Service, caller: Principal, topics: frozenset[str]
+    service: Service, caller: Principal, topics: frozenset[str], columns: tuple[str, ...]
 ) -> AsyncGenerator[str]:
     yield f"retry: {RECONNECT_MS}\n\n"
     until = time.monotonic() + LONGEST_S
@@ -69,7 +74,9 @@ async def _changes(
                 yield message("refused", {})
                 return
             changed, seen = service.changes.since(seen), service.changes.count
-            told = "" if changed == set() else await _tell(service, caller, topics, changed)
+            told = (
+                "" if changed == set() else await _tell(service, caller, topics, columns, changed)
+            )
             if told:
                 quiet_since = time.monotonic()
                 yield told
@@ -79,7 +86,11 @@ async def _changes(
 
 
 async def _tell(
-    service: Service, caller: Principal, topics: frozenset[str], changed: set[str] | None
+    service: Service,
+    caller: Principal,
+    topics: frozenset[str],
+    columns: tuple[str, ...],
+    changed: set[str] | None,
 ) -> str:
     """What changed of some topics, as messages."""
     if changed is None:
@@ -92,15 +103,18 @@ async def _tell(
         return told + message("jobs", {"data": [], "gone": [], "all": True})
     if wanted:
         ids = tuple(sorted(wanted))
-        key = "live", caller.owner_filter, ids, service.changes.count
-        look = partial(service.read, partial(_look, ids, caller.owner_filter))
+        key = "live", caller.owner_filter, ids, columns, service.changes.count
+        look = partial(service.read, partial(_look, ids, columns, caller.owner_filter))
         told += await service.streams.look(key, look)
     return told
 
 
-def _look(ids: tuple[str, ...], owner_id: str | None, connection: Connection) -> str:
+def _look(
+    ids: tuple[str, ...], columns: tuple[str, ...], owner_id: str | None, connection: Connection
+) -> str:
     """Some jobs as a message; nothing of those that the caller may not see."""
-    found = job_views.jobs_by_id(connection, ids, owner_id)
+    shown = {column: JobColumn.parse(column) for column in columns}
+    found = job_views.jobs_by_id(connection, ids, shown, owner_id)
     data = [job.model_dump(mode="json") for job in found]
     there = set(connection.execute(select(jobs.c.id).where(jobs.c.id.in_(ids))).scalars())
     gone = [job_id for job_id in ids if job_id not in there]

@@ -1,5 +1,6 @@
 """Health, metrics, version, and the schema of a Config."""
 
+import re
 import time
 from functools import cache
 from typing import Any
@@ -22,6 +23,7 @@ from server.wire.states import JobStatus
 from server.wire.workers import GpuVitals
 
 router = APIRouter(tags=["service"])
+WORD = re.compile(r"(?<=[a-z])(?=[A-Z])")
 FILES = (("database", ""), ("wal", "-wal"))
 EXPOSITION: dict[int | str, dict[str, Any]] = {
     200: {
@@ -117,7 +119,7 @@ async def config_schema() -> dict[str, Any]:
 @cache
 def _schema_of_config() -> dict[str, Any]:
     sections = {
-        section.__name__.removesuffix("Section"): [
+        WORD.sub(" ", section.__name__.removesuffix("Section")).capitalize(): [
             name for name in section.__annotations__ if name in Config.model_fields
         ]
         for section in Config.__bases__
