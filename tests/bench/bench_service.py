@@ -49,9 +49,9 @@ from server.client import Client
 from server.database.engines import write_engine
 from server.database.ids import new_id
 from server.database.migrate import migrate
-from server.database.tables import METRIC_COLUMNS, epochs, tokens, workers
+from server.database.tables import COLUMN_OF, epochs, tokens, workers
 from server.database.tables import jobs as job_table
-from server.queue import claims
+from server.queue import claims, summaries
 from server.queue.submission import submit
 from server.service import prepare
 from server.settings import ServerSettings
@@ -374,11 +374,13 @@ def add_epochs(connection: sqlalchemy.Connection, job_ids: Sequence[str], count:
     connection.execute(
         update(job_table).where(job_table.c.id.in_(job_ids)).values(epochs_done=count)
     )
+    for job_id in job_ids:
+        summaries.remake(connection, job_id)
 
 
 def epoch_row(job_id: str, epoch: int) -> Row:
-    named = zip(METRIC_COLUMNS, (epoch, *METRICS.values()), strict=True)
-    return {"job_id": job_id, "attempt": 1, **dict(named)}
+    named = {COLUMN_OF[name]: value for name, value in METRICS.items()}
+    return {"job_id": job_id, "attempt": 1, "epoch": epoch, **named}
 
 
 def running_jobs(folder: Path, count: int, epochs_done: int = 0) -> list[Lease]:
@@ -472,7 +474,7 @@ def bare_rows_per_s(database: Path, leases: list[Lease]) -> tuple[float, list[Le
 
 
 def commit_in_groups(database: Path, waiting: queue.Queue[Any]) -> None:
-    columns = ["job_id", "epoch", "attempt", *METRIC_COLUMNS[1:]]
+    columns = ["job_id", "epoch", "attempt", *(COLUMN_OF[name] for name in METRICS)]
     insertion = (
         f"INSERT INTO epochs ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
     )
