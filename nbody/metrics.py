@@ -36,7 +36,9 @@ Finite = Annotated[float, Field(allow_inf_nan=False)] | None
 Count = Annotated[int, Whole(0, 2**53 - 1)]  # what a float holds exactly
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 GOOD_PASS_RATE = 0.9  # of an epoch whose network may be used
-MORE_IS_BETTER: dict[str, JsonValue] = {"better": "more"}  # in the schema of a metric; of the others less is
+MORE_IS_BETTER: dict[str, JsonValue] = {
+    "better": "more"
+}  # in the schema of a metric; of the others less is
 
 
 class EpochMetrics(BaseModel):

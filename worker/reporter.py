@@ -69,7 +69,7 @@ class Reporter:
         fields: dict[str, Any] = {}
         for record in records:
             if record["kind"] == "begin":
-                fields["first_epoch"] = record["data"]["first_epoch"]
+                fields |= record["data"]
             elif record["kind"] == "epoch":
                 epoch = EpochMetrics.model_validate(record["data"])
                 fields.setdefault("epochs", []).append(epoch)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nbody.config.files import parse_override, read_config_file
+from nbody.config.files import STDIN, parse_override, read_config_file
 from server.cli import tables
 from server.cli.connection import (
     AsJson,
@@ -20,6 +20,7 @@ from server.cli.connection import (
 )
 from server.cli.moving import label
 from server.cli.naming import job_id_of
+from server.cli.provenance import git_commit
 from server.cli.reading import follow
 
 if TYPE_CHECKING:
@@ -77,7 +78,10 @@ def submit(
     watch: Watch = False,
     as_json: AsJson = False,
 ) -> None:
-    """Submit training jobs, one for each config; nothing is submitted where one is wrong."""
+    """Submit training jobs, one for each config; nothing is submitted where one is wrong.
+
+    The label `git` says of which commit a config file is, where it is of one, and no key is given.
+    """
     if len(configs) > 1 and (watch or idempotency_key):
         raise ValueError("--watch and --idempotency-key are of one job")
     changes = dict(map(parse_override, assignments or []))
@@ -85,16 +89,20 @@ def submit(
     given = {
         "name": name,
         "webhook": webhook,
-        "metadata": dict(map(label, labels or [])),
         "priority": priority,
         "max_runtime_s": max_runtime,
         "max_attempts": max_attempts,
     }
-    options = {key: value for key, value in given.items() if value not in (None, "", {})}
+    own_labels = dict(map(label, labels or []))
+    options = {key: value for key, value in given.items() if value not in (None, "")}
     if then_simulate:
         options["simulate"] = dict(map(parse_override, then_simulate))
-    for fields, warned in read:
-        job = client.submit(fields, idempotency_key, **options)
+    for path, (fields, warned) in zip(configs, read, strict=True):
+        # A repeat with the same key is the same request, whatever became of the folder.
+        commit = None if idempotency_key or path == STDIN else git_commit(path)
+        of_git = {"git": commit} if commit else {}
+        labelled: dict[str, Any] = {**options, "metadata": of_git | own_labels}
+        job = client.submit(fields, idempotency_key, **labelled)
         for text in [*warned, *job["warnings"]]:
             errors.print(f"warning: {text}")
         _show_new(client, job, watch=watch, as_json=as_json)

@@ -128,12 +128,16 @@ def _local_time(instant: str | None) -> str:
 
 def attempts_table(attempts: list[Json]) -> Table:
     """Attempts, one a line."""
-    table = Table("attempt", "worker", "from epoch", "started", "ended", "how", box=None)
+    head = ("attempt", "worker", "host", "on", "seed", "from epoch", "started", "ended", "how")
+    table = Table(*head, box=None)
     for attempt in attempts:
         started, ended = (_local_time(attempt[key]) for key in ("started_at", "ended_at"))
         how = " ".join(filter(None, (attempt["status"], attempt["stop_reason"]))) or "-"
         first = "-" if attempt["first_epoch"] is None else str(attempt["first_epoch"])
-        table.add_row(str(attempt["id"]), attempt["worker_id"], first, started, ended, how)
+        place: Json = attempt["whereabouts"] or {}
+        where: list[Any] = [place.get("host"), place.get("gpu") or place.get("device"), place.get("seed")]
+        shown = ("-" if each is None else str(each) for each in where)
+        table.add_row(str(attempt["id"]), attempt["worker_id"], *shown, first, started, ended, how)
     return table
 
 

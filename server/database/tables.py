@@ -159,6 +159,7 @@ class Attempt(SQLModel, table=True):
     lost: bool = False  # ended by the expiry of its lease
     first_epoch: int | None = None
     log_base: int = 0
+    whereabouts: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
 
 
 class Checkpoint(SQLModel, table=True):

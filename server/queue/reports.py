@@ -106,6 +106,9 @@ def record(
         _begin_at(connection, job, first_epoch, now)
         job = _held(connection, lease_id, token_id)
     changes: dict[str, Any] = {}
+    if report.whereabouts is not None:
+        of_attempt = update(attempts).where(attempts.c.lease_id == lease_id)
+        connection.execute(of_attempt.values(whereabouts=report.whereabouts.model_dump()))
     last = job.last_epoch
     if report.epochs:
         last = _record_epochs(connection, job, report.epochs)

@@ -44,6 +44,7 @@ def attempts_page(
                 started_at=instant(row.started_at),
                 ended_at=instant_or_none(row.ended_at),
                 first_epoch=row.first_epoch,
+                whereabouts=row.whereabouts,
                 status=outcome.get("status"),
                 stop_reason=outcome.get("stop_reason"),
                 detail=outcome.get("detail"),

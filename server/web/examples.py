@@ -117,7 +117,15 @@ AUDIT_ENTRY = tokens.AuditEntry(
 EVENT = history.EventView(
     id=7, job_id=JOB, at=AT, type="checkpoint", data={"epoch": 10, "path": CHECKPOINT.path}
 )
+WHEREABOUTS = history.Whereabouts(
+    seed=4711,
+    host="gpu-host",
+    device="cuda",
+    gpu="NVIDIA H200",
+    versions={"python": "3.12.3", "torch": "2.11.0", "orrery": "0.1.0"},
+)
 ATTEMPT = history.AttemptView(
+    whereabouts=WHEREABOUTS,
     id=1,
     worker_id="worker_01kjg3b2000000000000000000",
     started_at=AT,

@@ -1,12 +1,27 @@
 """What the API answers of a job's past: attempts, events, metrics."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
-from server.wire.messages import View
+from nbody.metrics import Whole
+from server.wire.messages import CLOSED, Identifier, Message, Text, View
 from server.wire.states import StopReason
+
+
+class Whereabouts(Message):
+    """Where an attempt runs, and with what."""
+
+    seed: Annotated[int, Whole(0, 2**63 - 1)] = Field(
+        description="Of every random draw, also where the config left it open."
+    )
+    host: Text
+    device: Text
+    gpu: Text | None = None
+    versions: Annotated[dict[Identifier, Text], Field(max_length=32), CLOSED] = Field(
+        default_factory=dict, description="Of Python and packages."
+    )
 
 
 class AttemptView(View):
@@ -18,6 +33,9 @@ class AttemptView(View):
     started_at: datetime
     ended_at: datetime | None
     first_epoch: int | None = Field(description="Where it began.")
+    whereabouts: Whereabouts | None = Field(
+        default=None, description="Where it ran, and with what; none until its process began."
+    )
     status: Literal["succeeded", "failed", "stopped"] | None
     stop_reason: StopReason | None
     detail: str | None

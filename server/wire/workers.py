@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, JsonValue, PlainSerializer, field_v
 from nbody.config import Config
 from nbody.metrics import EpochMetrics, Whole
 from nbody.watcher import Phase
+from server.wire.history import Whereabouts
 from server.wire.kinds import JobKind
 from server.wire.messages import (
     CLOSED,
@@ -220,6 +221,7 @@ class Report(Message):
     """What an attempt has to tell; an empty one is a heartbeat."""
 
     first_epoch: EpochNumber | None = Field(default=None, description="Where the attempt began.")
+    whereabouts: Whereabouts | None = Field(default=None, description="Where it runs, said once.")
     phase: Phase | None = None
     epochs: list[EpochMetrics] = Field(
         default_factory=list, fail_fast=True, max_length=MAX_EPOCHS_IN_REPORT

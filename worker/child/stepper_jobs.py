@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from nbody.config import Config
 from nbody.config.size import evaluated_systems
 from nbody.device import resolve_device
 from nbody.durable_file import write_durably
@@ -18,6 +19,7 @@ from server.wire.states import StopReason
 from server.wire.workers import Assignment
 from worker.child.file_records import describe_file, replace_nonfinite, sha256
 from worker.child.watcher import ChildWatcher
+from worker.child.whereabouts import whereabouts
 from worker.spool import SpoolWriter
 
 LEAST_SYSTEMS = 2  # that a score is made of
@@ -27,8 +29,8 @@ def simulate_job(
     assignment: Assignment, data: Path, spool: SpoolWriter, watcher: ChildWatcher
 ) -> dict[str, Any]:
     """Integrate what the config names; returns the outcome, what was conserved in its result."""
-    spool.append("begin", {"first_epoch": 0})
     config = assignment.config
+    _begin(config, spool)
     stepper = _stepper(assignment, data) if assignment.must_resume else None
     print(f"{config.initial_conditions}, rule {config.integrator_mode}", flush=True)
     watcher.phase(Phase.SIMULATE)
@@ -42,8 +44,9 @@ def evaluate_job(
     assignment: Assignment, data: Path, spool: SpoolWriter, watcher: ChildWatcher
 ) -> dict[str, Any]:
     """Score a stepper on held-out systems beside every criterion; returns the outcome."""
-    spool.append("begin", {"first_epoch": 0})
-    config, stepper = assignment.config, _stepper(assignment, data)
+    config = assignment.config
+    _begin(config, spool)
+    stepper = _stepper(assignment, data)
     watcher.phase(Phase.EVALUATE)
     systems = max(evaluated_systems(config), LEAST_SYSTEMS)
     seed = config.seed or 0
@@ -51,6 +54,11 @@ def evaluate_job(
         stepper, config, seed=seed, systems=systems, data_folder=data, watcher=watcher
     )
     return _succeed(scores, assignment, data, spool)
+
+
+def _begin(config: Config, spool: SpoolWriter) -> None:
+    place = whereabouts(config.seed or 0, resolve_device(config))
+    spool.append("begin", {"first_epoch": 0, "whereabouts": place})
 
 
 def _succeed(

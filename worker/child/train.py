@@ -19,6 +19,7 @@ from server.wire.states import StopReason
 from server.wire.workers import Assignment
 from worker.child.file_records import describe_file, replace_nonfinite, sha256
 from worker.child.watcher import ChildWatcher
+from worker.child.whereabouts import whereabouts
 from worker.spool import SpoolWriter
 
 RESUME_INTERVAL_S = 15.0  # most training time that a crash costs
@@ -32,7 +33,8 @@ def train_job(
     config = assignment.config
     run = _start_or_resume(assignment, data)
     folder = data / assignment.output_folder
-    spool.append("begin", {"first_epoch": run.next_epoch})
+    place = whereabouts(run.seed, run.adapter.device)
+    spool.append("begin", {"first_epoch": run.next_epoch, "whereabouts": place})
     saved_at = time.monotonic()
     print(config.summary(), f"from epoch {run.next_epoch}", flush=True)
     for metrics in epochs(run, watcher):

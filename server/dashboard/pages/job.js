@@ -75,12 +75,15 @@ function facts(job) {
 
 const ATTEMPTS = [
   { name: "attempt", number: true, of: (each) => each.id },
-  { name: "worker", of: (each) => html`<code>${each.worker_id}</code>` },
+  { name: "host", of: (each) => each.whereabouts?.host ?? "–" },
+  { name: "on", of: (each) => each.whereabouts?.gpu ?? each.whereabouts?.device ?? "–" },
+  { name: "seed", number: true, of: (each) => (each.whereabouts ? String(each.whereabouts.seed) : "–") },
   { name: "from epoch", number: true, of: (each) => each.first_epoch ?? "–" },
   { name: "began", of: (each) => instant(each.started_at) },
   { name: "ended", of: (each) => instant(each.ended_at) },
   { name: "how", of: (each) => [each.status, each.stop_reason].filter(Boolean).join(", ") || "–" },
   { name: "why", wrap: true, of: (each) => each.detail || "" },
+  { name: "with", wrap: true, of: (each) => Object.entries(each.whereabouts?.versions ?? {}).map(([name, version]) => `${name} ${version}`).join(", ") },
 ];
 
 function Actions({ job, done }) {

@@ -216,6 +216,6 @@ def test_a_command_that_talks_to_a_server_starts_without_one(arguments: list[str
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_job_has_a_command(kind: str) -> None:
-    trains = "client.submit(fields, idempotency_key, **options)"
+    trains = "client.submit(fields, idempotency_key, **labelled)"
     submits = trains if kind == "train" else f'kind="{kind}"'
     assert submits in inspect.getsource(acting)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -57,3 +58,27 @@ def test_a_key_makes_one_job_of_two_submissions(
     assert orrery("submit", file, "--max-runtime", "0").code == 4  # the server says what is wrong
     refused = orrery("submit", file, file, "--idempotency-key", "night-8")
     assert refused.code == 2
+
+
+def test_the_commit_of_a_config_is_a_label(
+    tmp_path: Path, server: OrreryServer, orrery: Orrery
+) -> None:
+    def git(*arguments: str) -> str:
+        who = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-C", str(tmp_path)]
+        command = ["git", *who, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    def label() -> str | None:
+        return server.job(orrery("submit", path).out.strip())["metadata"].get("git")
+
+    path = write(tmp_path, "config.json")
+    assert label() is None
+    git("init", "--quiet")
+    git("add", "config.json")
+    git("commit", "--quiet", "--message", "a config")
+    commit = git("rev-parse", "--short=12", "HEAD")
+    assert label() == commit
+    write(tmp_path, "config.json", epochs=2)
+    assert label() == f"{commit}-dirty"
+    own = orrery("submit", path, "--label", "git=mine").out.strip()
+    assert server.job(own)["metadata"] == {"git": "mine"}

@@ -201,7 +201,8 @@ def test_a_waiting_jobs_place_is_never_answered_from_memory(server: OrreryServer
 
 def test_attempts_say_who_tried_and_how_it_ended(server: OrreryServer) -> None:
     job, assignment = server.start()
-    server.report(assignment["lease_id"], first_epoch=0)
+    place = {"seed": 7, "host": "here", "device": "cpu", "versions": {"torch": "2.13"}}
+    server.report(assignment["lease_id"], first_epoch=0, whereabouts=place)
     server.finish(assignment["lease_id"], "failed", "worker_lost", detail="gone")
     server.claim()
     page = server.admin.get(f"/v1/jobs/{job['id']}/attempts").json()
@@ -209,7 +210,9 @@ def test_attempts_say_who_tried_and_how_it_ended(server: OrreryServer) -> None:
     assert (first["id"], first["first_epoch"], first["stop_reason"]) == (1, 0, "worker_lost")
     assert first["detail"] == "gone"
     assert first["ended_at"] is not None
+    assert first["whereabouts"] == {**place, "gpu": None}
     assert (second["id"], second["status"], second["ended_at"]) == (2, None, None)
+    assert second["whereabouts"] is None
     rest = server.admin.get(f"/v1/jobs/{job['id']}/attempts", params={"after": 1}).json()
     assert [attempt["id"] for attempt in rest["data"]] == [2]
 

@@ -16,6 +16,7 @@ from nbody.errors import (
     TrainingDiverged,
 )
 from nbody.metrics import METRIC_NAMES
+from server.wire.history import Whereabouts
 from server.wire.kinds import KINDS, JobKind
 from server.wire.states import StopReason
 from server.wire.workers import Assignment, ResumePoint
@@ -97,6 +98,9 @@ def test_a_run_writes_begin_epochs_checkpoints_and_scores(tmp_path: Path) -> Non
     outcome, records = train(tmp_path, assignment(TINY))
     kinds = [record["kind"] for record in records]
     assert kinds == ["begin", *("epoch", "checkpoint", "epoch") * 2, "epoch", "checkpoint"]
+    begun = Whereabouts.model_validate(records[0]["data"]["whereabouts"])
+    assert (begun.seed, begun.device, begun.gpu) == (TINY["seed"], "cpu", None)
+    assert begun.versions["torch"] == torch.__version__
     epochs = [record["data"] for record in records if record["kind"] == "epoch"]
     assert [tuple(epoch) for epoch in epochs] == [METRIC_NAMES] * 5
     for record in records:
@@ -114,7 +118,7 @@ def test_a_stopped_run_leaves_a_checkpoint_of_its_last_epoch(tmp_path: Path) -> 
     first = next(record["data"] for record in records if record["kind"] == "checkpoint")
     point = ResumePoint(epoch=first["epoch"], path=first["path"], sha256=first["sha256"])
     _, rest = train(tmp_path, assignment(config, 2, point))
-    assert rest[0]["data"] == {"first_epoch": 1}
+    assert rest[0]["data"]["first_epoch"] == 1
 
 
 @pytest.mark.slow
@@ -128,13 +132,13 @@ def test_a_damaged_checkpoint_is_passed_over_for_an_older_one(tmp_path: Path) ->
         path = tmp_path / point.path
         path.write_bytes(path.read_bytes()[:-1])
     _, rest = train(tmp_path, assignment(TINY, 2, *points))
-    assert rest[0]["data"] == {"first_epoch": 1}
+    assert rest[0]["data"]["first_epoch"] == 1
 
 
 def test_without_a_readable_checkpoint_training_starts_again(tmp_path: Path) -> None:
     missing = ResumePoint(epoch=3, path="run/job/attempt-1/model/gone.pt", sha256="0" * 64)
     _, records = train(tmp_path, assignment(TINY, 2, missing))
-    assert records[0]["data"] == {"first_epoch": 0}
+    assert records[0]["data"]["first_epoch"] == 0
 
 
 def test_a_start_that_a_user_named_is_never_replaced_by_another(tmp_path: Path) -> None:
