@@ -94,7 +94,9 @@ def submit(
         "max_attempts": max_attempts,
     }
     own_labels = dict(map(label, labels or []))
-    options = {key: value for key, value in given.items() if value not in (None, "")}
+    options: dict[str, Any] = {
+        key: value for key, value in given.items() if value not in (None, "")
+    }
     if then_simulate:
         options["simulate"] = dict(map(parse_override, then_simulate))
     for path, (fields, warned) in zip(configs, read, strict=True):

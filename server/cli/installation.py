@@ -253,7 +253,7 @@ def _become(module: str, arguments: list[str]) -> NoReturn:
 def _demo(service: "LocalService", settings: "ServerSettings") -> int:
     """Submit the demo over HTTP, follow it, and print what it trained."""
     from server.cli import watching
-    from server.presets import preset_files
+    from server.views.presets import preset_files
 
     path = preset_files(settings.data)[DEMO]
     token = settings.admin_token_path.read_text(encoding="utf-8").strip()

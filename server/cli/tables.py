@@ -135,8 +135,9 @@ def attempts_table(attempts: list[Json]) -> Table:
         how = " ".join(filter(None, (attempt["status"], attempt["stop_reason"]))) or "-"
         first = "-" if attempt["first_epoch"] is None else str(attempt["first_epoch"])
         place: Json = attempt["whereabouts"] or {}
-        where: list[Any] = [place.get("host"), place.get("gpu") or place.get("device"), place.get("seed")]
-        shown = ("-" if each is None else str(each) for each in where)
+        on = place.get("gpu") or place.get("device")
+        where = place.get("host"), on, place.get("seed")
+        shown = ["-" if each is None else str(each) for each in where]
         table.add_row(str(attempt["id"]), attempt["worker_id"], *shown, first, started, ended, how)
     return table
 

@@ -14,8 +14,8 @@ from nbody.config import Config
 from nbody.metrics import BEST_AT_MOST
 from server import __version__
 from server.data_folder import file_size
-from server.presets import presets_of
 from server.views import jobs as job_views
+from server.views.presets import presets_of
 from server.web.routes.parameters import TheService, known_query
 from server.wire.columns import JOB_FIELDS, METRICS
 from server.wire.service import ColumnNames, Health, Presets, Version

@@ -6,7 +6,7 @@ from nbody.config import Config
 from nbody.config.files import read_table
 from server.wire.service import Preset
 
-OWN_FOLDER = Path(__file__).parents[1] / "data"
+OWN_FOLDER = Path(__file__).parents[2] / "data"
 ENDINGS = frozenset({".json", ".toml"})
 MOST_BYTES, MOST_PRESETS = 2**16, 100
 
