@@ -24,12 +24,16 @@ ServerError
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 MAX_FIELD_PROBLEMS = 50
+INNER = re.compile(
+    r"(literal|function-[a-z]+|constrained-[a-z]+|tagged-union)\["
+)  # of pydantic's, not a field
 RESTART_RETRY_S = 2  # when to come again to a server that stops
 STORAGE_RETRY_S = 10  # when to try again what the storage did not take
 
@@ -80,7 +84,8 @@ class ServerError(Exception):
 
 def pointer(location: Sequence[int | str]) -> str:
     """A JSON pointer (RFC 6901) of a pydantic location, without the leading "body"."""
-    parts = [str(part).replace("~", "~0").replace("/", "~1") for part in location]
+    fields = [part for part in location if not (isinstance(part, str) and INNER.match(part))]
+    parts = [str(part).replace("~", "~0").replace("/", "~1") for part in fields]
     return "".join(f"/{part[:100]}" for part in (parts[1:] if parts[:1] == ["body"] else parts))
 
 

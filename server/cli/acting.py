@@ -216,6 +216,8 @@ def change(
         changes["add_metadata"] = dict(map(label, add_labels))
     if remove_labels:
         changes["remove_metadata"] = remove_labels
+    if not changes:
+        raise ValueError("say what to change: --name, --priority, --label, --add-label or others")
     job = client.change(job_id, **changes)
     return Shown(job, tables.job_table(job))
 

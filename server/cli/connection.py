@@ -107,25 +107,33 @@ def _ids_of(client: "Client", called: Any) -> Any:
 @contextmanager
 def open_client(url: str, data: Path, token_file: Path | None) -> Generator["Client"]:
     """A client with the token that was named, or of the environment, or of the data folder."""
-    token = os.environ.get("ORRERY_TOKEN")
-    if token_file is not None:
-        token = token_file.read_text(encoding="utf-8").strip()
+    token, whence = os.environ.get("ORRERY_TOKEN"), "$ORRERY_TOKEN"
+    own = data / ".orrery" / "admin.token"
+    path = token_file or (own if token is None and own.is_file() else None)
+    if path is not None:
+        token, whence = path.read_text(encoding="utf-8").strip(), str(path)
     elif token is None:
-        path = data / ".orrery" / "admin.token"
-        token = path.read_text(encoding="utf-8").strip() if path.is_file() else None
-    with connect(url, token) as client:
+        whence = f"nowhere: name a --token-file, or set $ORRERY_TOKEN; {own} is not there"
+    with connect(url, token, whence) as client:
         yield client
 
 
 @contextmanager
-def connect(url: str, token: str | None) -> Generator["Client"]:
-    """A client; what it raises ends the command with an exit code of its own."""
-    from server.client import Client, ClientError  # noqa: PLC0415 - `--help` needs no HTTP
+def connect(url: str, token: str | None, whence: str = "") -> Generator["Client"]:
+    """A client; what it raises ends the command with an exit code of its own.
+
+    Args:
+        whence: where the token is from, for whoever is told that it is none.
+    """
+    from server.client import ApiProblem, Client, ClientError  # noqa: PLC0415 - not for `--help`
 
     try:
         with Client(url, token) as client:
             yield client
     except ClientError as error:
+        if whence and isinstance(error, ApiProblem) and error.status == 401:
+            told = f"the server at {url} does not take the token; it is from {whence}"
+            raise CommandFailed(told, EXIT_NO_ANSWER) from error
         raise CommandFailed(str(error), EXIT_NO_ANSWER) from error
 
 

@@ -83,6 +83,7 @@ def up(
         service.start_workers()
         errors.print(f"server  {service.url}")
         errors.print(f"token   {settings.admin_token_path}")
+        errors.print(_where_to_sign_in(service.url, settings))
         if demo:
             code = _demo(service, settings)
         else:
@@ -248,6 +249,16 @@ def _damage_told() -> Generator[None]:
 def _become(module: str, arguments: list[str]) -> NoReturn:
     """Go on as `python -m module`: what needs torch runs in a process that has it."""
     os.execv(sys.executable, [sys.executable, "-P", "-m", module, *arguments])
+
+
+def _where_to_sign_in(url: str, settings: "ServerSettings") -> str:
+    """The dashboard's address; with a token in it where only the person at the terminal sees it."""
+    if not settings.auth:
+        return f"page    {url}/"
+    if not errors.is_terminal:
+        return f"page    {url}/ (sign in with the token of that file)"
+    token = settings.admin_token_path.read_text(encoding="utf-8").strip()
+    return f"page    {url}/#token={token}"
 
 
 def _demo(service: "LocalService", settings: "ServerSettings") -> int:

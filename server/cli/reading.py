@@ -1,5 +1,6 @@
 """Commands that look at jobs."""
 
+import csv
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -81,7 +82,7 @@ def jobs(
     asked = {key: value for key, value in asked.items() if value}
     if as_csv:
         lines = client.jobs_as_csv(limit=limit, **asked)
-        return Shown(lines, lines.rstrip("\n"))
+        return Shown(list(csv.DictReader(lines.splitlines())), lines.rstrip("\n"))
     page = client.jobs(limit=limit, **asked)
     return Shown(page, _ids(page["data"]) if ids else tables.jobs_table(page["data"]))
 

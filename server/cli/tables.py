@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -10,6 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 Json = dict[str, Any]
+SILENCE_S = 180.0  # the server notes once a minute which workers are there
 COLOURS = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "cyan"}
 
 
@@ -99,6 +100,12 @@ def _gib(size: int | None) -> str:
 def _mark_of(worker: Json) -> str:
     if worker.get("refusal"):
         return " (refused: `orrery doctor` says why)"
+    seen = worker["last_seen_at"]
+    if (
+        seen is None
+        or (datetime.now(UTC) - datetime.fromisoformat(seen)).total_seconds() > SILENCE_S
+    ):
+        return " (not heard of any more)"
     return " (draining)" if worker["draining"] else ""
 
 

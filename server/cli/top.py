@@ -23,6 +23,7 @@ COLUMNS = ["part2/efficiency", "part2/final_pass_rate"]
 BAR = 20  # characters
 MOST = 50  # jobs of each kind
 
+
 app = typer.Typer()
 
 
@@ -68,10 +69,14 @@ def _screen(client: "Client") -> RenderableType:
     return Group(*parts)
 
 
+def _job() -> Column:
+    return Column("job", max_width=40, no_wrap=True)
+
+
 def _running(jobs: list[Json]) -> RenderableType:
     if not jobs:
         return Text("nothing runs")
-    table = Table("job", "owner", "status", "phase", "", "epochs", "ran", "η", "pass", box=None)
+    table = Table(_job(), "owner", "status", "phase", "", "epochs", "ran", "η", "pass", box=None)
     for job in jobs:
         done, total = job["progress"]["epochs_done"], job["progress"]["epochs_total"]
         table.add_row(
@@ -88,7 +93,7 @@ def _running(jobs: list[Json]) -> RenderableType:
 
 
 def _waiting(jobs: list[Json]) -> Table:
-    table = Table("job", "priority", Column("waits for", overflow="fold"), box=None)
+    table = Table(_job(), "priority", Column("waits for", overflow="fold"), box=None)
     for job in jobs:
         why = job["waits_for"] or "its turn"
         table.add_row(job["name"] or job["id"], str(job["priority"]), why)
@@ -96,7 +101,7 @@ def _waiting(jobs: list[Json]) -> Table:
 
 
 def _ended(jobs: list[Json]) -> Table:
-    table = Table("job", "owner", "status", "why", "ran", "η", "pass", box=None)
+    table = Table(_job(), "owner", "status", "why", "ran", "η", "pass", box=None)
     for job in jobs:
         table.add_row(
             job["name"] or job["id"],

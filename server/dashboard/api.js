@@ -24,7 +24,7 @@ export function signedOut() {
   for (const listener of listeners) listener();
 }
 
-async function call(method, path, { query, body, signal, text = false } = {}) {
+async function call(method, path, { query, body, signal, raw = false } = {}) {
   const options = { method, signal, headers: {} };
   if (body !== undefined) {
     options.body = JSON.stringify(body);
@@ -43,7 +43,7 @@ async function call(method, path, { query, body, signal, text = false } = {}) {
     throw new ApiError(answer.status, problem);
   }
   if (answer.status === 204) return null;
-  return text ? [await answer.text(), answer.headers] : answer.json();
+  return raw ? [new Uint8Array(await answer.arrayBuffer()), answer.headers] : answer.json();
 }
 
 export const get = (path, query, more) => call("GET", path, { query, ...more });

@@ -59,10 +59,10 @@ export async function start() {
   if (running) return;
   running = true;
   while (running) {
-    const why = await listen().catch((error) => error.message);
+    const why = await listen().catch(() => "the server does not answer");
     if (!running) break;
     if (why === NEWS) continue;
-    if (state.live || !state.since) set({ live: false, since: new Date(), why });
+    set({ live: false, since: state.live || !state.since ? new Date() : state.since, why });
     await new Promise((done) => setTimeout(done, RETRY_MS));
   }
   set({ live: false, since: null, why: "" });

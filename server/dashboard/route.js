@@ -4,8 +4,16 @@ import { withQuery } from "./query.js";
 
 export function read(hash = location.hash) {
   const [path, query = ""] = hash.replace(/^#\/?/, "").split("?");
-  const [page = "", ...rest] = path.split("/").map(decodeURIComponent);
-  return { page: page || "jobs", id: rest[0] || "", query: new URLSearchParams(query) };
+  const [page = "", id = ""] = path.split("/").map(decoded);
+  return { page: page || "jobs", id, query: new URLSearchParams(query) };
+}
+
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part; // of no page that there is
+  }
 }
 
 /** The address of a page. */

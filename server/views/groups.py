@@ -61,7 +61,7 @@ def _statistics(values: list[Any]) -> Statistics:
     numbers = [value for value in values if isinstance(value, int | float)]
     if not numbers:
         return Statistics(count=0)
-    mean = math.fsum(numbers) / len(numbers)
+    mean = min(max(numbers), max(min(numbers), math.fsum(numbers) / len(numbers)))
     squares = math.fsum((number - mean) ** 2 for number in numbers)
     return Statistics(
         count=len(numbers),

@@ -20,10 +20,12 @@ export function Api() {
     ${shown.map((route) => html`<${Route} key=${`${route.method} ${route.path}`} ...${route} spec=${spec.data} />`)}`;
 }
 
+const firstSentence = (text) => text.replaceAll("\n", " ").replaceAll("`", "").split(/(?<=\.) /)[0];
+
 function Route({ path, method, about, spec }) {
   const [open, setOpen] = useState(false);
   return html`<details onToggle=${(event) => setOpen(event.target.open)}>
-    <summary><code>${method.toUpperCase()} ${path}</code> <span class="quiet">${(about.description ?? about.summary ?? "").split("\n")[0]}</span></summary>
+    <summary><code>${method.toUpperCase()} ${path}</code> <span class="quiet">${firstSentence(about.description ?? about.summary ?? "")}</span></summary>
     ${open && html`<${Trial} path=${path} method=${method} about=${about} spec=${spec} />`}
   </details>`;
 }

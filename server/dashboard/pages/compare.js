@@ -18,9 +18,11 @@ export function Compare({ route }) {
   const by = route.query.get("by") || "";
   const schema = useSchema();
   const names = useLoaded(() => get("/v1/schemas/columns"), []);
-  const jobs = useLoaded((signal) => Promise.all(ids.map((id) => get(`/v1/jobs/${id}`, {}, { signal }))), [ids.join()]);
+  const jobs = useLoaded((signal) => Promise.all(ids.map((id) => get(`/v1/jobs/${id}`, {}, { signal }).catch(missing))), [ids.join()]);
+  const known = (jobs.data ?? []).filter(Boolean);
+  const there = known.map((job) => job.id);
   const most = Math.min(MOST_EPOCHS, Math.floor(300000 / Math.max(1, ids.length)));
-  const series = useLoaded((signal) => (ids.length ? get("/v1/compare", { ids, keys: key, limit: most }, { signal }) : null), [ids.join(), key]);
+  const series = useLoaded((signal) => (there.length ? get("/v1/compare", { ids: there, keys: key, limit: most }, { signal }) : null), [there.join(), key]);
   const again = useQuietly(() => {
     jobs.again();
     series.again();
@@ -29,11 +31,11 @@ export function Compare({ route }) {
     if (kind === "jobs" && (told.all || told.data.some((job) => ids.includes(job.id)))) again();
   }, [ids.join()]);
   if (!ids.length) return html`<h1>Compare</h1><${Chooser} ids=${ids} /><p class="quiet">Choose jobs in the <a href="#/jobs">list</a>, or here.</p>`;
-  const known = jobs.data ?? [];
   const fields = schema && known.length ? differing(known.map((job) => job.config), defaultsOf(schema)) : [];
   const lines = by ? grouped(known, series.data, key, by) : known.map((job, n) => line(job, series.data, key, n, known));
   return html`<h1>Compare</h1>
     <${Failure} error=${jobs.error || series.error} />
+    ${jobs.data && known.length < ids.length && html`<div class="note warn">${ids.length - known.length} of these jobs are not there any more, or not yours to see.</div>`}
     <div class="row">
       <${Select} label="Metric" value=${key} choices=${names.data?.metrics ?? [key]} take=${(metric) => change({ metric })} />
       <${Select} label="Group by" value=${by} none="each alone" choices=${fields} take=${(field) => change({ by: field })} />
@@ -42,7 +44,7 @@ export function Compare({ route }) {
     <${Chart} name=${key} series=${lines} onPick=${(label) => {
       const job = known.find((each) => labelOf(each, known) === label);
       if (job) go("job", job.id);
-    }} note="click a line to go to its job" />
+    }} note=${by ? "the mean of each group and one standard deviation, as far as all of its runs go" : "click a line to go to its job"} />
     <h2>Runs</h2>
     <${Table} caption="Runs" rows=${known} columns=${[
       { name: "", of: (job) => html`<button aria-label=${`take ${title(job)} out`} onClick=${() => change({ id: ids.filter((id) => id !== job.id) })}>✕</button>` },
@@ -59,6 +61,12 @@ function Chooser({ ids }) {
   const others = (recent.data?.data ?? []).filter((job) => !ids.includes(job.id));
   return html`<${Select} label="Add a job" value="" none="–" choices=${others.map((job) => [job.id, `${title(job)} (${job.status})`])}
     take=${(id) => id && change({ id: [...ids, id] })} />`;
+}
+
+/** A job that is gone leaves the others to be compared. */
+function missing(error) {
+  if (error.status === 404 || error.status === 422) return null;
+  throw error;
 }
 
 const labelOf = (job, known) => (known.filter((each) => title(each) === title(job)).length > 1 ? `${title(job)} …${job.id.slice(-5)}` : title(job));
@@ -82,7 +90,7 @@ function grouped(jobs, found, key, by) {
         if (row[key] !== null) at.set(row.epoch, [...(at.get(row.epoch) ?? []), row[key]]);
       }
     }
-    const x = [...at.keys()].sort((a, b) => a - b);
+    const x = [...at.keys()].filter((epoch) => at.get(epoch).length === members.length).sort((a, b) => a - b);
     const y = x.map((epoch) => mean(at.get(epoch)));
     const s = x.map((epoch, n) => Math.sqrt(mean(at.get(epoch).map((each) => (each - y[n]) ** 2))));
     return { label: `${name} (${members.length})`, x, y, band: [y.map((each, n) => each - s[n]), y.map((each, n) => each + s[n])] };

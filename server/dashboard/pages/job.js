@@ -12,24 +12,29 @@ import { Result } from "./result.js";
 
 const OVER = ["succeeded", "failed", "cancelled"];
 const LOG_SHOWN = 200000; // characters
+const SHOWN = 20; // rows, until all are asked for
 
 export function Job({ route, session }) {
   const id = route.id;
   const job = useLoaded((signal) => get(`/v1/jobs/${id}`, {}, { signal }), [id]);
   const events = useLoaded(() => all(`/v1/jobs/${id}/events`), [id]);
   const attempts = useLoaded(() => all(`/v1/jobs/${id}/attempts`), [id]);
-  const files = useLoaded(async () => [await all(`/v1/jobs/${id}/checkpoints`), await all(`/v1/jobs/${id}/artifacts`)], [id]);
+  const written = (events.data ?? []).filter((event) => event.type === "checkpoint").length;
+  const over = OVER.includes(job.data?.status);
+  const files = useLoaded(async () => [await all(`/v1/jobs/${id}/checkpoints`), await all(`/v1/jobs/${id}/artifacts`)], [id, written, over]);
   const [version, setVersion] = useState(0);
   const again = useQuietly(() => {
     job.again();
     events.again();
     attempts.again();
-    files.again();
     setVersion((before) => before + 1);
   }, 300, 2000);
   useLive((kind, told) => {
     if (kind === "jobs" && (told.all || told.data.some((each) => each.id === id) || told.gone.includes(id))) again();
   }, [id]);
+  useEffect(() => {
+    if (job.data) document.title = `${title(job.data)}, ${job.data.status} – Orrery`;
+  }, [job.data?.name, job.data?.status]);
   if (!job.data) return job.error ? html`<h1>Job</h1><${Failure} error=${job.error} />` : html`<p class="loading">Loading …</p>`;
   const seen = job.data;
   return html`<h1>${title(seen)}</h1>
@@ -67,7 +72,7 @@ function facts(job) {
     created: instant(job.created_at),
     ran: duration(runtime(job)),
     "time left": job.eta_s === null ? null : duration(job.eta_s),
-    labels: Object.entries(job.metadata).map(([key, text]) => `${key}=${text}`).join(", "),
+    labels: Object.entries(job.metadata).map(([key, text]) => html`<code>${key}=${text}</code> `),
     "retry of": job.retry_of && html`<a href=${link("job", job.retry_of)}>${job.retry_of}</a>`,
     "made by": job.parent && (job.parent.startsWith("job_") ? html`<a href=${link("job", job.parent)}>${job.parent}</a>` : html`<a href=${link("sweeps", job.parent)}>${job.parent}</a>`),
   };
@@ -101,8 +106,9 @@ function Actions({ job, done }) {
     ${moves.map((name) => html`<${Button} does=${act(name)} sure=${name === "cancel" ? "Cancel this job?" : ""}>${name}</${Button}>`)}
     ${OVER.includes(job.status) && html`<${Button} does=${async () => go("job", (await post(`/v1/jobs/${job.id}/retry`)).id)}>retry</${Button}>`}
     <${Button} does=${rename}>rename</${Button}>
-    <a class="button" href=${link("submit", "", { from: job.id })}>duplicate and change</a>
-    ${OVER.includes(job.status) && html`<${Button} sure="Delete this job and its files?" does=${async () => {
+    ${job.kind === "train" && html`<a class="button" href=${link("submit", "", { from: job.id })}>duplicate and change</a>`}
+    ${job.kind === "train" && job.status === "succeeded" && ["evaluate", "simulate"].map((kind) => html`<${Button} does=${async () => go("job", (await post("/v1/jobs", { kind, config: {}, stepper: { job: job.id, epoch: "best" }, name: `${kind} ${title(job)}`.slice(0, 200) })).id)}>${kind}</${Button}>`)}
+    ${OVER.includes(job.status) && html`<${Button} sure="Delete this job, with checkpoints and logs?" does=${async () => {
       await remove(`/v1/jobs/${job.id}`, { files: true });
       go("jobs");
     }}>delete</${Button}>`}`;
@@ -126,21 +132,34 @@ function Files({ files, job }) {
     { name: "size", number: true, of: (each) => bytes(each.bytes) },
     { name: "written", of: (each) => instant(each.created_at) },
   ];
-  return html`${(job.kind === "train" || checkpoints.length > 0) && html`<h2>Checkpoints</h2><${Table} caption="Checkpoints" columns=${columns} rows=${[...checkpoints].reverse()} />`}
+  return html`${(job.kind === "train" || checkpoints.length > 0) && html`<h2>Checkpoints</h2><${Folded} rows=${[...checkpoints].reverse()} draw=${(some) => html`<${Table} caption="Checkpoints" columns=${columns} rows=${some} />`} />`}
     ${artifacts.length > 0 && html`<h2>Files</h2><${Table} caption="Files" columns=${others} rows=${artifacts} />`}`;
 }
 
 function Timeline({ events }) {
   if (!events.length) return html`<p class="quiet">nothing yet</p>`;
-  return html`<ul class="plain timeline">${[...events].reverse().slice(0, 300).map((event) => html`<li key=${event.id}>
-    <span class="quiet">${instant(event.at)}</span><b>${event.type}</b>
-    <span>${Object.entries(event.data).map(([name, each]) => `${name}: ${value(each)}`).join(", ")}</span></li>`)}</ul>`;
+  return html`<${Folded} rows=${[...events].reverse()} draw=${(some) => html`<ul class="plain timeline">${some.map((event) => html`<li key=${event.id}>
+    <span class="quiet">${instant(event.at)}</span><b>${event.type}</b><span>${said(event.data)}</span></li>`)}</ul>`} />`;
+}
+
+/** What an event says, without what it does not. */
+function said(data) {
+  const given = Object.entries(data).filter(([, each]) => each !== null && each !== false && each !== "" && !(Array.isArray(each) && !each.length));
+  return given.map(([name, each]) => `${name}: ${value(each)}`).join(", ");
+}
+
+/** The first of many rows; the others where they are asked for. */
+function Folded({ rows, draw }) {
+  const [every, setEvery] = useState(false);
+  return html`${draw(every ? rows : rows.slice(0, SHOWN))}
+    ${!every && rows.length > SHOWN && html`<p><button onClick=${() => setEvery(true)}>all ${rows.length}</button></p>`}`;
 }
 
 function Log({ id, version }) {
   const [text, setText] = useState("");
   const [follow, setFollow] = useState(true);
   const offset = useRef(0);
+  const reader = useRef(new TextDecoder());
   const busy = useRef(false);
   const place = useRef();
   useEffect(() => {
@@ -149,11 +168,11 @@ function Log({ id, version }) {
       busy.current = true;
       try {
         for (;;) {
-          const [part, headers] = await get(`/v1/jobs/${id}/logs`, { offset: offset.current }, { text: true });
-          const end = Number(headers.get("X-Log-Bytes"));
-          offset.current += new TextEncoder().encode(part).length;
-          if (part) setText((before) => (before + part).slice(-LOG_SHOWN));
-          if (!part || offset.current >= end) break;
+          const [part, headers] = await get(`/v1/jobs/${id}/logs`, { offset: offset.current }, { raw: true });
+          offset.current += part.length;
+          const more = reader.current.decode(part, { stream: true }); // a character may be cut in two
+          if (more) setText((before) => (before + more).slice(-LOG_SHOWN));
+          if (!part.length || offset.current >= Number(headers.get("X-Log-Bytes"))) break;
         }
       } catch {
         // It comes with the next change.

@@ -1,6 +1,6 @@
 // A training's metrics over its epochs, with what happened to it.
 import { get } from "../api.js";
-import { html, useEffect, useState } from "../html.js";
+import { html, useEffect } from "../html.js";
 import { useLoaded } from "../load.js";
 import { Chart } from "../parts/chart.js";
 import { Failure, Select } from "../parts/pieces.js";
@@ -11,20 +11,28 @@ const POINTS = 1000;
 const MARKED = { resumed: "resumed", paused: "paused", lost: "worker lost", failed: "failed" };
 
 export function JobCharts({ job, events, version }) {
-  const keys = read().query.getAll("metric");
+  const { query } = read();
+  const keys = query.getAll("metric");
+  const range = rangeOf(query.get("epochs"));
   const shown = keys.length ? keys : DEFAULT;
   const names = useLoaded(() => get("/v1/schemas/columns"), []);
   const metrics = (names.data?.metrics ?? DEFAULT).filter((name) => !shown.includes(name));
   return html`<h2>Metrics</h2>
     <div class="row centre">
       <${Select} label="Show also" value="" none="–" choices=${metrics} take=${(name) => name && change({ metric: [...shown, name] })} />
+      ${range && html`<button onClick=${() => change({ epochs: null })}>all epochs</button>`}
       ${keys.length > 0 && html`<button onClick=${() => change({ metric: null })}>the usual ones</button>`}
     </div>
-    <div class="charts">${shown.map((name) => html`<${MetricChart} key=${name} job=${job} name=${name} events=${events} version=${version} />`)}</div>`;
+    <div class="charts">${shown.map((name) => html`<${MetricChart} key=${name} job=${job} name=${name} events=${events} version=${version} range=${range} />`)}</div>`;
 }
 
-function MetricChart({ job, name, events, version }) {
-  const [range, setRange] = useState(null); // [first, last] epoch that is looked at
+/** `first-last`: the epochs that are looked at; null: all. */
+function rangeOf(text) {
+  const found = /^(\d{1,9})-(\d{1,9})$/.exec(text ?? "");
+  return found && [Number(found[1]), Number(found[2])];
+}
+
+function MetricChart({ job, name, events, version, range }) {
   const query = { keys: name, max_points: POINTS, ...(range ? { after: range[0] - 1, until: range[1] } : {}) };
   const series = useLoaded((signal) => get(`/v1/jobs/${job.id}/metrics`, query, { signal }), [job.id, name, JSON.stringify(range)]);
   useEffect(() => {
@@ -33,11 +41,11 @@ function MetricChart({ job, name, events, version }) {
   const rows = series.data?.data ?? [];
   const done = range ? range[1] - range[0] + 1 : job.progress.epochs_done;
   const note = rows.length < done ? `${rows.length} of ${done} epochs: the least and the largest of each stretch; drag to look closer` : `${rows.length} epochs`;
-  const zoom = (ends) => setRange(ends && [Math.max(0, Math.floor(ends[0])), Math.max(0, Math.ceil(ends[1]))]);
+  const zoom = (ends) => change({ epochs: ends && ends.map((end) => Math.max(0, Math.round(end))).join("-") });
   const marks = events.filter((event) => MARKED[event.type] && Number.isFinite(event.data.epoch)).map((event) => ({ x: event.data.epoch, label: MARKED[event.type] }));
   return html`<div>
     <${Failure} error=${series.error} />
     <${Chart} name=${name} series=${[{ label: name, x: rows.map((row) => row.epoch), y: rows.map((row) => row[name]) }]} marks=${marks}
-      note=${range ? html`${note} <button onClick=${() => setRange(null)}>all epochs</button>` : note} onZoom=${zoom} />
+      note=${note} onZoom=${zoom} />
   </div>`;
 }

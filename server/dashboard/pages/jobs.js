@@ -1,7 +1,7 @@
 // Lists of jobs: found, sorted, shown with what one likes, and acted on together.
 import { get, post } from "../api.js";
 import { duration, instant, runtime, title, value } from "../format.js";
-import { html, useState } from "../html.js";
+import { html, useEffect, useState } from "../html.js";
 import { useColumns, useLive } from "../live.js";
 import { useLoaded, useQuietly } from "../load.js";
 import { Button, Failure, Progress, Select, Status } from "../parts/pieces.js";
@@ -12,6 +12,8 @@ import { Groups } from "./groups.js";
 const STATUSES = ["queued", "running", "pausing", "paused", "cancelling", "succeeded", "failed", "cancelled"];
 const DEFAULT_COLUMNS = ["part2/efficiency:best", "part2/final_pass_rate"];
 const LIMIT = 50;
+const MOST_COMPARED = 20;
+const MOST_TOLD = 5;
 const ACTIONS = ["pause", "resume", "cancel", "retry", "delete"];
 const OWN = [
   { name: "name", sort: "name" },
@@ -41,6 +43,7 @@ export function Jobs({ route, session }) {
   const list = useLoaded((signal) => get("/v1/jobs", { ...wanted, limit: LIMIT }, { signal }), [key]);
   const schema = useLoaded((signal) => get("/v1/schemas/columns", {}, { signal }), []);
   const [chosen, setChosen] = useState(new Set());
+  useEffect(() => setChosen(new Set()), [key]); // what is not shown is not acted on
   const now = useQuietly(list.again, 100, 500);
   const soon = useQuietly(list.again, 2000, 10000);
   useColumns(wanted.columns);
@@ -56,7 +59,7 @@ export function Jobs({ route, session }) {
     <${Search} query=${route.query} names=${schema.data?.data ?? []} columns=${wanted.columns} />
     <${Failure} error=${list.error} />
     ${grouped.length > 0 && html`<${Groups} by=${grouped} wanted=${wanted} />`}
-    ${session.role !== "viewer" && html`<${Actions} chosen=${[...chosen]} done=${() => {
+    ${session.role !== "viewer" && html`<${Actions} jobs=${(list.data?.data ?? []).filter((job) => chosen.has(job.id))} done=${() => {
       setChosen(new Set());
       list.again();
     }} />`}
@@ -102,7 +105,7 @@ function Search({ query, names, columns }) {
   const groups = query.getAll("group");
   return html`<datalist id="columns">${names.map((name) => html`<option value=${name} />`)}</datalist>
     <div class="row">
-      <label>Name <input type="search" placeholder="any; * for any characters" value=${query.get("name") || ""}
+      <label>Name <input type="search" placeholder="part of it, or with *" value=${query.get("name") || ""}
         onChange=${(event) => change({ name: event.target.value, after: null })} /></label>
       <${Select} label="Status" value=${query.get("status") || ""} none="all" choices=${STATUSES} take=${(status) => change({ status, after: null })} />
       <form class="row" onSubmit=${add("filter", filters, condition, setCondition)}>
@@ -123,19 +126,29 @@ function Search({ query, names, columns }) {
 
 const groupings = (columns, names) => [...new Set(["status", "owner", "kind", ...columns, ...names.filter((name) => name.startsWith("config/"))])];
 
-function Actions({ chosen, done }) {
-  const [told, setTold] = useState([]);
-  if (!chosen.length) return told.length ? html`<div class="note bad" role="alert">${told.map((each) => html`<p>${each.id}: ${each.problem}</p>`)}</div>` : null;
+function Actions({ jobs, done }) {
+  const [told, setTold] = useState(null);
   const act = (action) => async () => {
-    const answer = await post("/v1/jobs/actions", { action, ids: chosen });
-    setTold(answer.data.filter((each) => each.problem));
+    const names = new Map(jobs.map((job) => [job.id, title(job)]));
+    const answer = await post("/v1/jobs/actions", { action, ids: [...names.keys()], ...(action === "delete" ? { files: true } : {}) });
+    const failed = answer.data.filter((each) => each.problem).map((each) => `${names.get(each.id)}: ${each.problem}`);
+    setTold({ action, done: answer.data.length - failed.length, failed });
     done();
   };
+  if (!jobs.length) return html`<${Told} ...${told ?? { failed: [] }} />`;
+  const many = jobs.length === 1 ? title(jobs[0]) : `${jobs.length} jobs`;
+  const sure = { cancel: `Cancel ${many}?`, delete: `Delete ${many}, with checkpoints and logs?` };
   return html`<div class="row centre" role="group" aria-label="Actions on the chosen jobs">
-    <span>${chosen.length} chosen</span>
-    ${ACTIONS.map((action) => html`<${Button} does=${act(action)} sure=${["cancel", "delete"].includes(action) ? `${action} ${chosen.length} jobs?` : ""}>${action}</${Button}>`)}
-    <a class="button main" href=${link("compare", "", { id: chosen.slice(0, 20) })}>compare</a>
+    <span>${jobs.length} chosen</span>
+    ${ACTIONS.map((action) => html`<${Button} does=${act(action)} sure=${sure[action]}>${action}</${Button}>`)}
+    ${jobs.length <= MOST_COMPARED ? html`<a class="button main" href=${link("compare", "", { id: jobs.map((job) => job.id) })}>compare</a>` : html`<span class="quiet">up to ${MOST_COMPARED} are compared</span>`}
   </div>`;
+}
+
+function Told({ action, done, failed }) {
+  if (!failed.length) return null;
+  return html`<div class="note warn" role="alert"><b>${action}: ${done} done, ${failed.length} not</b>
+    <ul>${failed.slice(0, MOST_TOLD).map((each) => html`<li>${each}</li>`)}</ul>${failed.length > MOST_TOLD && "…"}</div>`;
 }
 
 function List({ page, wanted, chosen, setChosen }) {
@@ -154,7 +167,7 @@ function List({ page, wanted, chosen, setChosen }) {
     </tr></thead>
     <tbody>${page.data.map((job) => html`<tr key=${job.id}>
       <td><input type="checkbox" aria-label=${`choose ${title(job)}`} checked=${chosen.has(job.id)} onChange=${(event) => toggle([job.id], event.target.checked)} /></td>
-      <td><a href=${link("job", job.id)}>${title(job)}</a></td>
+      <td class="name"><a href=${link("job", job.id)}>${title(job)}</a></td>
       <td><${Status} status=${job.status} /></td>
       <td><${Progress} job=${job} /></td>
       <td>${job.owner}</td>

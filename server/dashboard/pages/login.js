@@ -35,12 +35,12 @@ export function Login({ why, done }) {
       show(token);
     }}>
       <p><label>Token
-        <input type="password" autocomplete="off" required value=${token} onInput=${(event) => setToken(event.target.value)} />
+        <input type="password" autocomplete="off" required ref=${(box) => box?.focus()} value=${token} onInput=${(event) => setToken(event.target.value)} />
       </label></p>
       <p><button class="main" type="submit">Sign in</button></p>
     </form>
     <${Failure} error=${error} />
-    <p class="quiet">An admin makes one with <code>orrery token create NAME</code>; the server's own is in
-      <code>DATA/.orrery/admin.token</code>.</p>
+    <p class="quiet">An admin makes one with <code>orrery token create NAME</code>; the server's own is in the
+      file <code>.orrery/admin.token</code> of its data folder.</p>
   </main>`;
 }

@@ -9,6 +9,7 @@ import { Button, Facts, Failure, Select } from "../parts/pieces.js";
 import { go, link } from "../route.js";
 
 const LOOK_MS = 400;
+const drafts = new Map(); // what was typed, by the job that it began with: going back finds it again
 
 export function Submit({ route }) {
   const from = route.query.get("from");
@@ -20,8 +21,9 @@ export function Submit({ route }) {
 
 function Form({ schema, old }) {
   const defaults = defaultsOf(schema);
-  const [config, setConfig] = useState(old ? changed(old.config, defaults) : {});
-  const [about, setAbout] = useState({ name: old?.name ?? "", priority: old?.priority ?? 0, labels: labelsOf(old), max_runtime_s: old?.max_runtime_s ?? "" });
+  const draft = drafts.get(old?.id);
+  const [config, setConfig] = useState(draft?.config ?? (old ? changed(old.config, defaults) : {}));
+  const [about, setAbout] = useState(draft?.about ?? { name: old?.name ?? "", priority: old?.priority ?? 0, labels: labelsOf(old), max_runtime_s: old?.max_runtime_s ?? "", webhook: old?.webhook ?? "", max_attempts: old?.max_attempts ?? "" });
   const [sought, setSought] = useState("");
   const [unread, setUnread] = useState({}); // fields whose text is no value yet, and why
   const [seen, setSeen] = useState({ report: null, error: null });
@@ -34,7 +36,10 @@ function Form({ schema, old }) {
   }, LOOK_MS, 2000);
   const body = submission(config, about);
   const text = JSON.stringify(body);
-  useEffect(() => look(body), [text]);
+  useEffect(() => {
+    drafts.set(old?.id, { config, about });
+    look(body);
+  }, [text]);
 
   const put = (name, given, problem) => {
     setUnread((before) => ({ ...before, [name]: problem }));
@@ -42,21 +47,25 @@ function Form({ schema, old }) {
     setConfig((before) => changed({ ...before, [name]: given }, defaults));
   };
   const problems = Object.fromEntries((seen.error?.fields ?? []).map((field) => [field.pointer.split("/")[2] ?? "", field.detail]));
-  const wrong = Object.values(unread).some(Boolean) || seen.error !== null;
+  const unreadNow = Object.fromEntries(Object.entries(unread).filter(([, problem]) => problem));
+  const noLabel = about.labels.split("\n").find((line) => line.trim() && !/^[A-Za-z0-9._:-]+=/.test(line));
+  const wrong = Object.keys(unreadNow).length > 0 || noLabel !== undefined || seen.error !== null;
   const submit = async () => go("job", (await post("/v1/jobs", body)).id);
   return html`<h1>${old ? `Change and submit again: ${old.name || old.id}` : "Submit a training"}</h1>
     <div class="two">
       <div>
         <fieldset><legend>Job</legend><div class="form">
           <label>Name <input maxlength="200" value=${about.name} onInput=${(e) => setAbout({ ...about, name: e.target.value })} /></label>
-          <label>Labels <input placeholder="paper=draft, seed=3" value=${about.labels} onInput=${(e) => setAbout({ ...about, labels: e.target.value })} /></label>
+          <label>Labels, KEY=TEXT, one a line <textarea rows="2" placeholder="paper=draft" value=${about.labels} onInput=${(e) => setAbout({ ...about, labels: e.target.value })}></textarea></label>
           <label>Priority, −100 … 100 <input type="number" min="-100" max="100" value=${about.priority} onInput=${(e) => setAbout({ ...about, priority: Number(e.target.value) })} /></label>
           <label>Stop it after [s] <input type="number" min="1" value=${about.max_runtime_s} onInput=${(e) => setAbout({ ...about, max_runtime_s: e.target.value })} /></label>
+          <label>Attempts, where workers are lost <input type="number" min="1" max="100" value=${about.max_attempts} onInput=${(e) => setAbout({ ...about, max_attempts: e.target.value })} /></label>
+          <label>Call this address when it is over <input type="url" value=${about.webhook} onInput=${(e) => setAbout({ ...about, webhook: e.target.value })} /></label>
         </div></fieldset>
         <${Presets} choose=${(fields) => setConfig(changed(fields, defaults))} />
         <label>Find a field <input type="search" value=${sought} onInput=${(e) => setSought(e.target.value)} /></label>
         ${Object.entries(schema["x-sections"]).map(([section, names]) => html`<${Section} key=${section} name=${section} fields=${names.filter((name) => matches(name, schema.properties[name], sought))}
-          open=${sought !== "" || names.some((name) => name in config || problems[name])} schema=${schema} config=${config} defaults=${defaults} problems=${{ ...problems, ...unread }} put=${put} />`)}
+          open=${sought !== "" || names.some((name) => name in config || problems[name])} schema=${schema} config=${config} defaults=${defaults} problems=${{ ...problems, ...unreadNow }} put=${put} />`)}
       </div>
       <aside class="side" aria-label="What would run">
         <h2>What would run</h2>
@@ -65,6 +74,8 @@ function Form({ schema, old }) {
         <h2>Changed from the defaults</h2>
         ${Object.keys(config).length === 0 && html`<p class="quiet">nothing</p>`}
         <${Facts} of=${Object.fromEntries(Object.entries(config).map(([name, each]) => [name, html`<code>${value(each)}</code> <button aria-label=${`default of ${name}`} onClick=${() => put(name, defaults[name])}>✕</button>`]))} />
+        ${noLabel !== undefined && html`<p class="bad-text" role="alert">label ${noLabel}: use KEY=TEXT</p>`}
+        ${Object.entries(unreadNow).map(([name, problem]) => html`<p class="bad-text">${name}: ${problem}</p>`)}
         <p><${Button} class="main" disabled=${wrong} does=${submit}>Submit</${Button}></p>
         <details><summary>As JSON</summary><pre tabindex="0">${JSON.stringify(config, null, 2)}</pre></details>
       </aside>
@@ -79,14 +90,16 @@ function matches(name, field, sought) {
 const changed = (config, defaults) =>
   Object.fromEntries(Object.entries(config).filter(([name, each]) => JSON.stringify(each) !== JSON.stringify(defaults[name])));
 
-const labelsOf = (job) => Object.entries(job?.metadata ?? {}).map(([key, text]) => `${key}=${text}`).join(", ");
+const labelsOf = (job) => Object.entries(job?.metadata ?? {}).map(([key, text]) => `${key}=${text}`).join("\n");
 
 function submission(config, about) {
-  const labels = about.labels.split(",").map((each) => each.trim()).filter(Boolean).map((each) => each.split("="));
+  const labels = about.labels.split("\n").filter((line) => line.trim()).map((line) => line.split("="));
   return {
     config,
     ...(about.name ? { name: about.name } : {}),
     ...(about.priority ? { priority: about.priority } : {}),
+    ...(Number(about.max_attempts) ? { max_attempts: Number(about.max_attempts) } : {}),
+    ...(about.webhook ? { webhook: about.webhook } : {}),
     ...(Number(about.max_runtime_s) ? { max_runtime_s: Number(about.max_runtime_s) } : {}),
     ...(labels.length ? { metadata: Object.fromEntries(labels.map(([key, ...rest]) => [key, rest.join("=")])) } : {}),
   };

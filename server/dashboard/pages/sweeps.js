@@ -57,7 +57,8 @@ function Sweep({ id, session }) {
       "what matters": Object.entries(matters.data?.data ?? {}).map(([name, share]) => `${name} ${(100 * share).toFixed(0)} %`).join(", "),
     }} />
     <h2>Trials by their fields</h2>
-    <${Parallel} axes=${[...fields, seen.objective]} rows=${rows.filter((trial) => trial.value !== null).map((trial) => ({ ...trial.params, [seen.objective]: trial.value }))} upIsBetter=${seen.direction === "maximize"} />
+    <${Parallel} axes=${[...fields, seen.objective]} rows=${rows.filter((trial) => trial.value !== null).map((trial) => ({ ...trial.params, [seen.objective]: trial.value }))} upIsBetter=${seen.direction === "maximize"}
+      logs=${fields.filter((name) => seen.request.space[name].log)} />
     <h2>Trials, the best first</h2>
     <${Table} caption="Trials" rows=${ranked} columns=${[
       { name: "trial", number: true, of: (trial) => trial.id },

@@ -7,6 +7,9 @@ import { Button, Failure, Table } from "../parts/pieces.js";
 import { link } from "../route.js";
 
 const LOOK_MS = 5000;
+const SILENCE_MS = 180000; // the server notes once a minute who is there
+
+const isSilent = (worker) => !worker.last_seen_at || Date.now() - Date.parse(worker.last_seen_at) > SILENCE_MS;
 
 export function Workers({ session }) {
   const workers = useLoaded((signal) => get("/v1/workers", {}, { signal }), []);
@@ -23,7 +26,7 @@ export function Workers({ session }) {
     { name: "versions", wrap: true, of: (worker) => Object.entries(worker.versions).map(([name, version]) => `${name} ${version}`).join(", ") },
     { name: "last seen", of: (worker) => instant(worker.last_seen_at) },
     { name: "jobs", of: (worker) => worker.jobs.map((id) => html`<a href=${link("job", id)}>…${id.slice(-8)}</a> `) },
-    { name: "", wrap: true, of: (worker) => worker.refusal || (worker.draining ? "draining" : "") },
+    { name: "", wrap: true, of: (worker) => worker.refusal || (isSilent(worker) ? "not heard of any more" : worker.draining ? "draining" : "") },
   ];
   if (session.role === "admin") {
     columns.push({

@@ -1,6 +1,7 @@
 // Lines over epochs: uPlot, with what every figure needs around it.
-import { html, useEffect, useRef, useState } from "../html.js";
+import { html, useEffect, useRef } from "../html.js";
 import { number } from "../format.js";
+import { change, useRoute } from "../route.js";
 import { csv, save } from "../save.js";
 import { asSvg, drawMarks } from "./figure.js";
 import { Select } from "./pieces.js";
@@ -9,6 +10,7 @@ import { smooth } from "./smoothing.js";
 export const COLOURS = ["#3b78e7", "#d0731d", "#2f9c4c", "#c2398b", "#7d5bd9", "#1f9aa8", "#a9852a", "#d1483e"];
 const DASHES = [[], [6, 4], [2, 3], [10, 3, 2, 3]];
 const HEIGHT = 240;
+const FEW = 40; // points, that are marked
 const SMOOTHINGS = [[0, "1 (raw)"], [5, "5"], [20, "20"], [100, "100"]];
 
 export const colourOf = (n) => COLOURS[n % COLOURS.length];
@@ -23,8 +25,10 @@ export const dashOf = (n) => DASHES[Math.floor(n / COLOURS.length) % DASHES.leng
 export function Chart({ name, series, marks = [], note = "", xLabel = "epoch", onZoom, onPick }) {
   const place = useRef();
   const plot = useRef();
-  const [log, setLog] = useState(false);
-  const [width, setWidth] = useState(0); // in points of the moving mean; 0: none
+  const { query } = useRoute();
+  const logs = query.getAll("log");
+  const log = logs.includes(name);
+  const width = Number(query.get("mean") || 0); // in points of the moving mean; 0: none
   const shown = prepare(series, log, width);
   const shape = shown.lines.map((line) => `${line.label}|${line.colour}`).join() + log + width;
 
@@ -82,8 +86,8 @@ export function Chart({ name, series, marks = [], note = "", xLabel = "epoch", o
     <figcaption>
       <span>${name}</span>
       <span class="tools">
-        <label class="beside"><input type="checkbox" checked=${log} onChange=${(e) => setLog(e.target.checked)} /> log</label>
-        <${Select} class="beside" label="mean of" value=${width} choices=${SMOOTHINGS} take=${(each) => setWidth(Number(each))} />
+        <label class="beside"><input type="checkbox" checked=${log} onChange=${(e) => change({ log: e.target.checked ? [...logs, name] : logs.filter((each) => each !== name) })} /> log</label>
+        <${Select} class="beside" label="mean of" value=${width} choices=${SMOOTHINGS} take=${(each) => change({ mean: each === "0" ? null : each })} />
         <button onClick=${() => save(`${name}.svg`, asSvg(figure()), "image/svg+xml")}>SVG</button>
         <button onClick=${() => savePng(figure())}>PNG</button>
         <button onClick=${() => save(`${name}.csv`, csv(...table(series, xLabel)), "text/csv")}>CSV</button>
@@ -107,7 +111,7 @@ function drawn(line) {
     width: line.faint ? 1 : 1.75,
     alpha: line.faint ? 0.35 : 1,
     spanGaps: true,
-    points: { show: line.few, size: 5 },
+    points: { show: (chart) => chart.data[0].length < FEW, size: 5, fill: line.colour },
     value: (_, value) => number(value),
   };
 }
@@ -124,7 +128,7 @@ function prepare(series, log, width) {
       return null;
     });
   series.forEach((one, n) => {
-    const line = { label: one.label, x: one.x, colour: one.colour || colourOf(n), dash: one.dash || dashOf(n), few: one.x.length < 40 };
+    const line = { label: one.label, x: one.x, colour: one.colour || colourOf(n), dash: one.dash || dashOf(n) };
     const raw = fit(one.y);
     if (width) lines.push({ ...line, label: `${one.label} (raw)`, y: raw, faint: true });
     lines.push({ ...line, y: width ? smooth(raw, width) : raw });

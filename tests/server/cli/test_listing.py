@@ -41,7 +41,7 @@ def test_jobs_are_sorted_filtered_and_shown_with_columns(
 
 
 def test_an_unknown_column_says_which_there_are(server: OrreryServer, orrery: Orrery) -> None:
-    done = orrery("jobs", "--sort", "part2/eficiency")
+    done = orrery("jobs", "--sort", "part2/efficiencyy")
     assert done.code
     assert "did you mean 'part2/efficiency'" in done.err
 

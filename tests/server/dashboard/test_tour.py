@@ -82,7 +82,7 @@ def test_the_list_is_sorted_filtered_and_saved(server: OrreryServer, open_page: 
 
 def test_a_filter_that_is_none_says_what_is(server: OrreryServer, open_page: OpenPage) -> None:
     page = open_page(server)
-    page.get_by_label("Only where").fill("efficency>0.6")
+    page.get_by_label("Only where").fill("efficiencyy>0.6")
     page.get_by_role("button", name="Filter", exact=True).click()
     page.get_by_text("no such column").first.wait_for()
 

@@ -111,7 +111,7 @@ def test_what_a_filter_means_can_be_acted_on(population: OrreryServer) -> None:
 @pytest.mark.parametrize(
     ("query", "told"),
     [
-        ({"sort": "-part2/eficiency"}, "did you mean 'part2/efficiency'"),
+        ({"sort": "-part2/efficiencyy"}, "did you mean 'part2/efficiency'"),
         ({"columns": "config/lrr"}, "did you mean 'lr'"),
         ({"columns": "part2/efficiency:mean"}, ":best"),
         ({"filter": "status"}, "COLUMN OPERATOR VALUE"),
