@@ -239,3 +239,106 @@ def test_the_api_page_tries_requests(server: OrreryServer, open_page: OpenPage) 
     page.get_by_role("button", name="Send").click()
     page.get_by_text("200 OK").wait_for()
     page.get_by_text("found by the page").wait_for()
+
+
+def test_only_what_is_shown_is_acted_on(server: OrreryServer, open_page: OpenPage) -> None:
+    for name in ("kept", "other"):
+        server.submit(name=name)
+    page = open_page(server)
+    page.get_by_label("choose all").check()
+    page.get_by_text("2 chosen").wait_for()
+    page.get_by_label("Name", exact=True).fill("other")
+    page.get_by_label("Name", exact=True).press("Enter")
+    page.get_by_role("link", name="kept").wait_for(state="detached")
+    assert page.get_by_text("chosen", exact=False).count() == 0
+
+
+def test_a_wrong_query_is_told_above_what_was_there(
+    server: OrreryServer, open_page: OpenPage
+) -> None:
+    server.submit(name="there")
+    page = open_page(server)
+    page.get_by_role("link", name="there").wait_for()
+    page.goto("/#/jobs?sort=nonsense")
+    page.get_by_role("alert").wait_for()
+    order = page.locator("main h1, main [role=alert], main table").evaluate_all(
+        "all => all.map(each => each.tagName)"
+    )
+    assert order == ["H1", "DIV", "TABLE"]
+
+
+def test_what_cannot_be_done_to_some_is_told_by_name(
+    server: OrreryServer, open_page: OpenPage
+) -> None:
+    train(server, "finished", [0.5])
+    server.submit(name="waiting")
+    page = open_page(server)
+    page.get_by_label("choose all").check()
+    page.get_by_role("button", name="pause", exact=True).click()
+    page.get_by_text("pause: 1 done, 1 not").wait_for()
+    page.get_by_text("finished: Job").wait_for()
+
+
+def test_labels_survive_a_duplicate(server: OrreryServer, open_page: OpenPage) -> None:
+    labels = {"note": "a, b=c", "empty": ""}
+    old = train(server, "labelled", [0.5], metadata=labels)
+    page = open_page(server)
+    page.goto(f"/#/submit?from={old['id']}")
+    page.get_by_role("button", name="Submit", exact=True).click()
+    page.get_by_role("heading", name="labelled", exact=True).wait_for()
+    newest = server.admin.get("/v1/jobs").json()["data"][0]
+    assert newest["id"] != old["id"]
+    assert newest["metadata"] == labels
+
+
+def test_a_stepper_is_evaluated_by_one_click(server: OrreryServer, open_page: OpenPage) -> None:
+    old = train(server, "trained", [0.95])
+    page = open_page(server)
+    page.goto(f"/#/job/{old['id']}")
+    page.get_by_role("button", name="evaluate").click()
+    page.get_by_role("heading", name="evaluate trained").wait_for()
+    newest = server.admin.get("/v1/jobs").json()["data"][0]
+    assert newest["kind"] == "evaluate"
+    assert page.get_by_role("link", name="duplicate and change").count() == 0
+
+
+def test_a_comparison_outlives_a_run(server: OrreryServer, open_page: OpenPage) -> None:
+    one = train(server, "left", [0.5, 0.6])
+    gone = one["id"][:-1] + ("0" if one["id"][-1] != "0" else "1")
+    page = open_page(server)
+    page.goto(f"/#/compare?id={one['id']}&id={gone}")
+    page.get_by_text("1 of these jobs are not there").wait_for()
+    page.get_by_role("cell", name="0.6").first.wait_for()
+
+
+def test_an_address_of_no_page_says_so(server: OrreryServer, open_page: OpenPage) -> None:
+    page = open_page(server)
+    for address in ("/#/nowhere", "/#/%E0%A4%A"):
+        page.goto(address)
+        page.get_by_role("heading", name="Nothing here").wait_for()
+
+
+def test_how_one_looks_at_a_figure_is_in_the_address(
+    server: OrreryServer, open_page: OpenPage
+) -> None:
+    job = train(server, "seen", [0.5 + 0.001 * n for n in range(50)])
+    page = open_page(server)
+    page.goto(f"/#/job/{job['id']}")
+    chart = page.locator("figure.chart").first
+    chart.get_by_label("log").check()
+    chart.get_by_label("mean of").select_option("5")
+    page.get_by_text("50 epochs").first.wait_for()
+    plot = chart.locator(".u-over")
+    box = plot.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 50)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.75 * box["width"], box["y"] + 50, steps=5)
+    page.mouse.up()
+    page.get_by_text("all epochs").wait_for()
+    page.reload()
+    page.get_by_text("all epochs").wait_for()
+    assert chart.get_by_label("log").is_checked()
+    assert chart.get_by_label("mean of").input_value() == "5"
+    page.get_by_text("all epochs").click()
+    page.get_by_text("50 epochs").first.wait_for()
