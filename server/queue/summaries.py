@@ -8,6 +8,7 @@ from sqlalchemy import Connection
 from server.database.engines import driver_of
 from server.database.tables import METRIC_COLUMNS
 
+EPOCH = METRIC_COLUMNS.index("epoch")
 NAMES = tuple(name for name in METRIC_COLUMNS if name != "epoch")
 COLUMNS = tuple(f"{over}_{name}" for name in NAMES for over in ("last", "min", "max"))
 
@@ -43,10 +44,12 @@ def add(connection: Connection, job_id: str, rows: Mapping[int, Sequence[Any]]) 
     """
     last = max(rows)
     values: list[Any] = []
-    for place, name in enumerate(METRIC_COLUMNS):
-        if name != "epoch":
-            known = [row[place] for row in rows.values() if row[place] is not None]
-            values += [rows[last][place], min(known, default=None), max(known, default=None)]
+    for place, column in enumerate(zip(*rows.values(), strict=True)):
+        if place == EPOCH:
+            continue
+        known = [value for value in column if value is not None] if None in column else column
+        values.append(rows[last][place])
+        values += (min(known), max(known)) if known else (None, None)
     driver_of(connection).execute(ADD, (job_id, last, *values))
 
 

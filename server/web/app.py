@@ -25,6 +25,7 @@ from server.web.layers.json_bodies import JsonBodies
 from server.web.layers.loop_shares import LoopShares
 from server.web.layers.quick_polls import QuickPolls
 from server.web.layers.quick_reports import QuickReports
+from server.web.live_feeds import LiveFeeds
 from server.web.openapi import describe
 from server.web.routes import (
     dashboard,
@@ -75,7 +76,7 @@ def create_app(settings: ServerSettings, service: Service | None = None) -> Acce
         docs_url=None,
         redoc_url=None,
     )
-    app.state.service = service
+    app.state.service, app.state.feeds = service, LiveFeeds(service)
     app.openapi = partial(describe, app)
     app.include_router(system.router)
     of_jobs = (jobs, job_actions, job_records, stream, overview, live)

@@ -7,6 +7,7 @@ from worker.spool import ProgressFile
 
 STOP_GRACE_S = 3.0  # after SIGTERM, for the epoch to end; then the process leaves without it
 PROGRESS_INTERVAL_S = 0.2
+OF_AN_EPOCH = frozenset({Phase.COLLECT, Phase.GENERALIZE, Phase.CHECKPOINT})  # they come again soon
 
 
 class StopRequested(Exception):
@@ -38,7 +39,7 @@ class ChildWatcher:
     def phase(self, phase: Phase) -> None:
         """The run enters a phase."""
         self._phase = phase
-        self._tell()
+        self._tell(at_once=phase not in OF_AN_EPOCH)
 
     def tick(self) -> None:
         """The run is alive."""
@@ -46,10 +47,10 @@ class ChildWatcher:
         if self._asked_at is not None and time.monotonic() - self._asked_at > STOP_GRACE_S:
             raise StopRequested
 
-    def _tell(self) -> None:
+    def _tell(self, *, at_once: bool = False) -> None:
         self.threads.tick()
         self._sequence += 1
         now = time.monotonic()
-        if now - self._told_at >= PROGRESS_INTERVAL_S:
+        if at_once or now - self._told_at >= PROGRESS_INTERVAL_S:
             self._told_at = now
             self._progress.write(self._sequence, self._phase)

@@ -1,36 +1,31 @@
 """What changes, of all that a page shows, in one stream."""
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator
-from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import StreamingResponse
-from sqlalchemy import Connection, select
 
 from server.access.roles import Principal
-from server.database.tables import jobs
 from server.errors import Stopping
-from server.queue.changes import Changes
 from server.service import Service
-from server.views import jobs as job_views
+from server.web.live_feeds import LiveFeeds, Want
 from server.web.routes.job_filter import Columns
 from server.web.routes.parameters import JOB_ID, Caller, TheService
 from server.web.routes.stream import LONGEST_S, RECONNECT_MS, STREAM, message
-from server.wire.columns import JobColumn
 
 router = APIRouter(prefix="/v1/stream", tags=["jobs"])
 
-INTERVAL_S = 1.0  # between looks: what changes meanwhile is told together
+LOOK_S = 1.0  # between looks at whether the caller is still welcome
 QUIET_S = 15.0  # after which a stream says that it is there
-MOST_TOLD = 200  # changed jobs; of more the client looks for itself
-JOBS, QUEUE = "jobs", "queue"
 Topic = Annotated[str, Query(pattern=f"^(jobs|queue|{JOB_ID[1:-1]})$")]
 
 
 @router.get("", response_class=StreamingResponse, responses=STREAM)
 async def stream_changes(
+    request: Request,
     service: TheService,
     caller: Caller,
     topics: Annotated[
@@ -51,71 +46,33 @@ async def stream_changes(
     stops, with `refused` where the token is revoked or the session logged out, else after five
     minutes: come again.
     """
-    return StreamingResponse(
-        _changes(service, caller, frozenset(topics), tuple(dict.fromkeys(columns or ()))),
-        media_type="text/event-stream",
-    )
+    want = Want(frozenset(topics), tuple(dict.fromkeys(columns or ())), caller.owner_filter)
+    told = _changes(service, request.app.state.feeds, caller, want)
+    return StreamingResponse(told, media_type="text/event-stream")
 
 
 async def _changes(
-    service: Service, caller: Principal, topics: frozenset[str], columns: tuple[str, ...]
+    service: Service, feeds: LiveFeeds, caller: Principal, want: Want
 ) -> AsyncGenerator[str]:
     yield f"retry: {RECONNECT_MS}\n\n"
     until = time.monotonic() + LONGEST_S
-    seen, quiet_since = service.changes.count, time.monotonic()
-    with service.changes.subscribe("the server's end") as end:
+    heard_at = time.monotonic()
+    with feeds.subscribe(want) as messages:
         while time.monotonic() < until:
+            told: str | None = None
             try:
-                await end.wait(INTERVAL_S)
-            except Stopping as error:
-                yield message("restart", {"detail": error.detail})
-                return
+                async with asyncio.timeout(LOOK_S):
+                    told = await messages.get()
+            except TimeoutError:
+                pass
             if not service.is_welcome(caller):
                 yield message("refused", {})
                 return
-            changed, seen = service.changes.since(seen), service.changes.count
-            told = (
-                "" if changed == set() else await _tell(service, caller, topics, columns, changed)
-            )
-            if told:
-                quiet_since = time.monotonic()
+            if told == "":
+                yield message("restart", {"detail": Stopping().detail})
+                return
+            if told is None and time.monotonic() - heard_at > QUIET_S:
+                told = ": still here\n\n"
+            if told is not None:
+                heard_at = time.monotonic()
                 yield told
-            elif time.monotonic() - quiet_since > QUIET_S:
-                quiet_since = time.monotonic()
-                yield ": still here\n\n"
-
-
-async def _tell(
-    service: Service,
-    caller: Principal,
-    topics: frozenset[str],
-    columns: tuple[str, ...],
-    changed: set[str] | None,
-) -> str:
-    """What changed of some topics, as messages."""
-    if changed is None:
-        return message("jobs", {"data": [], "gone": [], "all": True}) + message("queue", {})
-    told = message("queue", {}) if QUEUE in topics and Changes.QUEUE in changed else ""
-    wanted = {topic for topic in changed if topic.startswith("job_")}
-    if JOBS not in topics:
-        wanted &= topics
-    if len(wanted) > MOST_TOLD:
-        return told + message("jobs", {"data": [], "gone": [], "all": True})
-    if wanted:
-        ids = tuple(sorted(wanted))
-        key = "live", caller.owner_filter, ids, columns, service.changes.count
-        look = partial(service.read, partial(_look, ids, columns, caller.owner_filter))
-        told += await service.streams.look(key, look)
-    return told
-
-
-def _look(
-    ids: tuple[str, ...], columns: tuple[str, ...], owner_id: str | None, connection: Connection
-) -> str:
-    """Some jobs as a message; nothing of those that the caller may not see."""
-    shown = {column: JobColumn.parse(column) for column in columns}
-    found = job_views.jobs_by_id(connection, ids, shown, owner_id)
-    data = [job.model_dump(mode="json") for job in found]
-    there = set(connection.execute(select(jobs.c.id).where(jobs.c.id.in_(ids))).scalars())
-    gone = [job_id for job_id in ids if job_id not in there]
-    return message("jobs", {"data": data, "gone": gone, "all": False})

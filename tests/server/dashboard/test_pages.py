@@ -114,6 +114,16 @@ def test_the_whole_page_is_small_and_asks_for_nothing_else(server: OrreryServer)
         assert not [address for address in outside if "www.w3.org" not in address], path
 
 
+def test_the_page_names_its_modules_so_that_none_waits_for_another() -> None:
+    modules = {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.js")}
+    first = {"main.js", "vendor/uplot.js"}
+    named = re.findall(
+        r'modulepreload" href="dashboard/([^"]+)"', (FOLDER / "index.html").read_text()
+    )
+    assert set(named) == modules - first
+    assert len(named) == len(set(named))
+
+
 def test_a_page_that_is_known_is_not_sent_again(server: OrreryServer) -> None:
     client = server.http(None)
     first = client.get("/dashboard/main.js")
