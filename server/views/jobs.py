@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row, Select, bindparam, func, select
 
 from nbody.config import Config
 from nbody.metrics import EpochMetrics
-from server.database.tables import ALIASES, METRIC_COLUMNS, epochs, jobs
+from server.database.tables import ALIASES, METRIC_COLUMNS, epochs, events, jobs
 from server.errors import NotFound
 from server.queue.ownership import find_job, is_visible
 from server.queue.selection.columns import FIELDS, read, shown
@@ -24,7 +24,7 @@ from server.wire.columns import JobColumn, Order
 from server.wire.job_lists import JobFilter, ListedJob
 from server.wire.jobs import Failure, JobSummary, JobView, Progress, QueueEntry, ResultView
 from server.wire.messages import Page
-from server.wire.states import JobStatus
+from server.wire.states import TERMINAL, JobStatus
 
 ETA_EPOCHS = 20  # most recent epochs that the estimate is made of
 SUMMARY_COLUMNS = [column for column in jobs.c if column.name not in {"config", "result"}]
@@ -41,6 +41,22 @@ def job_counts(connection: Connection) -> tuple[dict[str, int], float | None]:
     counts = connection.execute(select(jobs.c.status, func.count()).group_by(jobs.c.status))
     oldest = select(func.min(jobs.c.created_at)).where(jobs.c.status == JobStatus.QUEUED)
     return {row[0]: row[1] for row in counts}, connection.execute(oldest).scalar_one()
+
+
+def finished_since(
+    connection: Connection, event: int | None
+) -> tuple[list[tuple[str, str, str]], int]:
+    """Kind, status and reason of the jobs that ended after an event, and the latest event; None
+    is the latest event itself."""
+    latest = connection.execute(select(func.coalesce(func.max(events.c.id), 0))).scalar_one()
+    if event is None:
+        return [], latest
+    query = (
+        select(jobs.c.kind, jobs.c.status, func.coalesce(jobs.c.stop_reason, ""))
+        .select_from(events.join(jobs, jobs.c.id == events.c.job_id))
+        .where(events.c.id > event, events.c.id <= latest, events.c.type.in_(TERMINAL))
+    )
+    return [tuple(row) for row in connection.execute(query)], latest
 
 
 def job_view(connection: Connection, row: Row[Any], waiting: Waiting) -> JobView:

@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.routing import compile_path
 
@@ -27,6 +28,7 @@ from server.web.layers.quick_polls import QuickPolls
 from server.web.layers.quick_reports import QuickReports
 from server.web.live_feeds import LiveFeeds
 from server.web.openapi import describe
+from server.web.route_names import RouteNames
 from server.web.routes import (
     dashboard,
     files,
@@ -55,6 +57,15 @@ first_id, last_id}`; the next part begins `after` the last id. Errors are proble
 fields.
 """
 
+OF_JOBS = (jobs, job_actions, job_records, stream, overview, live)
+BY_RESOURCE = (leases, *OF_JOBS, files, uploads, sweeps, workers, tokens, session)
+ROUTE_NAMES = RouteNames(
+    route.path
+    for routes in (system, *BY_RESOURCE)
+    for route in routes.router.routes
+    if isinstance(route, APIRoute)
+)
+
 logger = logging.getLogger(__name__)
 
 
@@ -79,8 +90,7 @@ def create_app(settings: ServerSettings, service: Service | None = None) -> Acce
     app.state.service, app.state.feeds = service, LiveFeeds(service)
     app.openapi = partial(describe, app)
     app.include_router(system.router)
-    of_jobs = (jobs, job_actions, job_records, stream, overview, live)
-    for routes in (leases, *of_jobs, files, uploads, sweeps, workers, tokens, session):
+    for routes in BY_RESOURCE:
         app.include_router(routes.router, dependencies=[Depends(known_query)])
     app.get("/", include_in_schema=False)(dashboard.show_dashboard)
     app.mount(PAGE.rstrip("/"), dashboard.DashboardFiles())
@@ -96,7 +106,7 @@ def create_app(settings: ServerSettings, service: Service | None = None) -> Acce
         return not settings.auth or service.sessions.holds(caller, time.time())
 
     shared = LoopShares(BodyShapes(quick), holds)
-    return AccessControl(shared, settings, service.sessions, service.telemetry)
+    return AccessControl(shared, settings, service.sessions, service.telemetry, ROUTE_NAMES)
 
 
 def _problem_response(request: Request, error: ServerError) -> JSONResponse:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
@@ -50,7 +50,7 @@ class LiveFeeds:
         self._feeds: dict[Want, _Feed] = {}
 
     @contextmanager
-    def subscribe(self, want: Want) -> Iterator[asyncio.Queue[str]]:
+    def subscribe(self, want: Want) -> Generator[asyncio.Queue[str]]:
         """Messages from now on; an empty one is the last, where the server stops."""
         feed = self._feeds.get(want)
         if feed is None or feed.task.done():

@@ -31,6 +31,7 @@ from server.web.asgi import BODY_METHODS, App, Message, Receive, Scope, Send
 from server.web.layers.large_refusals import LARGE_BYTES, LargeRefusals, length_of
 from server.web.layers.unread_bodies import closing_if_unread
 from server.web.layers.whole_bodies import receive_whole
+from server.web.route_names import RouteNames, is_to_wait
 
 LATE_S = 0.5  # an answer that took longer waited for something
 REFUSED_UNREAD = frozenset({401, 403, 421, 429})  # before the body was looked at
@@ -45,10 +46,15 @@ class AccessControl:
     """Lets through what may pass; answers the rest with a problem."""
 
     def __init__(
-        self, app: App, settings: ServerSettings, sessions: Sessions, telemetry: Telemetry
+        self,
+        app: App,
+        settings: ServerSettings,
+        sessions: Sessions,
+        telemetry: Telemetry,
+        routes: RouteNames,
     ) -> None:
         self._app, self._settings, self._sessions = app, settings, sessions
-        self._telemetry = telemetry
+        self._telemetry, self._routes = telemetry, routes
         self._writes = WriteRate(settings.writes_per_minute)
         self._refusals = LargeRefusals()
 
@@ -94,7 +100,10 @@ class AccessControl:
         finally:
             duration = time.perf_counter() - started
             method, path = scope["method"], scope["path"]
-            self._telemetry.count_request(method, status, duration)
+            waits = is_to_wait(path, scope["query_string"])
+            self._telemetry.count_request(
+                method, self._routes.of(path), status, duration, waits=waits
+            )
             if logger.isEnabledFor(logging.INFO):
                 _log(method, path, status, round(1000 * duration, 1))
 

@@ -55,6 +55,10 @@ async def metrics(service: TheService) -> Response:
     """The service's state for Prometheus: jobs, queue, leases, workers, writer, files, requests."""
     now = time.time()
     by_status, oldest = await service.read(job_views.job_counts)
+    counted = service.telemetry.finished_through
+    finished, through = await service.read(lambda c: job_views.finished_since(c, counted))
+    if service.telemetry.finished_through == counted:  # nobody else counted meanwhile
+        service.telemetry.count_finished(finished, through)
     database = service.settings.database_path
     sizes = {name: file_size(database.with_name(database.name + end)) for name, end in FILES}
     alive = sum(now - seen < service.settings.lease_ttl_s for seen in service.last_seen.values())
@@ -89,18 +93,18 @@ def _gpu_gauges(
 ) -> dict[tuple[str, str], list[tuple[dict[str, str], float]]]:
     """How the workers' GPUs are doing, as far as they said."""
     names = {
-        "memory_used_bytes": "Memory in use.",
-        "utilisation": "Share of the last second in which a kernel ran.",
-        "temperature_c": "Temperature.",
+        ("memory_used_bytes", "Memory in use."): "memory_used_bytes",
+        ("utilization_ratio", "Share of the last second in which a kernel ran."): "utilisation",
+        ("temperature_celsius", "Temperature."): "temperature_c",
     }
     return {
         (f"orrery_gpu_{name}", help_text): [
             ({"worker": worker_id, "gpu": str(number)}, value)
             for worker_id, gpus in vitals.items()
             for number, gpu in enumerate(gpus)
-            if (value := getattr(gpu, name)) is not None
+            if (value := getattr(gpu, field)) is not None
         ]
-        for name, help_text in names.items()
+        for (name, help_text), field in names.items()
     }
 
 

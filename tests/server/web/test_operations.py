@@ -165,8 +165,8 @@ class TestVitals:
         assert [gpu["memory_used_bytes"] for gpu in view["gpu_vitals"]] == [5, 7]
         assert view["gpu_vitals"][1]["temperature_c"] is None
         text = server.admin.get("/metrics").text
-        assert f'orrery_gpu_utilisation{{gpu="0",worker="{worker}"}} 0.5' in text
-        assert f'orrery_gpu_utilisation{{gpu="1",worker="{worker}"}}' not in text
+        assert f'orrery_gpu_utilization_ratio{{gpu="0",worker="{worker}"}} 0.5' in text
+        assert f'orrery_gpu_utilization_ratio{{gpu="1",worker="{worker}"}}' not in text
 
     def test_only_the_worker_itself_says_so(self, server: OrreryServer) -> None:
         path = f"/v1/workers/{server.register()}/vitals"
