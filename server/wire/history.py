@@ -5,7 +5,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
-from nbody.metrics import Whole
 from server.wire.messages import CLOSED, Identifier, Message, Text, View
 from server.wire.states import StopReason
 
@@ -13,8 +12,10 @@ from server.wire.states import StopReason
 class Whereabouts(Message):
     """Where an attempt runs, and with what."""
 
-    seed: Annotated[int, Whole(0, 2**63 - 1)] = Field(
-        description="Of every random draw, also where the config left it open."
+    seed: int = Field(
+        ge=0,
+        lt=2**63,
+        description="Of every random draw, also where the config left it open.",
     )
     host: Text
     device: Text

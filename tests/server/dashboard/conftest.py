@@ -19,8 +19,9 @@ ARGUMENTS = [
 PATIENCE_MS = 20_000
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    """Closed with its module: its event loop must not be there for others' `asyncio.run`."""
     if BROWSER is None:
         pytest.skip("Chromium is not installed")
     with sync_api.sync_playwright() as playwright:

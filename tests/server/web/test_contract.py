@@ -49,6 +49,7 @@ RULES_BEYOND_SCHEMAS = {
     # columns and conditions are of metrics, fields and labels
     "GET /v1/jobs": 422,
     "GET /v1/jobs/groups": 422,
+    "GET /v1/stream": 422,
     # jobs are named in one way, and not all of them
     "POST /v1/jobs/actions": 422,
     # `config` must fit the old job's, and the checkpoint must be its own
