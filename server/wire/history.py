@@ -12,11 +12,7 @@ from server.wire.states import StopReason
 class Whereabouts(Message):
     """Where an attempt runs, and with what."""
 
-    seed: int = Field(
-        ge=0,
-        lt=2**63,
-        description="Of every random draw, also where the config left it open.",
-    )
+    seed: int = Field(ge=0, description="Of every random draw, also where the config left it open.")
     host: Text
     device: Text
     gpu: Text | None = None
