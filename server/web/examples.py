@@ -118,7 +118,7 @@ EVENT = history.EventView(
     id=7, job_id=JOB, at=AT, type="checkpoint", data={"epoch": 10, "path": CHECKPOINT.path}
 )
 WHEREABOUTS = history.Whereabouts(
-    seed=4711,
+    seed="4711",
     host="gpu-host",
     device="cuda",
     gpu="NVIDIA H200",

@@ -12,7 +12,10 @@ from server.wire.states import StopReason
 class Whereabouts(Message):
     """Where an attempt runs, and with what."""
 
-    seed: int = Field(ge=0, description="Of every random draw, also where the config left it open.")
+    seed: Annotated[str, Field(pattern=r"^[0-9]{1,19}$")] = Field(
+        description="Of every random draw, also where the config left it open; as text, for it may "
+        "be larger than what a JavaScript number holds."
+    )
     host: Text
     device: Text
     gpu: Text | None = None

@@ -20,7 +20,7 @@ def whereabouts(seed: int, device: torch.device) -> dict[str, object]:
     """
     on_gpu = device.type == "cuda"
     return Whereabouts(
-        seed=seed,
+        seed=str(seed),
         host=socket.gethostname(),
         device=str(device),
         gpu=torch.cuda.get_device_name(device) if on_gpu else None,

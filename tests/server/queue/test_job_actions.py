@@ -201,7 +201,7 @@ def test_a_waiting_jobs_place_is_never_answered_from_memory(server: OrreryServer
 
 def test_attempts_say_who_tried_and_how_it_ended(server: OrreryServer) -> None:
     job, assignment = server.start()
-    place = {"seed": 7, "host": "here", "device": "cpu", "versions": {"torch": "2.13"}}
+    place = {"seed": "7", "host": "here", "device": "cpu", "versions": {"torch": "2.13"}}
     server.report(assignment["lease_id"], first_epoch=0, whereabouts=place)
     server.finish(assignment["lease_id"], "failed", "worker_lost", detail="gone")
     server.claim()

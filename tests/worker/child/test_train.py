@@ -99,7 +99,7 @@ def test_a_run_writes_begin_epochs_checkpoints_and_scores(tmp_path: Path) -> Non
     kinds = [record["kind"] for record in records]
     assert kinds == ["begin", *("epoch", "checkpoint", "epoch") * 2, "epoch", "checkpoint"]
     begun = Whereabouts.model_validate(records[0]["data"]["whereabouts"])
-    assert (begun.seed, begun.device, begun.gpu) == (TINY["seed"], "cpu", None)
+    assert (begun.seed, begun.device, begun.gpu) == (str(TINY["seed"]), "cpu", None)
     assert begun.versions["torch"] == torch.__version__
     epochs = [record["data"] for record in records if record["kind"] == "epoch"]
     assert [tuple(epoch) for epoch in epochs] == [METRIC_NAMES] * 5
