@@ -7,6 +7,7 @@ COPY pyproject.toml README.md LICENSE docker/requirements.py ./
 COPY nbody nbody
 COPY server server
 COPY worker worker
+COPY data/*.json data/*.toml data/
 RUN python3 -m venv /opt/venv \
     && /opt/venv/bin/pip install --no-cache-dir --no-deps --target /opt/orrery . \
     && python3 requirements.py --without torch wandb > requirements.txt
