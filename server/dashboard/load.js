@@ -4,7 +4,8 @@ import { useCallback, useEffect, useRef, useState } from "./html.js";
 /**
  * What `ask(signal)` answers, again whenever one of `wanted` changes.
  *
- * Returns { data, error, again }: what was there stays while it is asked for again.
+ * Returns { data, error, again, patch }: what was there stays while it is asked for again.
+ * patch(change) changes what is there by now, not what was there when it was drawn.
  */
 export function useLoaded(ask, wanted) {
   const [seen, setSeen] = useState({ data: null, error: null });
@@ -23,7 +24,8 @@ export function useLoaded(ask, wanted) {
     again();
     return () => asking.current?.abort();
   }, wanted);
-  return { ...seen, again, put: (data) => setSeen({ data, error: null }) };
+  const patch = (change) => setSeen((before) => (before.data === null ? before : { ...before, data: change(before.data) }));
+  return { ...seen, again, patch };
 }
 
 /** A function that does its work once those who call it are quiet, or `most` ms after the first. */

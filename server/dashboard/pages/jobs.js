@@ -6,7 +6,7 @@ import { useColumns, useLive } from "../live.js";
 import { useLoaded, useQuietly } from "../load.js";
 import { Button, Failure, Progress, Select, Status } from "../parts/pieces.js";
 import { withQuery } from "../query.js";
-import { change, link } from "../route.js";
+import { change, link, read } from "../route.js";
 import { Groups } from "./groups.js";
 
 const STATUSES = ["queued", "running", "pausing", "paused", "cancelling", "succeeded", "failed", "cancelled"];
@@ -49,11 +49,12 @@ export function Jobs({ route, session }) {
   useColumns(wanted.columns);
   useLive((kind, told) => {
     if (kind !== "jobs") return;
+    const plain = isPlain(asked(read().query));
     if (told.all) now();
-    else if (list.data) list.put(patched(list.data, told, isPlain(wanted)));
+    else list.patch((page) => patched(page, told, plain));
     // Which jobs are meant, and their order, may have changed with them.
-    if (!isPlain(wanted) && told.data.length) soon();
-  }, [list.data, key]);
+    if (!plain && told.data.length) soon();
+  }, []);
   const grouped = route.query.getAll("group");
   return html`<h1>Jobs</h1>
     <${Search} query=${route.query} names=${schema.data?.data ?? []} columns=${wanted.columns} />
