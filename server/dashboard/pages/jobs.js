@@ -94,6 +94,7 @@ function merged(job, news) {
 }
 
 function Search({ query, names, columns }) {
+  const [name, setName] = useState(null); // as it is typed: what changes meanwhile leaves it alone
   const [condition, setCondition] = useState("");
   const [column, setColumn] = useState("");
   const add = (name, list, text, clear) => (event) => {
@@ -106,8 +107,11 @@ function Search({ query, names, columns }) {
   const groups = query.getAll("group");
   return html`<datalist id="columns">${names.map((name) => html`<option value=${name} />`)}</datalist>
     <div class="row">
-      <label>Name <input type="search" placeholder="part of it, or with *" value=${query.get("name") || ""}
-        onChange=${(event) => change({ name: event.target.value, after: null })} /></label>
+      <label>Name <input type="search" placeholder="part of it, or with *" value=${name ?? (query.get("name") || "")}
+        onInput=${(event) => setName(event.target.value)} onChange=${(event) => {
+          setName(null);
+          change({ name: event.target.value, after: null });
+        }} /></label>
       <${Select} label="Status" value=${query.get("status") || ""} none="all" choices=${STATUSES} take=${(status) => change({ status, after: null })} />
       <form class="row" onSubmit=${add("filter", filters, condition, setCondition)}>
         <label>Only where <input list="columns" placeholder="part2/efficiency:max>0.9" value=${condition} onInput=${(event) => setCondition(event.target.value)} /></label>

@@ -42,11 +42,11 @@ export function Field({ name, field, given, isChanged, problem, put }) {
     put(name, value, wrong);
   };
   return html`<label class=${isChanged ? "changed" : ""}><span>${name}</span>
-    ${control(shape, asText, given, typed, take, put, name, more)}
+    ${control(shape, asText, given, typed, setTyped, take, put, name, more)}
     <span class="hint" id=${hint}>${problem ? html`<span class="bad-text">${problem}</span> ` : ""}${field.description}</span></label>`;
 }
 
-function control(shape, asText, given, typed, take, put, name, more) {
+function control(shape, asText, given, typed, type, take, put, name, more) {
   if (shape.kind === "choice" || shape.kind === "flag") {
     const choices = shape.kind === "flag" ? [true, false] : shape.choices;
     const all = shape.mayBeNull ? [null, ...choices] : choices;
@@ -54,5 +54,5 @@ function control(shape, asText, given, typed, take, put, name, more) {
       ${all.map((choice) => html`<option value=${JSON.stringify(choice)}>${choice === null ? "–" : String(choice)}</option>`)}</select>`;
   }
   return html`<input ...${more} inputmode=${shape.kind === "number" ? "decimal" : "text"} placeholder=${shape.mayBeNull ? "null" : ""}
-    value=${typed ?? asText} onChange=${(event) => take(event.target.value)} />`;
+    value=${typed ?? asText} onInput=${(event) => type(event.target.value)} onChange=${(event) => take(event.target.value)} />`;
 }
