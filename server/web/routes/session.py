@@ -6,8 +6,9 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Request, Response
 
 from server.access import sessions
-from server.access.roles import LOCAL_ADMIN, SESSION
+from server.access.roles import LOCAL_ADMIN, SESSION, Principal
 from server.errors import Unauthenticated
+from server.service import Service
 from server.views import tokens as token_views
 from server.web.routes.parameters import Caller, TheService
 from server.wire.tokens import Login, Session
@@ -19,14 +20,7 @@ Host = Annotated[str, Header(include_in_schema=False)]
 @router.get("")
 async def show_session(service: TheService, caller: Caller) -> Session:
     """Who asks: name and role of the token, or of the session's."""
-    name = await service.read(lambda connection: token_views.name_of(connection, caller.token_id))
-    return Session(
-        token_id=caller.token_id,
-        name=name,
-        role=caller.role,
-        needs_token=service.settings.auth,
-        has_cookie=caller.session is not None,
-    )
+    return await _session(service, caller, has_cookie=caller.session is not None)
 
 
 @router.post("", status_code=201)
@@ -53,14 +47,7 @@ async def log_in(
         samesite="strict",
         secure=request.url.scheme == "https",
     )
-    name = await service.read(lambda connection: token_views.name_of(connection, caller.token_id))
-    return Session(
-        token_id=caller.token_id,
-        name=name,
-        role=caller.role,
-        needs_token=service.settings.auth,
-        has_cookie=True,
-    )
+    return await _session(service, caller, has_cookie=True)
 
 
 @router.delete("", status_code=204)
@@ -71,3 +58,14 @@ async def log_out(response: Response, service: TheService, caller: Caller, host:
         await service.write(lambda connection: sessions.end(connection, hashed))
         await service.reload_tokens()
     response.delete_cookie(sessions.cookie_name(host), httponly=True, samesite="strict")
+
+
+async def _session(service: Service, caller: Principal, *, has_cookie: bool) -> Session:
+    name = await service.read(lambda connection: token_views.name_of(connection, caller.token_id))
+    return Session(
+        token_id=caller.token_id,
+        name=name,
+        role=caller.role,
+        needs_token=service.settings.auth,
+        has_cookie=has_cookie,
+    )
