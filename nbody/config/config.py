@@ -14,6 +14,7 @@ from nbody.config.input_width import WITH_TIME_SCALE
 from nbody.config.perturbers import body_at, listed
 from nbody.config.plausibility import doubts
 from nbody.config.sections import (
+    MOST_HARD_ROWS,
     DeviceSection,
     FeatureSection,
     GateSection,
@@ -146,6 +147,28 @@ class Config(
         if expected is not None:
             self._imply("num_particles", expected, f"{kind!r} has {expected} particles here")
         self._check_population()
+        if self.hard_systems is not None:
+            self._check_hard_systems(self.hard_systems)
+
+    def _check_hard_systems(self, systems: list[list[list[float]]]) -> None:
+        if not (self.resample_each_epoch or self.lifetime is not None):
+            reason = "needs a population that is drawn afresh: resample_each_epoch, or lifetime"
+            raise field_error("hard_systems", reason)
+        if self.systems == 1:
+            raise field_error("hard_systems", "needs num_systems (or num_orbits) above 1")
+        if sum(map(len, systems)) > MOST_HARD_ROWS:
+            reason = f"no more than {MOST_HARD_ROWS} rows in all: take fewer systems"
+            raise field_error("hard_systems", reason)
+        shape = (self.num_particles, 1 + 2 * self.dim)
+        for number, rows in enumerate(systems):
+            if any((len(rows), len(row)) != shape for row in rows):
+                reason = f"of system {number}: {shape[0]} rows of {shape[1]} numbers are expected"
+                raise field_error("hard_systems", reason)
+            places = {tuple(row[1 : 1 + self.dim]) for row in rows}
+            if len(places) < len(rows) and not self.softening:
+                raise field_error("hard_systems", f"of system {number}: two bodies at one place")
+            if not any(row[0] for row in rows):
+                raise field_error("hard_systems", f"of system {number}: all bodies are massless")
 
     def _check_population(self) -> None:
         if not self.is_drawn:

@@ -60,6 +60,8 @@ Row = Annotated[list[Real], Field(fail_fast=True), AfterValidator(_check_row)]
 
 
 Particles = Annotated[list[Row], Field(fail_fast=True)]
+System = Annotated[list[Row], Field(fail_fast=True, min_length=2)]
+MOST_HARD_ROWS = 2048  # of all hard systems together: they travel with the config
 
 
 def _check_device(device: str) -> str:
@@ -359,6 +361,25 @@ class InitialConditionSection(BaseModel):
         "away, on its way in.",
     )
     semi_major: Positive = Field(default=1.0, description="Semi-major axis of `kepler`.")
+    hard_systems: Annotated[
+        Annotated[list[System], Field(fail_fast=True, min_length=1, max_length=MOST_HARD_ROWS // 2)]
+        | None,
+        *(Mark.OF_A_POPULATION, Mark.OF_TRAINING_ALONE, Mark.CHANGEABLE),
+    ] = Field(
+        default=None,
+        description="Systems that training takes besides those that it draws, each as rows of "
+        "`particles`: for example the held-out states on which an earlier stepper failed. Of a "
+        "population that draws afresh (resample_each_epoch, or lifetime); never part of a score, "
+        "and the held-out systems are others than without them.",
+    )
+    hard_share: Annotated[
+        float, *(Mark.OF_A_POPULATION, Mark.OF_TRAINING_ALONE, Mark.CHANGEABLE)
+    ] = Field(
+        default=0.25,
+        gt=0,
+        le=1,
+        description="Share of the systems of a draw that are hard_systems, drawn with replacement.",
+    )
     ic_path: Annotated[
         Annotated[str, AfterValidator(_check_ic_path)] | None, Mark.OF_A_POPULATION
     ] = Field(

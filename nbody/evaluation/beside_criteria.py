@@ -6,8 +6,6 @@ held-out systems, for the same rate of violations.
 Legend: T held-out states.
 """
 
-from collections.abc import Callable
-from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -17,8 +15,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nbody.config import Config
-from nbody.evaluation.held_out import HeldOut, held_out_states, known_states, predicted_steps
-from nbody.evaluation.score import score
+from nbody.evaluation.held_out import HeldOut, Predict, known_states, predicted_steps
+from nbody.evaluation.score import held_out_for, score_all
 from nbody.integrators.states import States
 from nbody.simulation.criteria import CRITERIA, SERIES
 from nbody.stepper import Stepper
@@ -45,40 +43,63 @@ def evaluate_beside_criteria(
         systems: B, at least 2; one fixed system stays one.
         watcher: ticked while it goes on.
     """
-    population = population or stepper.config
-    held_out = held_out_states(
-        population, seed=seed, systems=systems, data_folder=data_folder, watcher=watcher
+    held_out = held_out_for(
+        stepper,
+        population,
+        seed=seed,
+        systems=systems,
+        data_folder=data_folder,
+        watcher=watcher,
     )
-    rules: dict[str, Callable[[HeldOut], Tensor]] = {
+    scores = score_all(network_and_criteria(stepper), held_out, watcher)
+    return {"seed": seed, **beside_criteria(stepper, population, held_out, scores)}
+
+
+def network_and_criteria(stepper: Stepper) -> dict[str, Predict]:
+    """The network and every criterion in use."""
+    return {
         "network": lambda part: predicted_steps(stepper, part),
         **{name: _scale_with_threshold(name) for name in CRITERIA},
     }
-    scores = {name: asdict(score(rule, held_out, watcher)) for name, rule in rules.items()}
+
+
+def beside_criteria(
+    stepper: Stepper,
+    population: Config | None,
+    held_out: HeldOut,
+    scores: dict[str, dict[str, float]],
+) -> dict[str, Any]:
+    """What `evaluate_beside_criteria` reports, of scores that are there."""
     known = held_out.each(lambda part: known_states(stepper, part).double())
     found: dict[str, Any] = {
-        "population": population.summary(),
-        "seed": seed,
+        "population": (population or stepper.config).summary(),
         "systems": held_out.systems,
         "states": len(held_out.dt_star),
         "scores": scores,
         "outside_training": 1.0 - float(known.mean()),
     }
-    if held_out.states.position.shape[-2] == 2:
-        factors = {name: scores[name]["calibration_factor"] for name in rules}
-        found["by_eccentricity"] = _by_eccentricity(held_out, rules, factors)
-    return found
+    rows = by_eccentricity(held_out, network_and_criteria(stepper), factors_of(scores))
+    return found | ({"by_eccentricity": rows} if rows else {})
 
 
-def _scale_with_threshold(name: str) -> Callable[[HeldOut], Tensor]:
+def factors_of(scores: dict[str, dict[str, float]]) -> dict[str, float]:
+    """The calibration factor of each rule."""
+    return {name: values["calibration_factor"] for name, values in scores.items()}
+
+
+def _scale_with_threshold(name: str) -> Predict:
     """A criterion that knows the thresholds: the leapfrog's local error is of third order."""
     criterion, power = CRITERIA[name], 0.0 if name == SERIES else 1 / 3
     return lambda part: criterion(part.states) * part.threshold**power
 
 
-def _by_eccentricity(
-    held_out: HeldOut, rules: dict[str, Callable[[HeldOut], Tensor]], factors: dict[str, float]
+def by_eccentricity(
+    held_out: HeldOut, rules: dict[str, Predict], factors: dict[str, float]
 ) -> list[dict[str, Any]]:
-    """η and V of each calibrated rule, on the half that it was not calibrated on."""
+    """η and V of each calibrated rule, on the half that it was not calibrated on; nothing where the
+    systems are not of two bodies."""
+    if held_out.states.position.shape[-2] != 2:
+        return []
     _, testing = held_out.halves()
     e = eccentricity(testing.states)
     ends = torch.linspace(float(e.min()), float(e.max()) + 1e-9, BINS + 1, dtype=torch.float64)

@@ -10,13 +10,16 @@ half of the systems and reported on the other; one fixed system serves for both.
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from nbody.config import Config
 from nbody.evaluation.held_out import HeldOut, Predict, held_out_states, predicted_steps
 from nbody.gravity.free_fall import free_fall_time
+from nbody.initial_conditions.hard_systems import held_out_shift
 from nbody.stepper import Stepper
 from nbody.watcher import NoWatcher, Watcher
 
@@ -56,23 +59,41 @@ def evaluate(
     Returns:
         `{"stepper": Score, "free_fall": Score}` as plain dictionaries.
     """
-    config = stepper.config
-    held_out = held_out_states(
-        config, seed=seed, systems=systems, data_folder=data_folder, watcher=watcher
+    held_out = held_out_for(
+        stepper, seed=seed, systems=systems, data_folder=data_folder, watcher=watcher
     )
+    return score_all(stepper_and_free_fall(stepper), held_out, watcher)
 
-    def network(part: HeldOut) -> Tensor:
-        return predicted_steps(stepper, part)
+
+def held_out_for(
+    stepper: Stepper, population: Config | None = None, *, seed: int, **options: Any
+) -> HeldOut:
+    """Held-out states for a stepper, of its own population where no other is given.
+
+    Args:
+        options: as of `held_out_states`.
+    """
+    seed ^= held_out_shift(stepper.config)
+    return held_out_states(population or stepper.config, seed=seed, **options)
+
+
+def stepper_and_free_fall(stepper: Stepper) -> dict[str, Predict]:
+    """What a training is scored by: its network, and the free-fall criterion that it began with."""
+    config = stepper.config
 
     def free_fall(part: HeldOut) -> Tensor:
         states, gate = part.states, part.threshold / config.energy_threshold
         time = free_fall_time(states.position, states.mass, states.softening)
         return config.eta * gate ** (1 / 3) * time
 
-    return {
-        "stepper": asdict(score(network, held_out, watcher)),
-        "free_fall": asdict(score(free_fall, held_out, watcher)),
-    }
+    return {"stepper": lambda part: predicted_steps(stepper, part), "free_fall": free_fall}
+
+
+def score_all(
+    rules: dict[str, Predict], held_out: HeldOut, watcher: Watcher | None = None
+) -> dict[str, dict[str, float]]:
+    """The score of each rule, by its name, as plain dictionaries."""
+    return {name: asdict(score(rule, held_out, watcher)) for name, rule in rules.items()}
 
 
 def score(predict: Predict, held_out: HeldOut, watcher: Watcher | None = None) -> Score:

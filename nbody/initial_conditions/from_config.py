@@ -25,6 +25,7 @@ from nbody.gravity.invariants import centre_of_mass
 from nbody.initial_conditions.conics import farthest_anomaly, mean_anomaly
 from nbody.initial_conditions.draws import draw_elements, draw_masses, draw_thresholds
 from nbody.initial_conditions.few_body import hierarchical_triples, near_figure_eight, random_bound
+from nbody.initial_conditions.hard_systems import with_hard_systems
 from nbody.initial_conditions.kepler import kepler_orbits, pad_to, period_of_pair
 from nbody.initial_conditions.named_systems import figure_eight, lagrange_triangle, pythagorean
 from nbody.initial_conditions.planetary import kozai_triples, planetary_systems, resonant_chains
@@ -50,6 +51,8 @@ def initial_particle(
     """
     generator = torch.Generator().manual_seed((seed + epoch * 0x9E3779B97F4A7C15) % 2**63)
     drawn = draw_population(config, generator)
+    if drawn is not None:
+        drawn = with_hard_systems(drawn, config, generator)
     particle = _prepare(_fixed(config, data_folder) if drawn is None else drawn, config)
     threshold = draw_thresholds(config, particle.position.shape[:-2], generator)
     return particle.replace(

@@ -128,3 +128,14 @@ def run_warnings(report: dict[str, Any], rule: str, threshold: float) -> list[st
 def plain(values: Tensor) -> Any:
     """Numbers or lists of them."""
     return cast(Any, values.tolist())
+
+
+def rounded(values: Tensor, digits: int) -> Any:
+    """Numbers of so many significant digits, or lists of them."""
+
+    def round_each(value: Any) -> Any:
+        if isinstance(value, list):
+            return [round_each(item) for item in cast(list[Any], value)]
+        return float(f"{value:.{digits}g}")
+
+    return round_each(values.tolist())

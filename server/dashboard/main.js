@@ -9,6 +9,7 @@ import { Job } from "./pages/job.js";
 import { Jobs } from "./pages/jobs.js";
 import { Login } from "./pages/login.js";
 import { Queue } from "./pages/queue.js";
+import { Science } from "./pages/science.js";
 import { Submit } from "./pages/submit.js";
 import { Sweeps } from "./pages/sweeps.js";
 import { Workers } from "./pages/workers.js";
@@ -18,6 +19,7 @@ const PAGES = {
   jobs: { title: "Jobs", part: Jobs },
   submit: { title: "Submit", part: Submit, roles: ["admin", "user"] },
   compare: { title: "Compare", part: Compare },
+  science: { title: "Science", part: Science },
   sweeps: { title: "Sweeps", part: Sweeps },
   queue: { title: "Queue", part: Queue },
   workers: { title: "Workers", part: Workers },

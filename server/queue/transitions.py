@@ -86,14 +86,15 @@ def move(
 
     Args:
         stop_reason: why it ended, where it did.
-        event: what its event tells, besides the status.
+        event: what its event tells, besides the status and the last epoch.
         values: other columns of its row.
     """
     is_over = after in TERMINAL
     if is_over:
         values |= {"stop_reason": stop_reason, "finished_at": now}
     change(connection, job.id, status=after, **values)
-    record_event(connection, job.id, now, after, event or {})
+    told = {"epoch": job.epochs_done - 1} if job.epochs_done else {}
+    record_event(connection, job.id, now, after, told | (event or {}))
     if is_over:
         _announce(connection, job, after, now=now)
     return after

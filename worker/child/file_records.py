@@ -1,9 +1,15 @@
 """Files and numbers as records hold them."""
 
 import hashlib
+import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
+
+from nbody.durable_file import write_durably
+from server.wire.workers import Assignment
+from worker.spool import SpoolWriter
 
 
 def sha256(path: Path) -> str:
@@ -30,3 +36,20 @@ def replace_nonfinite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+class Artifacts:
+    """The files that an attempt leaves besides its checkpoints."""
+
+    def __init__(self, assignment: Assignment, data: Path, spool: SpoolWriter) -> None:
+        self._folder, self._data, self._spool = assignment.output_folder, data, spool
+
+    def keep(self, name: str, write: Callable[[Path], object]) -> None:
+        """A file: durable first, then its record."""
+        path = write_durably(self._data / self._folder / name, write)
+        self._spool.append("artifact", describe_file(path, self._data))
+
+    def keep_json(self, name: str, content: Any, *, indent: int | None = None) -> None:
+        """Plain data as a file; numbers that JSON does not have are null in it."""
+        text = json.dumps(replace_nonfinite(content), indent=indent)
+        self.keep(name, lambda path: path.write_text(text))

@@ -1,23 +1,23 @@
 """Jobs that use a stepper: simulate with it, or score it. What they find is a result and files."""
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from nbody.config import Config
 from nbody.config.size import evaluated_systems
 from nbody.device import resolve_device
-from nbody.durable_file import write_durably
 from nbody.errors import CheckpointUnreadable
-from nbody.evaluation.beside_criteria import evaluate_beside_criteria
+from nbody.evaluation.beside_criteria import beside_criteria, factors_of, network_and_criteria
+from nbody.evaluation.close_look import HELD_OUT_FILE, close_look
+from nbody.evaluation.score import held_out_for, score_all
 from nbody.initial_conditions.from_config import initial_particle
+from nbody.simulation.orbit import orbit_of
 from nbody.simulation.run import simulate
 from nbody.stepper import Stepper, load_stepper
 from nbody.watcher import Phase
 from server.wire.states import StopReason
 from server.wire.workers import Assignment
-from worker.child.file_records import describe_file, replace_nonfinite, sha256
+from worker.child.file_records import Artifacts, replace_nonfinite, sha256
 from worker.child.watcher import ChildWatcher
 from worker.child.whereabouts import whereabouts
 from worker.spool import SpoolWriter
@@ -36,8 +36,10 @@ def simulate_job(
     watcher.phase(Phase.SIMULATE)
     particle = initial_particle(config, seed=config.seed or 0, data_folder=data)
     run = simulate(config, particle, stepper, watcher=watcher)
-    _keep("simulation.npz", lambda path: run.save(path), assignment, data, spool)
-    return _succeed(run.report(), assignment, data, spool)
+    artifacts = Artifacts(assignment, data, spool)
+    artifacts.keep("simulation.npz", lambda path: run.save(path))
+    artifacts.keep_json("orbit.json", orbit_of(run))
+    return _succeed(run.report(), artifacts)
 
 
 def evaluate_job(
@@ -50,10 +52,16 @@ def evaluate_job(
     watcher.phase(Phase.EVALUATE)
     systems = max(evaluated_systems(config), LEAST_SYSTEMS)
     seed = config.seed or 0
-    scores = evaluate_beside_criteria(
+    held_out = held_out_for(
         stepper, config, seed=seed, systems=systems, data_folder=data, watcher=watcher
     )
-    return _succeed(scores, assignment, data, spool)
+    rules = network_and_criteria(stepper)
+    scores = score_all(rules, held_out, watcher)
+    artifacts = Artifacts(assignment, data, spool)
+    look = close_look(held_out, rules, factors_of(scores), newton=config.newton)
+    artifacts.keep_json(HELD_OUT_FILE, look)
+    found = beside_criteria(stepper, config, held_out, scores)
+    return _succeed({"seed": seed, **found}, artifacts)
 
 
 def _begin(config: Config, spool: SpoolWriter) -> None:
@@ -61,25 +69,10 @@ def _begin(config: Config, spool: SpoolWriter) -> None:
     spool.append("begin", {"first_epoch": 0, "whereabouts": place})
 
 
-def _succeed(
-    found: dict[str, Any], assignment: Assignment, data: Path, spool: SpoolWriter
-) -> dict[str, Any]:
+def _succeed(found: dict[str, Any], artifacts: Artifacts) -> dict[str, Any]:
+    artifacts.keep_json("result.json", found, indent=2)
     result = replace_nonfinite(found)
-    text = json.dumps(result, indent=2)
-    _keep("result.json", lambda path: path.write_text(text), assignment, data, spool)
     return {"status": "succeeded", "stop_reason": StopReason.COMPLETED, "result": result}
-
-
-def _keep(
-    name: str,
-    write: Callable[[Path], object],
-    assignment: Assignment,
-    data: Path,
-    spool: SpoolWriter,
-) -> None:
-    """A file of the attempt: durable first, then its record."""
-    path = write_durably(data / assignment.output_folder / name, write)
-    spool.append("artifact", describe_file(path, data))
 
 
 def _stepper(assignment: Assignment, data: Path) -> Stepper:

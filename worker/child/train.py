@@ -7,17 +7,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from nbody.config import Config
 from nbody.config.size import evaluated_systems
 from nbody.errors import CheckpointUnreadable, NBodyError
-from nbody.evaluation.score import evaluate
+from nbody.evaluation.beside_criteria import factors_of
+from nbody.evaluation.close_look import HELD_OUT_FILE, close_look
+from nbody.evaluation.score import held_out_for, score_all, stepper_and_free_fall
 from nbody.stepper import Stepper
 from nbody.training.run import TrainingRun
 from nbody.unified_training import checkpoint_path, epochs, is_checkpoint_epoch
 from nbody.watcher import Phase
 from server.wire.states import StopReason
 from server.wire.workers import Assignment
-from worker.child.file_records import describe_file, replace_nonfinite, sha256
+from worker.child.file_records import Artifacts, describe_file, replace_nonfinite, sha256
 from worker.child.watcher import ChildWatcher
 from worker.child.whereabouts import whereabouts
 from worker.spool import SpoolWriter
@@ -54,7 +55,7 @@ def train_job(
             saved_at = time.monotonic()
         if watcher.stop_asked and metrics.epoch < config.epochs - 1:
             return {"status": "stopped", "stop_reason": StopReason.USER}
-    result = _evaluate(run, config, data, watcher)
+    result = _evaluate(run, Artifacts(assignment, data, spool), data, watcher)
     _drop_rolling(folder.parent.glob("attempt-*/resume"))
     return {"status": "succeeded", "stop_reason": StopReason.COMPLETED, "result": result}
 
@@ -107,17 +108,21 @@ def _thin(folder: Path) -> None:
 
 
 def _evaluate(
-    run: TrainingRun, config: Config, data: Path, watcher: ChildWatcher
+    run: TrainingRun, artifacts: Artifacts, data: Path, watcher: ChildWatcher
 ) -> dict[str, Any] | None:
-    if not (systems := evaluated_systems(config)):
+    if not (systems := evaluated_systems(run.config)):
         return None
     watcher.phase(Phase.EVALUATE)
     stepper = Stepper(run.model, run.adapter)
     try:
-        scores = evaluate(
+        held_out = held_out_for(
             stepper, seed=run.seed, systems=systems, data_folder=data, watcher=watcher
         )
+        rules = stepper_and_free_fall(stepper)
+        scores = score_all(rules, held_out, watcher)
+        look = close_look(held_out, rules, factors_of(scores), newton=run.config.newton)
     except (RuntimeError, MemoryError, ValueError, NBodyError):  # the training is done all the same
         traceback.print_exc()
         return None
+    artifacts.keep_json(HELD_OUT_FILE, look)
     return replace_nonfinite(scores)

@@ -1,12 +1,13 @@
 // Runs side by side: their curves in one figure, what they end with, and only what differs.
-import { get } from "../api.js";
+import { all, get } from "../api.js";
 import { number, title, value } from "../format.js";
 import { html } from "../html.js";
 import { useLive } from "../live.js";
 import { useLoaded, useQuietly } from "../load.js";
-import { Chart, colourOf, dashOf } from "../parts/chart.js";
+import { Chart, COLOURS, colourOf, dashOf } from "../parts/chart.js";
 import { ConfigTable, defaultsOf, differing, useSchema } from "../parts/config.js";
 import { Failure, Select, Status, Table } from "../parts/pieces.js";
+import { marksOf } from "../parts/marks.js";
 import { change, go, link } from "../route.js";
 
 const DEFAULT_KEY = "part2/efficiency";
@@ -16,10 +17,12 @@ export function Compare({ route }) {
   const ids = route.query.getAll("id");
   const key = route.query.get("metric") || DEFAULT_KEY;
   const by = route.query.get("by") || "";
+  const paints = route.query.getAll("paint");
   const schema = useSchema();
   const names = useLoaded(() => get("/v1/schemas/columns"), []);
   const jobs = useLoaded((signal) => Promise.all(ids.map((id) => get(`/v1/jobs/${id}`, {}, { signal }).catch(missing))), [ids.join()]);
   const known = (jobs.data ?? []).filter(Boolean);
+  const events = useLoaded(() => Promise.all(ids.map((id) => all(`/v1/jobs/${id}/events`).catch(() => []))), [ids.join()]);
   const there = known.map((job) => job.id);
   const most = Math.min(MOST_EPOCHS, Math.floor(300000 / Math.max(1, ids.length)));
   const series = useLoaded((signal) => (there.length ? get("/v1/compare", { ids: there, keys: key, limit: most }, { signal }) : null), [there.join(), key]);
@@ -32,16 +35,19 @@ export function Compare({ route }) {
   }, [ids.join()]);
   if (!ids.length) return html`<h1>Compare</h1><${Chooser} ids=${ids} /><p class="quiet">Choose jobs in the <a href="#/jobs">list</a>, or here.</p>`;
   const fields = schema && known.length ? differing(known.map((job) => job.config), defaultsOf(schema)) : [];
-  const lines = by ? grouped(known, series.data, key, by) : known.map((job, n) => line(job, series.data, key, n, known));
+  const looks = looksOf(known, route.query);
+  const lines = by ? grouped(known, series.data, key, by) : known.map((job, n) => ({ label: labelOf(job, known), ...points(job, series.data, key), ...looks[n] }));
   return html`<h1>Compare</h1>
     <${Failure} error=${jobs.error || series.error} />
     ${jobs.data && known.length < ids.length && html`<div class="note warn">${ids.length - known.length} of these jobs are not there any more, or not yours to see.</div>`}
     <div class="row">
       <${Select} label="Metric" value=${key} choices=${names.data?.metrics ?? [key]} take=${(metric) => change({ metric })} />
       <${Select} label="Group by" value=${by} none="each alone" choices=${fields} take=${(field) => change({ by: field })} />
+      ${!by && html`<${Select} label="Colour by" value=${route.query.get("colour") || ""} none="run" choices=${fields} take=${(colour) => change({ colour })} />
+        <${Select} label="Stroke by" value=${route.query.get("stroke") || ""} none="run" choices=${fields} take=${(stroke) => change({ stroke })} />`}
       <${Chooser} ids=${ids} />
     </div>
-    <${Chart} name=${key} series=${lines} onPick=${(label) => {
+    <${Chart} name=${key} series=${lines} marks=${(events.data ?? []).flatMap((each) => marksOf(each, { checkpoints: false }))} onPick=${(label) => {
       const job = known.find((each) => labelOf(each, known) === label);
       if (job) go("job", job.id);
     }} note=${by ? "the mean of each group and one standard deviation, as far as all of its runs go" : "click a line to go to its job"} />
@@ -49,6 +55,7 @@ export function Compare({ route }) {
     <${Table} caption="Runs" rows=${known} columns=${[
       { name: "", of: (job) => html`<button aria-label=${`take ${title(job)} out`} onClick=${() => change({ id: ids.filter((id) => id !== job.id) })}>✕</button>` },
       { name: "job", of: (job) => html`<a href=${link("job", job.id)}>${title(job)}</a>` },
+      ...(by ? [] : [{ name: "colour", of: (job) => html`<input type="color" aria-label=${`colour of ${title(job)}`} value=${looks[known.indexOf(job)].colour} onChange=${(event) => change({ paint: [...others(paints, job.id), `${job.id}.${event.target.value.slice(1)}`] })} />` }]),
       { name: "status", of: (job) => html`<${Status} status=${job.status} />` },
       ...["last", "best", "min", "max"].map((over) => ({ name: over, number: true, of: (job) => number(summary(series.data?.data[job.id], key, over, names.data?.more_is_better ?? [])) })),
     ]} />
@@ -69,11 +76,33 @@ function missing(error) {
   throw error;
 }
 
+const others = (paints, id) => paints.filter((paint) => !paint.startsWith(`${id}.`));
+
+/** Colour and stroke of each job: its own, or one for all that agree in a field; what somebody chose before both. */
+function looksOf(jobs, query) {
+  const paints = query.getAll("paint");
+  const place = (job, n, field) => {
+    if (!field) return n;
+    const texts = jobs.map((each) => JSON.stringify(each.config[field]));
+    return [...new Set(texts)].indexOf(texts[n]);
+  };
+  const [colour, stroke] = [query.get("colour"), query.get("stroke")];
+  return jobs.map((job, n) => ({
+    colour: chosen(paints, job.id) ?? colourOf(place(job, n, colour)),
+    dash: stroke ? dashOf(COLOURS.length * place(job, n, stroke)) : dashOf(colour ? 0 : n),
+  }));
+}
+
+function chosen(paints, id) {
+  const found = paints.find((paint) => paint.startsWith(`${id}.`))?.slice(id.length + 1);
+  return /^[0-9a-f]{6}$/.test(found ?? "") ? `#${found}` : undefined;
+}
+
 const labelOf = (job, known) => (known.filter((each) => title(each) === title(job)).length > 1 ? `${title(job)} …${job.id.slice(-5)}` : title(job));
 
-function line(job, found, key, n, known) {
+function points(job, found, key) {
   const rows = found?.data[job.id] ?? [];
-  return { label: labelOf(job, known), x: rows.map((row) => row.epoch), y: rows.map((row) => row[key]), colour: colourOf(n), dash: dashOf(n) };
+  return { x: rows.map((row) => row.epoch), y: rows.map((row) => row[key]) };
 }
 
 /** Mean over the jobs of each group, and a band of one standard deviation. */

@@ -7,8 +7,9 @@ import { useLoaded, useQuietly } from "../load.js";
 import { ConfigTable } from "../parts/config.js";
 import { Button, Facts, Failure, Progress, Status, Table } from "../parts/pieces.js";
 import { go, link } from "../route.js";
+import { FILE, HeldOut, newest } from "./held_out.js";
 import { JobCharts } from "./job_charts.js";
-import { Result } from "./result.js";
+import { Result, Way } from "./result.js";
 
 const OVER = ["succeeded", "failed", "cancelled"];
 const LOG_SHOWN = 200000; // characters
@@ -37,6 +38,7 @@ export function Job({ route, session }) {
   }, [job.data?.name, job.data?.status]);
   if (!job.data) return job.error ? html`<h1>Job</h1><${Failure} error=${job.error} />` : html`<p class="loading">Loading …</p>`;
   const seen = job.data;
+  const [close, way] = [FILE, "orbit.json"].map((name) => newest(files.data?.[1] ?? [], name));
   return html`<h1>${title(seen)}</h1>
     <div class="row centre">
       <${Status} status=${seen.status} />
@@ -52,6 +54,8 @@ export function Job({ route, session }) {
     <${Facts} of=${facts(seen)} />
     ${seen.kind === "train" && html`<${JobCharts} job=${seen} events=${events.data ?? []} version=${version} />`}
     ${seen.result && html`<${Result} job=${seen} />`}
+    ${close && html`<${HeldOut} job=${seen} artifact=${close} session=${session} />`}
+    ${way && html`<${Way} artifact=${way} />`}
     <${Files} files=${files.data} job=${seen} />
     <h2>Attempts</h2>
     <${Table} caption="Attempts" columns=${ATTEMPTS} rows=${attempts.data} />

@@ -3,12 +3,12 @@ import { get } from "../api.js";
 import { html, useEffect } from "../html.js";
 import { useLoaded } from "../load.js";
 import { Chart } from "../parts/chart.js";
+import { marksOf } from "../parts/marks.js";
 import { Failure, Select } from "../parts/pieces.js";
 import { change, read } from "../route.js";
 
 const DEFAULT = ["part2/efficiency", "part2/final_pass_rate", "part2/max_rel_dE", "part2/iterations"];
 const POINTS = 1000;
-const MARKED = { resumed: "resumed", paused: "paused", lost: "worker lost", failed: "failed" };
 
 export function JobCharts({ job, events, version }) {
   const { query } = read();
@@ -40,9 +40,9 @@ function MetricChart({ job, name, events, version, range }) {
   }, [version]);
   const rows = series.data?.data ?? [];
   const done = range ? range[1] - range[0] + 1 : job.progress.epochs_done;
-  const note = rows.length < done ? `${rows.length} of ${done} epochs: the least and the largest of each stretch; drag to look closer` : `${rows.length} epochs`;
+  const note = rows.length < done ? `${rows.length} of ${done} epochs: the least and the largest of each stretch; drag to look closer` : `${rows.length} ${rows.length === 1 ? "epoch" : "epochs"}`;
   const zoom = (ends) => change({ epochs: ends && ends.map((end) => Math.max(0, Math.round(end))).join("-") });
-  const marks = events.filter((event) => MARKED[event.type] && Number.isFinite(event.data.epoch)).map((event) => ({ x: event.data.epoch, label: MARKED[event.type] }));
+  const marks = marksOf(events);
   return html`<div>
     <${Failure} error=${series.error} />
     <${Chart} name=${name} series=${[{ label: name, x: rows.map((row) => row.epoch), y: rows.map((row) => row[name]) }]} marks=${marks}

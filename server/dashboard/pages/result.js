@@ -1,7 +1,11 @@
 // What a job found, as its kind shows it.
+import { get } from "../api.js";
 import { number, value } from "../format.js";
 import { html } from "../html.js";
-import { Facts, Table } from "../parts/pieces.js";
+import { useLoaded } from "../load.js";
+import { Chart } from "../parts/chart.js";
+import { Orbit } from "../parts/orbit.js";
+import { Facts, Failure, Table } from "../parts/pieces.js";
 
 const SCORES = [
   ["calibrated_efficiency", "calibrated η"],
@@ -19,6 +23,20 @@ function scoresTable(scores) {
     ...SCORES.map(([key, name]) => ({ name, number: true, of: (row) => (key.endsWith("rate") ? percent(row[key]) : number(row[key])) })),
   ];
   return html`<${Table} caption="Scores on held-out systems" columns=${columns} rows=${rows} />`;
+}
+
+/** A simulation's orbit and energy, of its first system. */
+export function Way({ artifact }) {
+  const found = useLoaded((signal) => get(`/v1/artifacts/${artifact.id}/content`, {}, { signal }), [artifact.id]);
+  const way = found.data;
+  if (!way) return html`<${Failure} error=${found.error} />`;
+  const shown = way.position[0].length < way.bodies ? `the first ${way.position[0].length} of ${way.bodies} bodies; ` : "";
+  const note = `${shown}${way.time.length} of ${way.states} states`;
+  return html`<h3>Its way</h3><div class="charts">
+    <${Orbit} label=${`${way.rule}, the first system: ${note}`} position=${way.position} dt=${way.dt} time=${way.time} error=${way.energy_error} />
+    <div><${Chart} name="|ΔE/E| since the start" xLabel="time" logY=${true} series=${[{ label: "|ΔE/E|", x: way.time, y: way.energy_error }]} note=${note} />
+    <${Chart} name="dt" xLabel="time" logY=${true} series=${[{ label: "dt", x: way.time, y: way.dt }]} note=${note} /></div>
+  </div>`;
 }
 
 export function Result({ job }) {

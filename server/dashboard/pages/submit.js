@@ -6,17 +6,41 @@ import { useLoaded, useQuietly } from "../load.js";
 import { defaultsOf, useSchema } from "../parts/config.js";
 import { Field } from "../parts/field.js";
 import { Button, Facts, Failure, Select } from "../parts/pieces.js";
-import { go, link } from "../route.js";
+import { go } from "../route.js";
+import { hardSystems } from "./held_out.js";
 
 const LOOK_MS = 400;
 const drafts = new Map(); // what was typed, by the job that it began with: going back finds it again
 
 export function Submit({ route }) {
   const from = route.query.get("from");
+  const hard = route.query.get("hard"); // a file of held-out states: those that fail are trained on
   const schema = useSchema();
-  const old = useLoaded((signal) => (from ? get(`/v1/jobs/${from}`, {}, { signal }) : null), [from]);
+  const old = useLoaded((signal) => (from ? begin(from, hard, signal) : null), [from, hard]);
   if (!schema || (from && !old.data)) return old.error ? html`<h1>Submit</h1><${Failure} error=${old.error} />` : html`<p class="loading">Loading …</p>`;
-  return html`<${Form} key=${from || ""} schema=${schema} old=${old.data} />`;
+  return html`<${Form} key=${`${from} ${hard}`} schema=${schema} old=${old.data} />`;
+}
+
+/** The job to begin with: a training; with those states of `hard` on which its stepper fails. */
+async function begin(from, hard, signal) {
+  const job = await get(`/v1/jobs/${from}`, {}, { signal });
+  if (!hard) return job;
+  const look = await get(`/v1/artifacts/${hard}/content`, {}, { signal });
+  const trained = job.kind === "train" ? job : await training(job, signal);
+  const config = { ...trained.config, hard_systems: hardSystems(look) };
+  if (config.lifetime === null) Object.assign(config, { resample_each_epoch: true, reset_particle_each_epoch: true });
+  return { ...trained, config, id: `${from} ${hard}`, name: `${trained.name || trained.id}, with what failed`.slice(0, 200) };
+}
+
+/** The training that made the stepper which a job scored; where it is no job's, its config. */
+async function training(job, signal) {
+  try {
+    const stepper = await get(`/v1/checkpoints/${job.from_checkpoint}`, {}, { signal });
+    return await get(`/v1/jobs/${stepper.job_id}`, {}, { signal });
+  } catch (error) {
+    if (error.status !== 404) throw error;
+    return job;
+  }
 }
 
 function Form({ schema, old }) {
@@ -73,7 +97,7 @@ function Form({ schema, old }) {
         ${seen.report && html`<${Report} report=${seen.report} />`}
         <h2>Changed from the defaults</h2>
         ${Object.keys(config).length === 0 && html`<p class="quiet">nothing</p>`}
-        <${Facts} of=${Object.fromEntries(Object.entries(config).map(([name, each]) => [name, html`<code>${value(each)}</code> <button aria-label=${`default of ${name}`} onClick=${() => put(name, defaults[name])}>✕</button>`]))} />
+        <${Facts} of=${Object.fromEntries(Object.entries(config).map(([name, each]) => [name, html`<code>${shortly(value(each))}</code> <button aria-label=${`default of ${name}`} onClick=${() => put(name, defaults[name])}>✕</button>`]))} />
         ${noLabel !== undefined && html`<p class="bad-text" role="alert">label ${noLabel}: use KEY=TEXT</p>`}
         ${Object.entries(unreadNow).map(([name, problem]) => html`<p class="bad-text">${name}: ${problem}</p>`)}
         <p><${Button} class="main" disabled=${wrong} does=${submit}>Submit</${Button}></p>
@@ -89,6 +113,8 @@ function matches(name, field, sought) {
 
 const changed = (config, defaults) =>
   Object.fromEntries(Object.entries(config).filter(([name, each]) => JSON.stringify(each) !== JSON.stringify(defaults[name])));
+
+const shortly = (text) => (text.length > 200 ? `${text.slice(0, 200)} … (${text.length} characters)` : text);
 
 const labelsOf = (job) => Object.entries(job?.metadata ?? {}).map(([key, text]) => `${key}=${text}`).join("\n");
 

@@ -20,14 +20,16 @@ export const dashOf = (n) => DASHES[Math.floor(n / COLOURS.length) % DASHES.leng
  * A figure of lines.
  *
  * series: [{ label, x, y, colour?, dash?, band?: [low, high] }]; marks: [{ x, label }] on the chart;
- * note: what is shown of how much; onZoom(range or null): somebody looks closer, or at all again.
+ * note: what is shown of how much; onZoom(range or null): somebody looks closer, or at all again;
+ * onPick(label, x): somebody chose a line; points: no lines, dots alone; logX: for good, too;
+ * logY: unless somebody says otherwise.
  */
-export function Chart({ name, series, marks = [], note = "", xLabel = "epoch", onZoom, onPick }) {
+export function Chart({ name, series, marks = [], note = "", xLabel = "epoch", onZoom, onPick, points = false, logX = false, logY = false }) {
   const place = useRef();
   const plot = useRef();
   const { query } = useRoute();
   const logs = query.getAll("log");
-  const log = logs.includes(name);
+  const log = logs.includes(name) !== logY; // the address says what is not as it comes
   const width = Number(query.get("mean") || 0); // in points of the moving mean; 0: none
   const shown = prepare(series, log, width);
   const shape = shown.lines.map((line) => `${line.label}|${line.colour}`).join() + log + width;
@@ -39,12 +41,12 @@ export function Chart({ name, series, marks = [], note = "", xLabel = "epoch", o
       {
         width: place.current.clientWidth || 600,
         height: HEIGHT,
-        scales: { x: { time: false }, y: log ? { distr: 3 } : {} },
+        scales: { x: logX ? { time: false, distr: 3 } : { time: false, range: closely }, y: log ? { distr: 3 } : { range: roomy } },
         axes: [
-          { ...axis, label: xLabel, labelSize: 18, size: 34 },
+          { ...axis, label: xLabel, labelSize: 18, size: 34, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : number(tick))) },
           { ...axis, size: 68, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : number(tick))) },
         ],
-        series: [{ label: xLabel }, ...shown.lines.map(drawn)],
+        series: [{ label: xLabel }, ...shown.lines.map((line) => drawn(line, points))],
         bands: shown.bands,
         cursor: { focus: { prox: 16 }, drag: { x: true, y: false } },
         focus: { alpha: 0.3 },
@@ -60,7 +62,7 @@ export function Chart({ name, series, marks = [], note = "", xLabel = "epoch", o
     chart.over.addEventListener("dblclick", () => zoomed.current?.(null));
     chart.over.addEventListener("click", () => {
       const near = chart.series.findIndex((line, n) => n > 0 && line._focus);
-      if (near > 0) picked.current?.(shown.lines[near - 1].label);
+      if (near > 0) picked.current?.(shown.lines[near - 1].label, chart.data[0][chart.cursor.idxs[near]]);
     });
     const watch = new ResizeObserver(() => {
       const size = place.current?.clientWidth;
@@ -81,13 +83,13 @@ export function Chart({ name, series, marks = [], note = "", xLabel = "epoch", o
   picked.current = onPick;
   useEffect(() => plot.current?.setData(shown.data, true), [shown.data]);
 
-  const figure = () => ({ name, xLabel, log, lines: shown.lines, marks });
+  const figure = () => ({ name, xLabel, log, logX, points, lines: shown.lines, marks });
   return html`<figure class="chart">
     <figcaption>
       <span>${name}</span>
       <span class="tools">
-        <label class="beside"><input type="checkbox" checked=${log} onChange=${(e) => change({ log: e.target.checked ? [...logs, name] : logs.filter((each) => each !== name) })} /> log</label>
-        <${Select} class="beside" label="mean of" value=${width} choices=${SMOOTHINGS} take=${(each) => change({ mean: each === "0" ? null : each })} />
+        <label class="beside"><input type="checkbox" checked=${log} onChange=${(e) => change({ log: e.target.checked !== logY ? [...logs, name] : logs.filter((each) => each !== name) })} /> log</label>
+        ${!points && html`<${Select} class="beside" label="mean of" value=${width} choices=${SMOOTHINGS} take=${(each) => change({ mean: each === "0" ? null : each })} />`}
         <button onClick=${() => save(`${name}.svg`, asSvg(figure()), "image/svg+xml")}>SVG</button>
         <button onClick=${() => savePng(figure())}>PNG</button>
         <button onClick=${() => save(`${name}.csv`, csv(...table(series, xLabel)), "text/csv")}>CSV</button>
@@ -103,15 +105,26 @@ export function Chart({ name, series, marks = [], note = "", xLabel = "epoch", o
   </figure>`;
 }
 
-function drawn(line) {
+/** From the least to the largest; around one value there is room. */
+function closely(_, low, high) {
+  return low === high ? [low - 1, high + 1] : [low, high];
+}
+
+function roomy(_, low, high) {
+  if (low === null) return [0, 1];
+  const room = (high - low) * 0.08 || Math.abs(low) * 0.1 || 1;
+  return [low - room, high + room];
+}
+
+function drawn(line, points) {
   return {
     label: line.label,
     stroke: line.colour,
     dash: line.dash,
-    width: line.faint ? 1 : 1.75,
+    width: points ? 0 : line.faint ? 1 : 1.75,
     alpha: line.faint ? 0.35 : 1,
     spanGaps: true,
-    points: { show: (chart) => chart.data[0].length < FEW, size: 5, fill: line.colour },
+    points: { show: (chart) => points || chart.data[0].length < FEW, size: points ? 8 : 5, stroke: line.colour, fill: line.colour },
     value: (_, value) => number(value),
   };
 }

@@ -5,6 +5,7 @@ const WIDTH = 760;
 const PLOT = { left: 74, top: 34, width: 660, height: 300 };
 const LEGEND_LINE = 18;
 const TICKS = 6;
+const SHORT = 0.06; // of the height: a mark without a word
 
 /** Vertical lines where something happened; on a live chart. */
 export function drawMarks(chart, marks) {
@@ -17,19 +18,21 @@ export function drawMarks(chart, marks) {
     const at = chart.valToPos(x, "x", true);
     if (at < box.left || at > box.left + box.width) continue;
     paper.beginPath();
-    paper.moveTo(at, box.top);
+    paper.moveTo(at, label ? box.top : box.top + box.height * (1 - SHORT));
     paper.lineTo(at, box.top + box.height);
+    if (!label) paper.setLineDash([1, 0]);
     paper.stroke();
+    paper.setLineDash([4, 4]);
     paper.fillText(label, at + 3, box.top + 11 * devicePixelRatio);
   }
   paper.restore();
 }
 
 /** A figure as SVG, white paper, black ink. */
-export function asSvg({ name, xLabel, log, lines, marks }) {
+export function asSvg({ name, xLabel, log, logX, points: dots, lines, marks }) {
   const xs = lines.flatMap((line) => line.x);
   const ys = lines.flatMap((line) => line.y).filter((y) => y !== null);
-  const across = scale(xs, false, PLOT.left, PLOT.left + PLOT.width);
+  const across = scale(xs, logX, PLOT.left, PLOT.left + PLOT.width);
   const up = scale(ys, log, PLOT.top + PLOT.height, PLOT.top);
   const bottom = PLOT.top + PLOT.height;
   const parts = [];
@@ -43,13 +46,14 @@ export function asSvg({ name, xLabel, log, lines, marks }) {
   }
   for (const { x, label } of marks) {
     if (x < across.low || x > across.high) continue;
-    parts.push(`<line x1="${across(x)}" x2="${across(x)}" y1="${PLOT.top}" y2="${bottom}" stroke="#888" stroke-dasharray="4 4"/>`);
+    parts.push(`<line x1="${across(x)}" x2="${across(x)}" y1="${label ? PLOT.top : bottom - SHORT * PLOT.height}" y2="${bottom}" stroke="#888" stroke-dasharray="4 4"/>`);
     parts.push(text(across(x) + 3, PLOT.top + 11, label, "start", 10));
   }
   for (const line of lines) {
     const points = line.x.map((x, n) => (line.y[n] === null ? null : `${across(x).toFixed(2)},${up(line.y[n]).toFixed(2)}`));
     const dash = line.dash.length ? ` stroke-dasharray="${line.dash.join(" ")}"` : "";
-    parts.push(`<polyline fill="none" stroke="${line.colour}" stroke-width="1.6" opacity="${line.faint ? 0.35 : 1}"${dash} points="${points.filter(Boolean).join(" ")}"/>`);
+    if (dots) for (const place of points.filter(Boolean)) parts.push(`<circle r="3.5" fill="${line.colour}" cx="${place.replace(",", '" cy="')}"/>`);
+    else parts.push(`<polyline fill="none" stroke="${line.colour}" stroke-width="1.6" opacity="${line.faint ? 0.35 : 1}"${dash} points="${points.filter(Boolean).join(" ")}"/>`);
   }
   lines.forEach((line, n) => {
     const y = bottom + 58 + n * LEGEND_LINE;
