@@ -32,6 +32,20 @@ export function change(parameters) {
   location.hash = withQuery(link(page, id), parameters, query);
 }
 
+/** The token in the address, as `orrery up` and a viewer's link have it, and the page to show; null without. */
+export function takeToken() {
+  const given = /^#token=([^&]+)(?:&to=(.*))?$/.exec(location.hash);
+  if (!given) return null;
+  const to = given[2] && decoded(given[2]);
+  history.replaceState(null, "", to?.startsWith("#/") ? to : "#/jobs");
+  return { secret: decoded(given[1]), isShared: given[2] !== undefined };
+}
+
+/** Where somebody without a token of their own sees what I see. */
+export function sharedLink(secret) {
+  return `${location.href.split("#")[0]}#token=${encodeURIComponent(secret)}&to=${encodeURIComponent(location.hash || "#/jobs")}`;
+}
+
 export function useRoute() {
   const [route, setRoute] = useState(read());
   useEffect(() => {

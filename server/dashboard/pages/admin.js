@@ -7,7 +7,7 @@ import { Button, Failure, Select, Table } from "../parts/pieces.js";
 
 const ROLES = ["user", "viewer", "worker", "admin"];
 
-export function Admin() {
+export default function Admin() {
   const tokens = useLoaded((signal) => get("/v1/tokens", {}, { signal }), []);
   const audit = useLoaded((signal) => get("/v1/audit", { limit: 200 }, { signal }), []);
   const again = () => {

@@ -6,7 +6,7 @@ import { Failure } from "../parts/pieces.js";
 
 const METHODS = ["get", "post", "patch", "put", "delete"];
 
-export function Api() {
+export default function Api() {
   const [sought, setSought] = useState("");
   const spec = useLoaded(() => get("/openapi.json"), []);
   if (!spec.data) return spec.error ? html`<h1>API</h1><${Failure} error=${spec.error} />` : html`<p class="loading">Loading …</p>`;

@@ -13,7 +13,7 @@ import { change, go, link } from "../route.js";
 const DEFAULT_KEY = "part2/efficiency";
 const MOST_EPOCHS = 5000;
 
-export function Compare({ route }) {
+export default function Compare({ route }) {
   const ids = route.query.getAll("id");
   const key = route.query.get("metric") || DEFAULT_KEY;
   const by = route.query.get("by") || "";

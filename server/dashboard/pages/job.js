@@ -15,7 +15,7 @@ const OVER = ["succeeded", "failed", "cancelled"];
 const LOG_SHOWN = 200000; // characters
 const SHOWN = 20; // rows, until all are asked for
 
-export function Job({ route, session }) {
+export default function Job({ route, session }) {
   const id = route.id;
   const job = useLoaded((signal) => get(`/v1/jobs/${id}`, {}, { signal }), [id]);
   const events = useLoaded(() => all(`/v1/jobs/${id}/events`), [id]);
@@ -111,7 +111,8 @@ function Actions({ job, done }) {
     ${OVER.includes(job.status) && html`<${Button} does=${async () => go("job", (await post(`/v1/jobs/${job.id}/retry`)).id)}>retry</${Button}>`}
     <${Button} does=${rename}>rename</${Button}>
     ${job.kind === "train" && html`<a class="button" href=${link("submit", "", { from: job.id })}>duplicate and change</a>`}
-    ${job.kind === "train" && job.status === "succeeded" && ["evaluate", "simulate"].map((kind) => html`<${Button} does=${async () => go("job", (await post("/v1/jobs", { kind, config: {}, stepper: { job: job.id, epoch: "best" }, name: `${kind} ${title(job)}`.slice(0, 200) })).id)}>${kind}</${Button}>`)}
+    ${job.kind === "train" && job.status === "succeeded" && html`<${Button} does=${async () => go("job", (await post("/v1/jobs", { kind: "evaluate", config: {}, stepper: { job: job.id, epoch: "best" }, name: `evaluate ${title(job)}`.slice(0, 200) })).id)}>evaluate</${Button}>
+      <a class="button" href=${link("submit", "", { kind: "simulate", stepper: job.id })}>simulate</a>`}
     ${OVER.includes(job.status) && html`<${Button} sure="Delete this job, with checkpoints and logs?" does=${async () => {
       await remove(`/v1/jobs/${job.id}`, { files: true });
       go("jobs");

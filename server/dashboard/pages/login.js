@@ -3,9 +3,7 @@ import { post } from "../api.js";
 import { html, useEffect, useState } from "../html.js";
 import { Failure } from "../parts/pieces.js";
 
-const GIVEN = /^#token=(.+)$/; // as `orrery up` prints it
-
-export function Login({ why, done }) {
+export function Login({ why, given, done }) {
   const [token, setToken] = useState("");
   const [error, setError] = useState(null);
   const show = async (secret) => {
@@ -18,16 +16,8 @@ export function Login({ why, done }) {
     }
   };
   useEffect(() => {
-    const look = () => {
-      const given = GIVEN.exec(location.hash);
-      if (!given) return;
-      history.replaceState(null, "", "#/jobs");
-      show(decodeURIComponent(given[1]));
-    };
-    look();
-    addEventListener("hashchange", look);
-    return () => removeEventListener("hashchange", look);
-  }, []);
+    if (given) show(given.secret);
+  }, [given]);
   return html`<main class="login"><h1>Orrery</h1>
     ${why && html`<p class="note warn" role="status">${why}</p>`}
     <form onSubmit=${(event) => {

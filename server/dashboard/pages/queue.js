@@ -7,7 +7,7 @@ import { useLoaded, useQuietly } from "../load.js";
 import { Failure, Table } from "../parts/pieces.js";
 import { link } from "../route.js";
 
-export function Queue() {
+export default function Queue() {
   const queue = useLoaded((signal) => get("/v1/queue", { limit: 500 }, { signal }), []);
   const again = useQuietly(queue.again, 500, 3000);
   useLive((kind) => kind === "queue" && again(), []);

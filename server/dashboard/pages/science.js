@@ -14,7 +14,7 @@ const SYSTEM = "config/initial_conditions";
 const SCORES = ["result/stepper/calibrated_efficiency", "result/stepper/violation_rate", "result/free_fall/calibrated_efficiency"];
 const MOST = 500;
 
-export function Science({ route }) {
+export default function Science({ route }) {
   const filter = route.query.getAll("filter");
   const name = route.query.get("name") || "";
   const asked = { status: "succeeded", name: name && !name.includes("*") ? `*${name}*` : name, filter };

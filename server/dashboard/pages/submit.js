@@ -1,6 +1,6 @@
 // A new job: a form drawn from the Config's schema, looked at by the server while one types.
 import { get, post } from "../api.js";
-import { bytes, value } from "../format.js";
+import { bytes, title, value } from "../format.js";
 import { html, useEffect, useState } from "../html.js";
 import { useLoaded, useQuietly } from "../load.js";
 import { defaultsOf, useSchema } from "../parts/config.js";
@@ -9,16 +9,17 @@ import { Button, Facts, Failure, Select } from "../parts/pieces.js";
 import { go } from "../route.js";
 import { hardSystems } from "./held_out.js";
 
+const KINDS = { train: "train a stepper", simulate: "simulate a system", evaluate: "evaluate a stepper beside the criteria" };
 const LOOK_MS = 400;
 const drafts = new Map(); // what was typed, by the job that it began with: going back finds it again
 
-export function Submit({ route }) {
+export default function Submit({ route }) {
   const from = route.query.get("from");
   const hard = route.query.get("hard"); // a file of held-out states: those that fail are trained on
   const schema = useSchema();
   const old = useLoaded((signal) => (from ? begin(from, hard, signal) : null), [from, hard]);
   if (!schema || (from && !old.data)) return old.error ? html`<h1>Submit</h1><${Failure} error=${old.error} />` : html`<p class="loading">Loading …</p>`;
-  return html`<${Form} key=${`${from} ${hard}`} schema=${schema} old=${old.data} />`;
+  return html`<${Form} key=${`${from} ${hard}`} schema=${schema} old=${old.data} route=${route} />`;
 }
 
 /** The job to begin with: a training; with those states of `hard` on which its stepper fails. */
@@ -43,11 +44,11 @@ async function training(job, signal) {
   }
 }
 
-function Form({ schema, old }) {
+function Form({ schema, old, route }) {
   const defaults = defaultsOf(schema);
-  const draft = drafts.get(old?.id);
+  const draft = route.query.has("kind") ? undefined : drafts.get(old?.id);
   const [config, setConfig] = useState(draft?.config ?? (old ? changed(old.config, defaults) : {}));
-  const [about, setAbout] = useState(draft?.about ?? { name: old?.name ?? "", priority: old?.priority ?? 0, labels: labelsOf(old), max_runtime_s: old?.max_runtime_s ?? "", webhook: old?.webhook ?? "", max_attempts: old?.max_attempts ?? "" });
+  const [about, setAbout] = useState(draft?.about ?? { name: old?.name ?? "", priority: old?.priority ?? 0, labels: labelsOf(old), max_runtime_s: old?.max_runtime_s ?? "", webhook: old?.webhook ?? "", max_attempts: old?.max_attempts ?? "", kind: route.query.get("kind") || "train", stepper: route.query.get("stepper") || "" });
   const [sought, setSought] = useState("");
   const [unread, setUnread] = useState({}); // fields whose text is no value yet, and why
   const [seen, setSeen] = useState({ report: null, error: null });
@@ -75,10 +76,12 @@ function Form({ schema, old }) {
   const noLabel = about.labels.split("\n").find((line) => line.trim() && !/^[A-Za-z0-9._:-]+=/.test(line));
   const wrong = Object.keys(unreadNow).length > 0 || noLabel !== undefined || seen.error !== null;
   const submit = async () => go("job", (await post("/v1/jobs", body)).id);
-  return html`<h1>${old ? `Change and submit again: ${old.name || old.id}` : "Submit a training"}</h1>
+  return html`<h1>${old ? `Change and submit again: ${old.name || old.id}` : "Submit a job"}</h1>
     <div class="two">
       <div>
         <fieldset><legend>Job</legend><div class="form">
+          <${Select} label="Kind" value=${about.kind} choices=${Object.entries(KINDS)} take=${(kind) => setAbout({ ...about, kind })} />
+          ${about.kind !== "train" && html`<${Stepper} chosen=${about.stepper} take=${(stepper) => setAbout({ ...about, stepper })} />`}
           <label>Name <input maxlength="200" value=${about.name} onInput=${(e) => setAbout({ ...about, name: e.target.value })} /></label>
           <label>Labels, KEY=TEXT, one a line <textarea rows="2" placeholder="paper=draft" value=${about.labels} onInput=${(e) => setAbout({ ...about, labels: e.target.value })}></textarea></label>
           <label>Priority, −100 … 100 <input type="number" min="-100" max="100" value=${about.priority} onInput=${(e) => setAbout({ ...about, priority: Number(e.target.value) })} /></label>
@@ -122,6 +125,8 @@ function submission(config, about) {
   const labels = about.labels.split("\n").filter((line) => line.trim()).map((line) => line.split("="));
   return {
     config,
+    ...(about.kind === "train" ? {} : { kind: about.kind }),
+    ...(about.kind !== "train" && about.stepper ? { stepper: { job: about.stepper, epoch: "best" } } : {}),
     ...(about.name ? { name: about.name } : {}),
     ...(about.priority ? { priority: about.priority } : {}),
     ...(Number(about.max_attempts) ? { max_attempts: Number(about.max_attempts) } : {}),
@@ -129,6 +134,14 @@ function submission(config, about) {
     ...(Number(about.max_runtime_s) ? { max_runtime_s: Number(about.max_runtime_s) } : {}),
     ...(labels.length ? { metadata: Object.fromEntries(labels.map(([key, ...rest]) => [key, rest.join("=")])) } : {}),
   };
+}
+
+/** Whose best checkpoint steps; what is not changed below is as in its training. */
+function Stepper({ chosen, take }) {
+  const trained = useLoaded(() => get("/v1/jobs", { kind: "train", status: "succeeded", limit: 100 }), []);
+  const choices = (trained.data?.data ?? []).map((job) => [job.id, title(job)]);
+  if (chosen && !choices.some(([id]) => id === chosen)) choices.push([chosen, chosen]);
+  return html`<${Select} label="Stepper; what is not changed below is as in its training" value=${chosen} none="none: a classical rule (integrator_mode)" choices=${choices} take=${take} />`;
 }
 
 function Section({ name, fields, open, schema, config, defaults, problems, put }) {

@@ -7,19 +7,21 @@ import { useLoaded, useQuietly } from "../load.js";
 import { Parallel } from "../parts/parallel.js";
 import { Button, Facts, Failure, Status, Table } from "../parts/pieces.js";
 import { link } from "../route.js";
+import { NewSweep } from "./new_sweep.js";
 
-export function Sweeps({ route, session }) {
-  return route.id ? html`<${Sweep} id=${route.id} session=${session} />` : html`<${List} />`;
+export default function Sweeps({ route, session }) {
+  return route.id ? html`<${Sweep} id=${route.id} session=${session} />` : html`<${List} session=${session} />`;
 }
 
 const count = (sweep) => Object.values(sweep.trials).reduce((sum, each) => sum + each, 0) - (sweep.trials.running ?? 0);
 
-function List() {
+function List({ session }) {
   const sweeps = useLoaded((signal) => get("/v1/sweeps", { limit: 100 }, { signal }), []);
   const again = useQuietly(sweeps.again, 2000, 5000);
   useLive((kind) => kind === "jobs" && again(), []);
   return html`<h1>Sweeps</h1><${Failure} error=${sweeps.error} />
-    <${Table} caption="Sweeps" rows=${sweeps.data?.data} empty="no sweep yet: orrery sweep submits one" columns=${[
+    ${session.role !== "viewer" && html`<${NewSweep} />`}
+    <${Table} caption="Sweeps" rows=${sweeps.data?.data} empty="no sweep yet" columns=${[
       { name: "sweep", of: (sweep) => html`<a href=${link("sweeps", sweep.id)}>${sweep.name || sweep.id}</a>` },
       { name: "status", of: (sweep) => html`<${Status} status=${sweep.status} />` },
       { name: "trials", number: true, of: (sweep) => `${count(sweep)}/${sweep.n_trials}` },

@@ -11,7 +11,7 @@ const SILENCE_MS = 180000; // the server notes once a minute who is there
 
 const isSilent = (worker) => !worker.last_seen_at || Date.now() - Date.parse(worker.last_seen_at) > SILENCE_MS;
 
-export function Workers({ session }) {
+export default function Workers({ session }) {
   const workers = useLoaded((signal) => get("/v1/workers", {}, { signal }), []);
   useEffect(() => {
     const timer = setInterval(() => document.hidden || workers.again(), LOOK_MS);

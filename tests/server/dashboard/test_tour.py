@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -342,3 +343,236 @@ def test_how_one_looks_at_a_figure_is_in_the_address(
     assert chart.get_by_label("mean of").input_value() == "5"
     page.get_by_text("all epochs").click()
     page.get_by_text("50 epochs").first.wait_for()
+
+
+def test_a_viewers_link_shows_what_one_sees_and_changes_nothing(
+    server: OrreryServer, open_page: OpenPage
+) -> None:
+    job = train(server, "shared", [0.5, 0.6])
+    address = f"/#/job/{job['id']}?log=part2%2Fefficiency"
+    page = open_page(server)
+    page.goto(address)
+    page.get_by_role("heading", name="shared").wait_for()
+    page.get_by_role("button", name="Share").click()
+    shared = page.get_by_label("viewer's link").input_value()
+    other = open_page(server, role=None)
+    other.goto(shared)
+    other.get_by_role("heading", name="shared").wait_for()
+    assert other.url.endswith(address)
+    assert other.locator("figure.chart").first.get_by_label("log").is_checked()
+    assert other.get_by_role("button", name="delete").count() == 0
+    assert other.get_by_role("button", name="Share").count() == 0
+    page.goto("/#/jobs")
+    page.goto(shared)  # who is signed in already stays who they are
+    page.get_by_role("button", name="delete").wait_for()
+    page.goto("/#/admin")
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="revoke viewer's link").click()
+    other.get_by_label("Token").wait_for()
+
+
+def test_a_token_in_the_address_signs_in_as_another(
+    server: OrreryServer, open_page: OpenPage
+) -> None:
+    page = open_page(server, role="viewer")
+    page.goto("about:blank")
+    page.goto(f"/#token={server.admin_token}")
+    page.get_by_role("link", name="Admin").wait_for()
+
+
+def test_a_log_axis_says_what_has_no_place_on_it(server: OrreryServer, open_page: OpenPage) -> None:
+    job = train(server, "zeros", [0.5, 0.0, 0.25, 0.0])
+    page = open_page(server)
+    page.goto(f"/#/job/{job['id']}?log=part2%2Fefficiency")
+    page.get_by_text("2 values that are zero or negative have no place").wait_for()
+
+
+def test_the_raw_curve_stays_behind_the_smoothed_one(
+    server: OrreryServer, open_page: OpenPage
+) -> None:
+    job = train(server, "rough", [0.5 + 0.4 * (n % 2) for n in range(30)])
+    page = open_page(server)
+    page.goto(f"/#/job/{job['id']}?mean=5")
+    with page.expect_download() as download:
+        page.locator("figure.chart").first.get_by_role("button", name="SVG").click()
+    figure = download.value.path().read_text()
+    assert figure.count("<polyline") == 2
+    assert "part2/efficiency (raw)" in figure
+
+
+def test_of_many_epochs_the_peaks_are_kept_and_the_page_says_how_many(
+    server: OrreryServer, open_page: OpenPage
+) -> None:
+    values = [0.5] * 3000
+    values[1234] = 0.99
+    job, assignment = server.start(name="long", config={"epochs": 3000})
+    for first in range(0, 3000, 1000):
+        epochs = [
+            epoch_metrics(n, **{"part2/efficiency": values[n]}) for n in range(first, first + 1000)
+        ]
+        server.report(assignment["lease_id"], first_epoch=0, epochs=epochs)
+    page = open_page(server)
+    page.goto(f"/#/job/{job['id']}")
+    chart = page.locator("figure.chart").first
+    page.get_by_text("of 3000 epochs: the least and the largest of each stretch").first.wait_for()
+    with page.expect_download() as download:
+        chart.get_by_role("button", name="CSV").click()
+    rows = list(csv.reader(io.StringIO(download.value.path().read_text())))[1:]
+    assert len(rows) < 3000
+    assert ["1234", "0.99"] in rows
+    page.goto(f"/#/job/{job['id']}?epochs=1200-1299")
+    page.get_by_text("100 epochs").first.wait_for()
+
+
+def test_seeds_are_a_band_around_their_mean(server: OrreryServer, open_page: OpenPage) -> None:
+    groups = {0.1: ([0.4, 0.6], [0.6, 0.8]), 0.2: ([0.1, 0.2], [0.1, 0.2])}
+    runs = [
+        train(server, f"{lr} {n}", values, config={"lr": lr, "seed": n})["id"]
+        for lr, curves in groups.items()
+        for n, values in enumerate(curves)
+    ]
+    page = open_page(server)
+    page.goto("/#/compare?by=lr&" + "&".join(f"id={run}" for run in runs))
+    page.get_by_text("lr = 0.1 (2)").first.wait_for()
+    with page.expect_download() as download:
+        page.locator("figure.chart").get_by_role("button", name="CSV").click()
+    rows = list(csv.reader(io.StringIO(download.value.path().read_text())))
+    assert rows[0] == ["epoch", "lr = 0.1 (2)", "lr = 0.2 (2)"]
+    assert [float(value) for value in rows[1]] == pytest.approx([0, 0.5, 0.1])
+    with page.expect_download() as download:
+        page.locator("figure.chart").get_by_role("button", name="SVG").click()
+    assert download.value.path().read_text().count("<polyline") == 6  # mean, + s, − s of each
+
+
+def strokes(page: Any) -> list[tuple[str, str]]:
+    """Colour and dashes of the lines of a page's only chart."""
+    with page.expect_download() as download:
+        page.locator("figure.chart").get_by_role("button", name="SVG").click()
+    found = re.findall(r"<polyline[^>]*>", download.value.path().read_text())
+    return [
+        (re.findall(r'stroke="([^"]*)"', line)[0], "".join(re.findall(r'dasharray="(.*?)"', line)))
+        for line in found
+    ]
+
+
+def test_lines_are_coloured_and_stroked_by_fields_or_as_one_likes(
+    server: OrreryServer, open_page: OpenPage
+) -> None:
+    settings = [(0.1, 1), (0.1, 2), (0.2, 1), (0.2, 2)]
+    runs = [
+        train(server, f"run {n}", [0.5, 0.6 + n / 100], config={"lr": lr, "seed": seed})["id"]
+        for n, (lr, seed) in enumerate(settings)
+    ]
+    page = open_page(server)
+    page.goto("/#/compare?" + "&".join(f"id={run}" for run in runs))
+    page.get_by_role("cell", name="run 3", exact=True).wait_for()
+    assert len({colour for colour, _ in strokes(page)}) == 4
+    page.get_by_label("Colour by").select_option("lr")
+    page.get_by_label("Stroke by").select_option("seed")
+    page.get_by_label("Stroke by").evaluate("box => box.blur()")
+    (a, solid), (b, dashed), (c, _), (d, _) = looks = strokes(page)
+    assert (a, c) == (b, d)
+    assert a != c
+    assert solid != dashed
+    assert [stroke for _, stroke in looks] == [solid, dashed] * 2
+    page.get_by_label("colour of run 1").fill("#123456")
+    page.reload()
+    page.get_by_role("cell", name="run 3", exact=True).wait_for()
+    assert [colour for colour, _ in strokes(page)] == [a, "#123456", c, c]
+
+
+def test_a_line_leads_to_its_job(server: OrreryServer, open_page: OpenPage) -> None:
+    runs = [train(server, name, [level] * 3) for name, level in (("low", 0.2), ("high", 0.8))]
+    page = open_page(server)
+    page.goto("/#/compare?" + "&".join(f"id={run['id']}" for run in runs))
+    page.get_by_role("cell", name="high", exact=True).wait_for()
+    plot = page.locator("figure.chart .u-over")
+    box = plot.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 5, box["y"] + 0.5 * box["height"])
+    place = (box["x"] + 0.5 * box["width"], box["y"] + 0.08 * box["height"])  # 0.8 with its room
+    page.mouse.move(*place, steps=4)
+    page.mouse.click(*place)
+    page.get_by_role("heading", name="high").wait_for()
+
+
+def test_what_happened_is_on_every_chart_and_on_a_timeline(
+    server: OrreryServer, open_page: OpenPage
+) -> None:
+    job, assignment = server.start(name="eventful", config={"epochs": 6})
+    epochs = [epoch_metrics(n) for n in range(3)]
+    points = [checkpoint(assignment, 1)]
+    lease = assignment["lease_id"]
+    server.report(lease, first_epoch=0, epochs=epochs, checkpoints=points)
+    server.finish(lease, "failed", "stalled")
+    again = server.claim()
+    assert again is not None
+    server.report(again["lease_id"], first_epoch=2, epochs=[epoch_metrics(n) for n in (2, 3)])
+    server.admin.post(f"/v1/jobs/{job['id']}/pause")
+    server.finish(again["lease_id"], "stopped", "user")
+    page = open_page(server)
+    page.goto(f"/#/job/{job['id']}")
+    page.get_by_text("4 epochs").first.wait_for()
+    for chart in page.locator("figure.chart").all():
+        with page.expect_download() as download:
+            chart.get_by_role("button", name="SVG").click()
+        figure = download.value.path().read_text()
+        for word in ("stalled", "resumed", "paused"):
+            assert f">{word}</text>" in figure
+        assert figure.count('stroke-dasharray="4 4"') == 4  # and the checkpoint
+    timeline = page.locator(".timeline").inner_text()
+    for word in ("submitted", "started", "checkpoint", "stalled", "resumed", "paused"):
+        assert word in timeline
+
+
+def test_a_simulation_is_submitted_by_its_form(server: OrreryServer, open_page: OpenPage) -> None:
+    old = train(server, "stepper", [0.95])
+    page = open_page(server)
+    page.goto(f"/#/job/{old['id']}")
+    page.get_by_role("link", name="simulate").click()
+    page.get_by_label("Stepper").locator("option:checked", has_text="stepper").wait_for(
+        state="attached"
+    )
+    page.get_by_label("Find a field").fill("Nperiod")
+    page.get_by_label("Nperiod", exact=False).first.fill("2")
+    page.get_by_label("Name", exact=True).fill("an orbit")
+    page.get_by_label("Find a field").fill("initial_conditions")
+    page.locator("#field-initial_conditions").select_option('"kepler"')
+    page.get_by_text("parameters", exact=True).wait_for()
+    page.get_by_role("button", name="Submit").click()
+    page.get_by_role("heading", name="an orbit").wait_for()
+    newest = server.job(server.admin.get("/v1/jobs").json()["data"][0]["id"])
+    assert newest["kind"] == "simulate"
+    assert newest["from_checkpoint"] is not None
+    assert newest["config"]["initial_conditions"] == "kepler"
+    assert newest["config"]["Nperiod"] == 2
+
+
+def test_a_sweep_is_started_by_its_form(server: OrreryServer, open_page: OpenPage) -> None:
+    page = open_page(server)
+    page.goto("/#/sweeps")
+    page.get_by_text("New sweep").first.click()
+    page.get_by_role("textbox", name="Name").fill("widths")
+    page.get_by_label("What its trials share").select_option("kepler_demo")
+    page.get_by_label("Epochs of each").fill("3")
+    page.get_by_label("Trials", exact=True).fill("2")
+    page.get_by_label("Search a field").select_option("lr")
+    page.get_by_role("button", name="Start the sweep").click()
+    page.get_by_text("lr: give numbers to search between").wait_for()
+    page.get_by_label("from of lr").fill("1e-4")
+    page.get_by_label("to of lr").fill("1e-2")
+    page.get_by_label("by its logarithm").check()
+    page.get_by_label("Search a field").select_option("hidden_dims")
+    page.get_by_label("one of of hidden_dims").fill("[32, 32], [64, 64]")
+    page.get_by_label("Search a field").select_option("activation")
+    page.get_by_label("one of of activation").fill("tanh, silu")
+    page.get_by_role("button", name="Start the sweep").click()
+    page.get_by_role("heading", name="widths").wait_for()
+    sweep = server.admin.get("/v1/sweeps").json()["data"][0]
+    request = server.admin.get(f"/v1/sweeps/{sweep['id']}").json()["request"]
+    assert request["space"]["hidden_dims"]["values"] == [[32, 32], [64, 64]]
+    assert request["space"]["activation"]["values"] == ["tanh", "silu"]
+    assert request["space"]["lr"]["low"] == 1e-4
+    assert request["space"]["lr"]["log"] is True
+    assert request["config"]["epochs"] == 3
+    assert request["n_trials"] == 2
