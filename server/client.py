@@ -10,13 +10,14 @@ ClientError
 """
 
 import json
+import os
 import ssl
 import time
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 from urllib.parse import quote
 
 import httpx
@@ -41,7 +42,10 @@ class ServerUnreachable(ClientError):
     """No server answers at that address."""
 
     def __init__(self, url: str, reason: str) -> None:
-        super().__init__(f"no server answers at {url} ({reason}); is it running?")
+        super().__init__(
+            f"no server answers at {url} ({reason}); `orrery up` starts one here, --url or "
+            "$ORRERY_URL names another"
+        )
 
 
 class ApiProblem(ClientError):
@@ -61,6 +65,41 @@ class ApiProblem(ClientError):
         return self.problem.get("code", "")
 
 
+class FoundToken(NamedTuple):
+    """A token, and where it is from, in words."""
+
+    secret: str | None
+    whence: str
+
+
+def find_token(data: Path, token_file: Path | None = None) -> FoundToken:
+    """The token in a file that is named, or of the environment, or of a server's data folder.
+
+    Raises:
+        OSError: the file that is named cannot be read.
+        ValueError: what was found is no token.
+    """
+    secret = os.environ.get("ORRERY_TOKEN")
+    own = data / ".orrery" / "admin.token"
+    path = token_file or (own if secret is None and own.is_file() else None)
+    if path is not None:
+        return _token(path.read_text(encoding="utf-8").strip(), str(path))
+    if secret is not None:
+        return _token(secret, "$ORRERY_TOKEN")
+    return FoundToken(
+        None,
+        f"nowhere: there is no {own}. Go where the server's data folder is, or name it by --data; "
+        "elsewhere name a --token-file or set $ORRERY_TOKEN (an admin makes one with `orrery token "
+        "create NAME`)",
+    )
+
+
+def _token(secret: str, whence: str) -> FoundToken:
+    if not secret.isascii() or not secret.isprintable():
+        raise ValueError(f"what {whence} holds is no token: it has characters that none has")
+    return FoundToken(secret, whence)
+
+
 class Client:
     """Talks to one server with one token."""
 
@@ -70,14 +109,17 @@ class Client:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self.url = url.rstrip("/")
         self._patience = Patience(0.0, _say_nothing)
-        self._http = httpx.Client(
-            base_url=self.url,
-            headers=headers,
-            timeout=TIMEOUT_S,
-            transport=transport,
-            trust_env=False,
-            verify=_trust(self.url),
-        )
+        try:
+            self._http = httpx.Client(
+                base_url=self.url,
+                headers=headers,
+                timeout=TIMEOUT_S,
+                transport=transport,
+                trust_env=False,
+                verify=_trust(self.url),
+            )
+        except httpx.InvalidURL as error:
+            raise ServerUnreachable(self.url, f"that is no address: {error}") from error
 
     def __enter__(self) -> Self:
         return self
@@ -199,7 +241,7 @@ class Client:
             which["after"] = found["data"][-1]["id"]
 
     def change(self, job_id: str, **changes: Any) -> Json:
-        """Change a job's name, priority or metadata."""
+        """Change a job's name, notes, priority or metadata."""
         return self._call("PATCH", f"/v1/jobs/{_quote(job_id)}", json=changes).json()
 
     def delete(self, job_id: str, *, files: bool = False) -> Json:
@@ -274,7 +316,7 @@ class Client:
                             return
             except httpx.TransportError as error:
                 if patience.is_at_end(type(error).__name__):
-                    raise ServerUnreachable(self.url, type(error).__name__) from error
+                    raise ServerUnreachable(self.url, _in_words(error)) from error
 
     def logs(self, job_id: str, offset: int = 0) -> bytes:
         """Log bytes from an offset."""
@@ -313,7 +355,7 @@ class Client:
                     file.write(piece)
             return partial.replace(target)
         except httpx.TransportError as error:
-            raise ServerUnreachable(self.url, type(error).__name__) from error
+            raise ServerUnreachable(self.url, _in_words(error)) from error
         finally:
             partial.unlink(missing_ok=True)
 
@@ -416,7 +458,7 @@ class Client:
                 answer = self._http.request(method, path, **options)
             except httpx.TransportError as error:
                 if method != "GET" or self._patience.is_at_end(type(error).__name__):
-                    raise ServerUnreachable(self.url, type(error).__name__) from error
+                    raise ServerUnreachable(self.url, _in_words(error)) from error
                 continue
             if answer.is_success:
                 self._patience.renew()
@@ -430,6 +472,15 @@ class Client:
             if not tries or pause is None:
                 raise _problem(answer)
             time.sleep(pause)
+
+
+def _in_words(error: httpx.TransportError) -> str:
+    """Why a call did not reach a server."""
+    if isinstance(error, httpx.UnsupportedProtocol):
+        return "an address begins with http:// or https://"
+    if isinstance(error, httpx.ConnectError):
+        return "nothing listens there" if "refused" in str(error) else str(error)
+    return type(error).__name__
 
 
 def _say_nothing(why: str) -> None:

@@ -83,7 +83,7 @@ def _worst_orbits(
     worst = worst.scatter_reduce(0, held_out.system, excess, "amax")
     room = MOST_NUMBERS
     found: list[dict[str, Any]] = []
-    for system in worst.argsort(descending=True).tolist():
+    for system in cast(list[int], worst.argsort(descending=True).tolist()):
         if not worst[system] >= 1:
             break
         rows = (held_out.system == system).nonzero().squeeze(1)

@@ -23,12 +23,11 @@ def with_hard_systems(
     count = max(1, round(config.hard_share * systems))
     chosen = torch.randint(len(config.hard_systems), (count,), generator=generator)
     hard = make_particle(torch.tensor(config.hard_systems, dtype=torch.float64)[chosen])
-    tensors = {
-        "mass": torch.cat((config.newton * hard.mass, drawn.mass[count:])),
-        "position": torch.cat((hard.position, drawn.position[count:])),
-        "velocity": torch.cat((hard.velocity, drawn.velocity[count:])),
-    }
-    mixed = ParticleTorch(**tensors)
+    mixed = ParticleTorch(
+        torch.cat((config.newton * hard.mass, drawn.mass[count:])),
+        torch.cat((hard.position, drawn.position[count:])),
+        torch.cat((hard.velocity, drawn.velocity[count:])),
+    )
     return mixed if drawn.period is None else mixed.replace(period=period_of_pair(mixed))
 
 

@@ -1,5 +1,6 @@
 """Commands that do something to jobs."""
 
+import sys
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,9 +20,9 @@ from server.cli.connection import (
     print_text,
 )
 from server.cli.moving import label
-from server.cli.naming import job_id_of
 from server.cli.provenance import git_commit
 from server.cli.reading import follow
+from server.results.naming import job_id_of
 
 if TYPE_CHECKING:
     from server.client import Client
@@ -220,6 +221,28 @@ def change(
         raise ValueError("say what to change: --name, --priority, --label, --add-label or others")
     job = client.change(job_id, **changes)
     return Shown(job, tables.job_table(job))
+
+
+@app.command()
+@connected
+def notes(
+    client: "Client",
+    job_id: JobArgument,
+    text: Annotated[
+        str | None, typer.Argument(metavar="[TEXT]", help="New notes; - is the input.")
+    ] = None,
+    append: Annotated[
+        bool, typer.Option("--append", help="Below those that are there, not instead of them.")
+    ] = False,
+) -> Shown:
+    """Show what was written down about a job, or write it."""
+    job = client.job(job_id)
+    if text is None:
+        return Shown({"id": job["id"], "notes": job["notes"]}, job["notes"])
+    given = sys.stdin.read().rstrip("\n") if text == str(STDIN) else text
+    whole = f"{job['notes']}\n{given}" if append and job["notes"] else given
+    job = client.change(job_id, notes=whole)
+    return Shown({"id": job["id"], "notes": job["notes"]}, job["notes"])
 
 
 @app.command()

@@ -2,7 +2,6 @@
 
 import inspect
 import json
-import os
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -14,7 +13,8 @@ import typer
 from rich.console import Console
 
 from server.cli.exits import EXIT_CANCELLED, EXIT_FAILED, EXIT_NO_ANSWER, EXIT_USAGE, CommandFailed
-from server.cli.naming import job_id_of
+from server.results.errors import NoSuchJob
+from server.results.naming import job_id_of
 
 if TYPE_CHECKING:
     from server.client import Client
@@ -107,13 +107,9 @@ def _ids_of(client: "Client", called: Any) -> Any:
 @contextmanager
 def open_client(url: str, data: Path, token_file: Path | None) -> Generator["Client"]:
     """A client with the token that was named, or of the environment, or of the data folder."""
-    token, whence = os.environ.get("ORRERY_TOKEN"), "$ORRERY_TOKEN"
-    own = data / ".orrery" / "admin.token"
-    path = token_file or (own if token is None and own.is_file() else None)
-    if path is not None:
-        token, whence = path.read_text(encoding="utf-8").strip(), str(path)
-    elif token is None:
-        whence = f"nowhere: name a --token-file, or set $ORRERY_TOKEN; {own} is not there"
+    from server.client import find_token  # noqa: PLC0415 - not for `--help`
+
+    token, whence = find_token(data, token_file)
     with connect(url, token, whence) as client:
         yield client
 
@@ -130,6 +126,8 @@ def connect(url: str, token: str | None, whence: str = "") -> Generator["Client"
     try:
         with Client(url, token) as client:
             yield client
+    except NoSuchJob as error:
+        raise CommandFailed(str(error), EXIT_NO_ANSWER) from error
     except ClientError as error:
         if whence and isinstance(error, ApiProblem) and error.status == 401:
             told = f"the server at {url} does not take the token; it is from {whence}"

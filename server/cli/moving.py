@@ -16,6 +16,7 @@ from server.cli.connection import (
     print_json,
     print_text,
 )
+from server.results.naming import job_id_of
 from server.wire.states import TERMINAL
 
 if TYPE_CHECKING:
@@ -129,10 +130,20 @@ def retry(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Replace a field, for example epochs."),
     ] = None,
+    train_on: Annotated[
+        str | None,
+        typer.Option(
+            metavar="JOB",
+            help="Train also on the held-out states on which the stepper failed, as this job, "
+            "the training itself or an evaluation, found.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make new jobs from some that are over."""
     changes: Json = {"config": dict(map(parse_override, assignments or []))}
+    if train_on is not None:
+        changes["config"] = _what_failed(client, train_on) | changes["config"]
     if those.one is not None:
         if from_checkpoint is not None:
             changes["from_checkpoint"] = from_checkpoint
@@ -162,6 +173,13 @@ def delete(
         print_json(gone) if as_json else print_text(f"{gone['id']}: deleted{left}")
     else:
         _show(client.act("delete", **those.which, files=files), None, as_json)
+
+
+def _what_failed(client: "Client", called: str) -> Json:
+    from server.results.failures import training_on  # noqa: PLC0415 - not for `--help`
+    from server.results.run import Run  # noqa: PLC0415
+
+    return training_on(Run(client, job_id_of(client, called)))
 
 
 def label(assignment: str) -> tuple[str, str]:

@@ -242,6 +242,17 @@ def artifacts(
     return Shown(found, tables.artifacts_table(found))
 
 
+@app.command()
+@connected
+def failures(client: "Client", job_id: JobArgument) -> Shown:
+    """List the held-out states on which a job's stepper fails; retry --train-on learns them."""
+    from server.results.failures import violations  # noqa: PLC0415 - not for `--help`
+    from server.results.run import Run  # noqa: PLC0415
+
+    found = violations(Run(client, job_id))
+    return Shown(found, tables.failures_table(found))
+
+
 def _ids(items: list[dict[str, Any]]) -> str:
     return "\n".join(item["id"] for item in items)
 

@@ -170,6 +170,7 @@ def job_table(job: Json) -> Table:
         "status": status_text(job["status"]),
         "priority": job["priority"] or None,
         **{f"label {key}": text for key, text in job["metadata"].items()},
+        "notes": job["notes"] or None,
         "phase": job["phase"],
         "queue position": job["queue_position"],
         "waits for": job["waits_for"],
@@ -231,6 +232,23 @@ def artifacts_table(artifacts: list[Json]) -> Table:
     table = Table("id", "name", "bytes", Column("path", overflow="fold"), box=None)
     for artifact in artifacts:
         table.add_row(artifact["id"], artifact["name"], f"{artifact['bytes']:,}", artifact["path"])
+    return table
+
+
+def failures_table(states: list[Json]) -> Table:
+    """Held-out states that violate, the worst first."""
+    known = ["eccentricity"] if states and "eccentricity" in states[0] else []
+    table = Table("system", "state", *known, "|ΔE/E|", "threshold", "dt", "dt/dt*", box=None)
+    for each in states:
+        table.add_row(
+            str(each["system"]),
+            str(each["state"]),
+            *[number(each[name], ".4f") for name in known],
+            number(each["energy_error"], ".2e"),
+            number(each["threshold"], ".2e"),
+            number(each["dt"], ".3e"),
+            number(each["dt"] and each["dt"] / each["dt_star"], ".3f"),
+        )
     return table
 
 

@@ -98,6 +98,7 @@ class Job(SQLModel, table=True):
     from_checkpoint: str | None = None  # where this one begins, or what it simulates or scores
     simulate: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))  # once trained
     parent: str | None = None  # the job or the sweep that made this one
+    notes: str = Field(default="", sa_column_kwargs={"server_default": text("''")})
     webhook: str | None = None  # called when the job is over
     files_gone_at: float | None = None  # when retention took its files
     thinned_every: int | None = None  # by which rule retention thinned its checkpoints

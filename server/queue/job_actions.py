@@ -66,7 +66,7 @@ def resume(connection: Connection, job: JobRow, *, now: float, most_queued: int 
 
 
 def amend(connection: Connection, job: JobRow, changes: JobChange, *, now: float) -> None:
-    """Change name, priority or labels.
+    """Change name, notes, priority or labels.
 
     Raises:
         IllegalMove: the priority of a job that is over.
@@ -75,8 +75,7 @@ def amend(connection: Connection, job: JobRow, changes: JobChange, *, now: float
     if "priority" in given and JobStatus(job.status) in TERMINAL:
         raise IllegalMove(job.id, job.status, "get another priority")
     values: dict[str, Any] = {}
-    if "name" in given:
-        values["name"] = given["name"]
+    values |= {key: given[key] for key in ("name", "notes") if key in given}
     if given.keys() & {"metadata", "add_metadata", "remove_metadata"}:
         values["labels"] = _labels_after(job.labels, changes)
     if "priority" in given:
@@ -86,7 +85,8 @@ def amend(connection: Connection, job: JobRow, changes: JobChange, *, now: float
         values["queue_turn"] = next_turn(connection, job.owner_id, values["queue_rank"])
     if values:
         change(connection, job.id, **values)
-        record_event(connection, job.id, now, "changed", given)
+        told = given | ({"notes": f"{len(given['notes'])} characters"} if "notes" in given else {})
+        record_event(connection, job.id, now, "changed", told)
 
 
 def _labels_after(labels: dict[str, str], changes: JobChange) -> dict[str, str]:

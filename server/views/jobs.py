@@ -67,6 +67,7 @@ def job_view(connection: Connection, row: Row[Any], waiting: Waiting) -> JobView
     return JobView(
         **_summary_fields(row),
         owner=name_of(connection, row.owner_id),
+        notes=row.notes,
         config=_config(row),
         warnings=row.warnings,
         failure=Failure(code=row.stop_reason, detail=row.failure) if failed else None,

@@ -12,7 +12,7 @@ from nbody.metrics import EpochMetrics, Whole
 from nbody.watcher import Phase
 from server.wire.files import CheckpointView
 from server.wire.kinds import JobKind, describe_kinds
-from server.wire.messages import CLOSED, EpochNumber, Identifier, Message, Text, View
+from server.wire.messages import CLOSED, EpochNumber, Identifier, Message, Notes, Text, View
 from server.wire.states import JobStatus, StopReason
 from server.wire.urls import check_url
 
@@ -138,6 +138,7 @@ class JobView(JobSummary):
     """A job, whole."""
 
     owner: str = Field(default="", description="Name of the token that it was submitted with.")
+    notes: str = Field(default="", description="What its owner wrote down about it.")
     config: Config
     warnings: list[str]
     failure: Failure | None
@@ -199,6 +200,7 @@ class JobChange(Message):
     """What can be changed of a job; what is not given stays."""
 
     name: Text | None = None
+    notes: Notes | None = Field(default=None, description="Replaces the notes; empty for none.")
     priority: Annotated[int, Whole(-100, 100)] | None = Field(
         default=None, description="Of jobs that are not over; counts while they wait."
     )

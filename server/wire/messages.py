@@ -21,6 +21,9 @@ def _check_instant(given: Any) -> Any:
 
 
 Text = Annotated[str, Field(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Notes = Annotated[
+    str, Field(max_length=10_000, pattern=r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$")
+]  # of several lines
 Identifier = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._:-]+$")]
 Instant = Annotated[AwareDatetime, BeforeValidator(_check_instant)]
 Seconds = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]

@@ -52,6 +52,7 @@ export default function Job({ route, session }) {
     ${seen.status === "queued" && !seen.waits_for && html`<div class="note">It waits for its turn: ${seen.queue_position} before it. <a href="#/queue">The queue</a></div>`}
     ${seen.warnings.map((text) => html`<div class="note warn">${text}</div>`)}
     <${Facts} of=${facts(seen)} />
+    <${Notes} key=${seen.id} job=${seen} mayWrite=${session.role !== "viewer"} done=${again} />
     ${seen.kind === "train" && html`<${JobCharts} job=${seen} events=${events.data ?? []} version=${version} />`}
     ${seen.result && html`<${Result} job=${seen} />`}
     ${close && html`<${HeldOut} job=${seen} artifact=${close} session=${session} />`}
@@ -117,6 +118,19 @@ function Actions({ job, done }) {
       await remove(`/v1/jobs/${job.id}`, { files: true });
       go("jobs");
     }}>delete</${Button}>`}`;
+}
+
+/** What was written down about it; what somebody types stays until it is kept. */
+function Notes({ job, mayWrite, done }) {
+  const [typed, setTyped] = useState(null);
+  if (!mayWrite) return job.notes && html`<pre tabindex="0" aria-label="Notes">${job.notes}</pre>`;
+  return html`<details class="more" open=${job.notes !== ""}><summary>Notes</summary>
+    <textarea aria-label="Notes" rows="3" maxlength="10000" value=${typed ?? job.notes} onInput=${(event) => setTyped(event.target.value)}></textarea>
+    ${typed !== null && typed !== job.notes && html`<${Button} does=${async () => {
+      await patch(`/v1/jobs/${job.id}`, { notes: typed });
+      setTyped(null);
+      done();
+    }}>keep</${Button}>`}</details>`;
 }
 
 function Files({ files, job }) {

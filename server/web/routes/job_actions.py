@@ -63,7 +63,7 @@ async def act_on_many_jobs(request: ManyJobs, service: TheService, caller: Calle
 async def change_job(
     job_id: JobId, changes: JobChange, service: TheService, caller: Caller
 ) -> JobView:
-    """Change a job's name, priority or labels; what is not given stays."""
+    """Change a job's name, notes, priority or labels; what is not given stays."""
     check_priority(changes.priority, caller, service.settings.user_priority)
     action = partial(job_actions.amend, changes=changes, now=time.time())
     return await _act(service, caller, job_id, "change", action)

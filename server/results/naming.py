@@ -3,7 +3,7 @@
 import re
 from typing import TYPE_CHECKING, Any
 
-from server.cli.exits import EXIT_NO_ANSWER, CommandFailed
+from server.results.errors import NoSuchJob
 
 if TYPE_CHECKING:
     from server.client import Client
@@ -17,7 +17,7 @@ def job_id_of(client: "Client", called: str) -> str:
     """The id of the job of that id, of that name, or whose id alone begins or ends so.
 
     Raises:
-        CommandFailed: no job is called so, or several.
+        NoSuchJob: no job is called so, or several are.
     """
     if WHOLE.fullmatch(called):
         return called
@@ -31,7 +31,5 @@ def job_id_of(client: "Client", called: str) -> str:
         if found:
             some = ", ".join(f"{job['id']} ({job['status']})" for job in found[:SHOWN])
             more = ", …" if len(found) > SHOWN else ""
-            raise CommandFailed(f"{called!r} is several jobs: {some}{more}", EXIT_NO_ANSWER)
-    raise CommandFailed(
-        f"no job has the name or the id {called!r}; `orrery jobs` lists them", EXIT_NO_ANSWER
-    )
+            raise NoSuchJob(f"{called!r} is several jobs: {some}{more}; use an id")
+    raise NoSuchJob(f"no job has the name or the id {called!r}; `orrery jobs` lists them")

@@ -1,0 +1,1 @@
+"""What users take home of jobs: objects for notebooks, figures, films, bundles for a paper."""
