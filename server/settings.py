@@ -4,9 +4,10 @@ import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from server.wire.urls import check_mail_server, check_url
 from server.wire.workers import FOLDER_MARK
 
 
@@ -106,6 +107,15 @@ class ServerSettings(BaseSettings):
     webhook_private: bool = Field(
         default=False, description="Call webhooks on addresses that are not public, too."
     )
+    public_url: Annotated[str, AfterValidator(check_url)] | None = Field(
+        default=None, description="Where people reach the dashboard; messages link there."
+    )
+    mail_server: Annotated[str, AfterValidator(check_mail_server)] | None = Field(
+        default=None,
+        description="Who takes mails: smtp://USER:PASSWORD@HOST:PORT, or smtps://…; none are sent "
+        "without.",
+    )
+    mail_from: str = Field(default="orrery@localhost", description="Whom mails are from.")
     log_format: Literal["text", "json"] = Field(
         default="text", description="Of the log: lines for people, or JSON objects."
     )

@@ -68,7 +68,12 @@ def submit(
         list[str] | None, typer.Option("--label", metavar="KEY=TEXT", help="Can be repeated.")
     ] = None,
     webhook: Annotated[
-        str | None, typer.Option(metavar="URL", help="Call this address when the job is over.")
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Who is told when the job is over: https://…, slack+https://…, matrix+https://…, "
+            "mailto:NAME@HOST.",
+        ),
     ] = None,
     then_simulate: Annotated[
         list[str] | None,

@@ -14,7 +14,7 @@ from server.queue.changes import Changes
 from server.settings import ServerSettings
 from server.upkeep import retention
 from server.upkeep.webhook_schedule import MOST_AT_ONCE, Delivery, due, settle
-from server.upkeep.webhook_sending import CALL_TIMEOUT_S, send, signing_key
+from server.upkeep.webhook_sending import CALL_TIMEOUT_S, Manner, send, signing_key
 
 RETENTION_INTERVAL_S = 60.0
 MOST_GIVEN_BACK = 100  # writes that give space back, each time: 200 MB
@@ -100,11 +100,20 @@ class Chores:
             self._calls[delivery.id] = task
             task.add_done_callback(lambda _, done=delivery.id: self._calls.pop(done, None))
 
+    def _manner(self) -> Manner:
+        settings = self._settings
+        return Manner(
+            private=settings.webhook_private,
+            page=settings.public_url,
+            mail_server=settings.mail_server,
+            mail_from=settings.mail_from,
+        )
+
     async def _deliver(self, delivery: Delivery) -> None:
         answered = False
         with failures_told(logger, f"webhook {delivery.id} failed"):
             key = signing_key(self._settings.webhook_key_path)
-            call = partial(send, delivery, key, private=self._settings.webhook_private)
+            call = partial(send, delivery, key, self._manner())
             loop = asyncio.get_running_loop()
             try:
                 async with asyncio.timeout(CALL_TIMEOUT_S):

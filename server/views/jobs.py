@@ -25,6 +25,7 @@ from server.wire.job_lists import JobFilter, ListedJob
 from server.wire.jobs import Failure, JobSummary, JobView, Progress, QueueEntry, ResultView
 from server.wire.messages import Page
 from server.wire.states import TERMINAL, JobStatus
+from server.wire.urls import NoticeAddress
 
 ETA_EPOCHS = 20  # most recent epochs that the estimate is made of
 SUMMARY_COLUMNS = [column for column in jobs.c if column.name not in {"config", "result"}]
@@ -73,7 +74,7 @@ def job_view(connection: Connection, row: Row[Any], waiting: Waiting) -> JobView
         failure=Failure(code=row.stop_reason, detail=row.failure) if failed else None,
         max_runtime_s=row.max_runtime_s,
         max_attempts=row.max_attempts,
-        webhook=row.webhook,
+        webhook=row.webhook and NoticeAddress.parse(row.webhook).without_secrets(),
         files_deleted_at=instant_or_none(row.files_gone_at),
         from_checkpoint=row.from_checkpoint,
         simulate=row.simulate,

@@ -14,7 +14,7 @@ from server.wire.files import CheckpointView
 from server.wire.kinds import JobKind, describe_kinds
 from server.wire.messages import CLOSED, EpochNumber, Identifier, Message, Notes, Text, View
 from server.wire.states import JobStatus, StopReason
-from server.wire.urls import check_url
+from server.wire.urls import check_notice_address
 
 WAITS_FOR = (
     "What holds it up besides the jobs before it: no worker is there, none can hold it, or as many "
@@ -84,9 +84,13 @@ class JobSubmission(Message):
     metadata: Annotated[dict[Identifier, Text], CLOSED] = Field(
         default_factory=dict, max_length=32, description="Labels of your own."
     )
-    webhook: Annotated[str, Field(max_length=2000), AfterValidator(check_url)] | None = Field(
-        default=None,
-        description="URL that is called when the job is over, signed as Standard Webhooks asks.",
+    webhook: Annotated[str, Field(max_length=2000), AfterValidator(check_notice_address)] | None = (
+        Field(
+            default=None,
+            description="Who is told when the job is over: `https://…`, called and signed as "
+            "Standard Webhooks asks; `slack+https://…`; "
+            "`matrix+https://HOST/!ROOM:SERVER?access_token=TOKEN`; `mailto:NAME@HOST`.",
+        )
     )
 
 

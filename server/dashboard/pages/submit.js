@@ -48,7 +48,7 @@ function Form({ schema, old, route }) {
   const defaults = defaultsOf(schema);
   const draft = route.query.has("kind") ? undefined : drafts.get(old?.id);
   const [config, setConfig] = useState(draft?.config ?? (old ? changed(old.config, defaults) : {}));
-  const [about, setAbout] = useState(draft?.about ?? { name: old?.name ?? "", priority: old?.priority ?? 0, labels: labelsOf(old), max_runtime_s: old?.max_runtime_s ?? "", webhook: old?.webhook ?? "", max_attempts: old?.max_attempts ?? "", kind: route.query.get("kind") || "train", stepper: route.query.get("stepper") || "" });
+  const [about, setAbout] = useState(draft?.about ?? { name: old?.name ?? "", priority: old?.priority ?? 0, labels: labelsOf(old), max_runtime_s: old?.max_runtime_s ?? "", webhook: old?.webhook?.includes("…") ? "" : (old?.webhook ?? ""), max_attempts: old?.max_attempts ?? "", kind: route.query.get("kind") || "train", stepper: route.query.get("stepper") || "" });
   const [sought, setSought] = useState("");
   const [unread, setUnread] = useState({}); // fields whose text is no value yet, and why
   const [seen, setSeen] = useState({ report: null, error: null });
@@ -87,7 +87,7 @@ function Form({ schema, old, route }) {
           <label>Priority, −100 … 100 <input type="number" min="-100" max="100" value=${about.priority} onInput=${(e) => setAbout({ ...about, priority: Number(e.target.value) })} /></label>
           <label>Stop it after [s] <input type="number" min="1" value=${about.max_runtime_s} onInput=${(e) => setAbout({ ...about, max_runtime_s: e.target.value })} /></label>
           <label>Attempts, where workers are lost <input type="number" min="1" max="100" value=${about.max_attempts} onInput=${(e) => setAbout({ ...about, max_attempts: e.target.value })} /></label>
-          <label>Call this address when it is over <input type="url" value=${about.webhook} onInput=${(e) => setAbout({ ...about, webhook: e.target.value })} /></label>
+          <label>Tell this address when it is over <input placeholder="https://…, slack+https://…, mailto:ada@example.org" value=${about.webhook} onInput=${(e) => setAbout({ ...about, webhook: e.target.value })} /></label>
         </div></fieldset>
         <${Presets} choose=${(fields) => setConfig(changed(fields, defaults))} />
         <label>Find a field <input type="search" value=${sought} onInput=${(e) => setSought(e.target.value)} /></label>
