@@ -1,7 +1,7 @@
-"""Prints what pyproject.toml depends on, for an image to install in a layer of its own.
+"""Prints what pyproject.toml depends on, for `.ci/lock` to find the versions of.
 
-`python docker/requirements.py --without torch wandb` leaves these out; to leave out what is not
-there is an error.
+`python docker/requirements.py --without torch wandb` leaves these out, `--only torch` all others;
+to name what is not there is an error.
 """
 
 import argparse
@@ -11,25 +11,30 @@ import tomllib
 from pathlib import Path
 
 
-def requirements(pyproject: Path, without: frozenset[str] = frozenset()) -> list[str]:
+def requirements(
+    pyproject: Path, without: frozenset[str] = frozenset(), only: frozenset[str] = frozenset()
+) -> list[str]:
     """The dependencies of a project, as pip reads them.
 
     Raises:
-        ValueError: a package to leave out is no dependency.
+        ValueError: a package that is named is no dependency.
     """
     project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
     by_name = {re.split(r"[^\w.-]", line, maxsplit=1)[0]: line for line in project["dependencies"]}
-    if unknown := without - by_name.keys():
+    if unknown := (without | only) - by_name.keys():
         raise ValueError(f"no dependency of {pyproject.name}: {', '.join(sorted(unknown))}")
-    return [line for name, line in by_name.items() if name not in without]
+    kept = (only or by_name.keys()) - without
+    return [line for name, line in by_name.items() if name in kept]
 
 
 def main() -> None:
     """Print the requirements of the project in this folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--without", nargs="*", default=[], metavar="PACKAGE")
-    without = frozenset(parser.parse_args().without)
-    for line in requirements(Path("pyproject.toml"), without):
+    parser.add_argument("--only", nargs="*", default=[], metavar="PACKAGE")
+    given = parser.parse_args()
+    named = frozenset(given.without), frozenset(given.only)
+    for line in requirements(Path("pyproject.toml"), *named):
         sys.stdout.write(f"{line}\n")
 
 

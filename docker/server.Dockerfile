@@ -3,20 +3,19 @@
 
 FROM python:3.11-slim-bookworm AS project
 WORKDIR /build
-COPY pyproject.toml README.md LICENSE docker/requirements.py ./
+COPY pyproject.toml README.md LICENSE ./
 COPY nbody nbody
 COPY server server
 COPY worker worker
 COPY data/*.json data/*.toml data/
 RUN python3 -m venv /opt/venv \
-    && /opt/venv/bin/pip install --no-cache-dir --no-deps --target /opt/orrery . \
-    && python3 requirements.py --without torch wandb > requirements.txt
+    && /opt/venv/bin/pip install --no-cache-dir --no-deps --target /opt/orrery .
 
-# Copied by its content: as long as the dependencies are the same, so is this layer.
+# As long as the locked packages are the same, so is this layer.
 FROM python:3.11-slim-bookworm AS dependencies
-COPY --from=project /build/requirements.txt /build/requirements.txt
+COPY docker/server.lock /build/server.lock
 RUN python3 -m venv /opt/venv \
-    && /opt/venv/bin/pip install --no-cache-dir --requirement /build/requirements.txt
+    && /opt/venv/bin/pip install --no-cache-dir --no-deps --require-hashes --requirement /build/server.lock
 
 FROM python:3.11-slim-bookworm
 # Server and worker share the data folder: one user id for both.

@@ -4,22 +4,22 @@
 
 FROM python:3.11-slim-bookworm AS project
 WORKDIR /build
-COPY pyproject.toml README.md LICENSE docker/requirements.py ./
+COPY pyproject.toml README.md LICENSE ./
 COPY nbody nbody
 COPY server server
 COPY worker worker
 COPY data/*.json data/*.toml data/
 RUN python3 -m venv /opt/venv \
-    && /opt/venv/bin/pip install --no-cache-dir --no-deps --target /opt/orrery . \
-    && python3 requirements.py > requirements.txt
+    && /opt/venv/bin/pip install --no-cache-dir --no-deps --target /opt/orrery .
 
-# Copied by its content: as long as the dependencies are the same, so is this layer.
+# As long as the locked packages are the same, so is this layer. Torch by its version: its build is of the index.
 FROM python:3.11-slim-bookworm AS dependencies
 # Where else to look for packages, such as torch without CUDA.
 ARG PIP_EXTRA_INDEX_URL
-COPY --from=project /build/requirements.txt /build/requirements.txt
+COPY docker/worker.lock docker/torch.lock /build/
 RUN python3 -m venv /opt/venv \
-    && /opt/venv/bin/pip install --no-cache-dir --requirement /build/requirements.txt
+    && /opt/venv/bin/pip install --no-cache-dir --no-deps --require-hashes --requirement /build/worker.lock \
+    && /opt/venv/bin/pip install --no-cache-dir --requirement /build/torch.lock
 
 FROM python:3.11-slim-bookworm
 # Jobs with compile=true need a compiler.

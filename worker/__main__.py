@@ -8,8 +8,9 @@ import threading
 
 from server.known_variables import misspelt
 from server.log_format import configure
-from worker.agent import Agent, AlreadyRunning
+from worker.agent import Agent
 from worker.client import ServerRefused, WorkerClient
+from worker.own_name import AlreadyRunning
 from worker.settings import InvalidSettings, read_settings
 from worker.workplace import warm_up
 

@@ -6,7 +6,6 @@ holds and hands the job back at once, without waiting for the lease to run out.
 """
 
 import errno
-import fcntl
 import logging
 import shutil
 import socket
@@ -30,6 +29,7 @@ from worker.attempt import Attempt
 from worker.client import LeaseEnded, NotRegistered, ServerRefused, Unreachable, WorkerClient
 from worker.gpus import find_gpus, look_at_gpus, visible_devices
 from worker.memory import memory_bytes
+from worker.own_name import own_name
 from worker.reporter import Reporter
 from worker.settings import WorkerSettings
 from worker.wandb_journal import Journal, start_telling, untold
@@ -41,13 +41,6 @@ WANDB_INTERVAL_S = 600.0  # between looks for what W&B was not told
 FAREWELL_S = 5.0  # for the last reports, when the agent itself must end
 
 logger = logging.getLogger(__name__)
-
-
-class AlreadyRunning(Exception):
-    """Another agent works under this name in this data folder."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(f"another worker named {name!r} runs here; give this one another --name")
 
 
 class BackOff:
@@ -91,14 +84,7 @@ class Agent:
         Raises:
             AlreadyRunning, ServerRefused
         """
-        folder = self._settings.state_folder
-        (self._settings.data / ".orrery").mkdir(parents=True, exist_ok=True, mode=0o700)
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise AlreadyRunning(self._settings.name) from None
+        with own_name(self._settings) as self._settings:
             terms = self._register()
             if terms is None:
                 return

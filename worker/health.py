@@ -1,8 +1,9 @@
-"""`python -m worker.health`: whether the worker of this name runs here. For health checks.
+"""`python -m worker.health`: whether a worker of this name runs here. For health checks.
 
 Takes the options and variables of `python -m worker`; exit code 0 yes, 1 no, 2 wrong settings.
 """
 
+import re
 import sys
 from pathlib import Path
 
@@ -16,9 +17,10 @@ def main() -> int:
     except InvalidSettings as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    lock = settings.state_folder / "lock"
-    if not is_held(lock):
-        sys.stderr.write(f"no process holds {lock}\n")
+    folder = settings.state_folder
+    pattern = re.sub(r"\*$", "[0-9]*", folder.name)  # of the workers of a pattern, one is enough
+    if not any(map(is_held, folder.parent.glob(f"{pattern}/lock"))):
+        sys.stderr.write(f"no process holds {folder / 'lock'}\n")
         return 1
     return 0
 

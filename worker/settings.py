@@ -10,6 +10,8 @@ from typing import Literal
 
 from nbody.cores import usable_cores
 
+ANY_NUMBER = "*"  # at the end of a name
+
 
 @dataclass(frozen=True)
 class WorkerSettings:
@@ -59,7 +61,8 @@ def option_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--name",
         default=environment.get("ORRERY_WORKER_NAME", _default_name()),
-        help="name of this worker; one agent per name and data folder (ORRERY_WORKER_NAME)",
+        help="name of this worker; one agent per name and data folder; worker-* is the first of "
+        "worker-1, worker-2, … that none has (ORRERY_WORKER_NAME)",
     )
     parser.add_argument(
         "--slots",
@@ -94,8 +97,10 @@ def read_settings(arguments: list[str] | None = None) -> WorkerSettings:
         raise InvalidSettings("ORRERY_LOG_FORMAT must be text or json")
     if not 1 <= options.slots <= 64:
         raise InvalidSettings("slots must be between 1 and 64")
-    if not re.fullmatch(r"[A-Za-z0-9._:-]{1,64}", options.name) or options.name.startswith("."):
-        raise InvalidSettings("a worker's name is 1 to 64 letters, digits, '.', '_', ':' or '-'")
+    if not re.fullmatch(r"(?!\.)([A-Za-z0-9._:-]{1,64}|[A-Za-z0-9._:-]{1,60}\*)", options.name):
+        raise InvalidSettings(
+            "a worker's name is 1 to 64 letters, digits, '.', '_', ':' or '-', and may end in '*'"
+        )
     token_file = Path(options.token_file or options.data / ".orrery" / "worker.token")
     try:
         token = token_file.read_text(encoding="utf-8").strip()

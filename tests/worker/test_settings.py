@@ -56,3 +56,14 @@ def test_variables_that_nobody_reads_are_named_before_what_they_may_have_caused(
     warning, error = capsys.readouterr().err.splitlines()
     assert "did you mean ORRERY_WORKER_TOKEN_FILE" in warning
     assert "cannot read the worker token" in error
+
+
+@pytest.mark.parametrize("name", ["worker-*", "w*", "x" * 64])
+def test_a_name_may_leave_its_number_open(tmp_path: Path, name: str) -> None:
+    assert read_settings(["--token-file", str(token(tmp_path)), "--name", name]).name == name
+
+
+@pytest.mark.parametrize("name", ["*", "a*b", "*a", "x" * 61 + "*"])
+def test_a_star_stands_at_the_end(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InvalidSettings, match="may end in"):
+        read_settings(["--token-file", str(token(tmp_path)), "--name", name])

@@ -39,7 +39,7 @@ class Receiver:
                 self.send_header("Content-Length", "0")
                 self.end_headers()
 
-            do_PUT = do_POST
+            do_PUT = do_POST  # noqa: N815
 
             def log_message(self, *_: Any) -> None: ...
 

@@ -1,0 +1,49 @@
+"""A worker's name, which is its own in a data folder for as long as it runs."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from worker.settings import ANY_NUMBER, WorkerSettings
+
+MOST = 1000  # workers of one pattern
+
+
+class AlreadyRunning(Exception):
+    """Another agent with this name works in this data folder."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"another worker named {name!r} runs in this data folder; give this one another --name"
+        )
+
+
+@contextmanager
+def own_name(settings: WorkerSettings) -> Iterator[WorkerSettings]:
+    """Hold a name's lock. In `worker-*` the star is the least number that no agent has, so that a
+    container that is made again finds what the one before it left.
+
+    Raises:
+        AlreadyRunning
+    """
+    (settings.data / ".orrery").mkdir(parents=True, exist_ok=True, mode=0o700)
+    for name in _names(settings.name):
+        named = replace(settings, name=name)
+        named.state_folder.mkdir(parents=True, exist_ok=True)
+        with (named.state_folder / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            yield named
+            return
+    raise AlreadyRunning(settings.name)
+
+
+def _names(pattern: str) -> Iterator[str]:
+    if not pattern.endswith(ANY_NUMBER):
+        yield pattern
+        return
+    for number in range(1, MOST + 1):
+        yield f"{pattern.removesuffix(ANY_NUMBER)}{number}"
