@@ -14,7 +14,6 @@ from nbody.evaluation.beside_criteria import by_eccentricity, eccentricity
 from nbody.evaluation.held_out import HeldOut, Predict
 from nbody.simulation.measures import rounded
 
-HELD_OUT_FILE = "held_out.json"  # in which a job leaves it
 MOST_NUMBERS = 60_000  # of all orbits that are told: a megabyte as text
 DIGITS = 9  # of each
 RATIO_DECADES = (-2.0, 1.0)  # of the histogram of dt/dt*; what is beyond counts at its ends

@@ -6,6 +6,28 @@ from typing import Any
 from nbody.simulation.picture import new_figure
 
 
+def draw_look(look: dict[str, Any], path: Path) -> None:
+    """η over eccentricity, where systems are of two bodies, and the histogram of dt/dt*.
+
+    Raises:
+        ModuleNotFoundError: matplotlib is not installed.
+    """
+    bins, edges = look["by_eccentricity"], look["ratios"]["edges"]
+    figure = new_figure(12.0 if bins else 7.0, 5.0)
+    *left, right = figure.subplots(1, 2 if bins else 1, squeeze=False)[0]
+    for rule, shares in look["ratios"]["shares"].items():
+        right.stairs(shares, edges, label=rule)
+    right.set(xscale="log", xlabel="dt / dt*", ylabel="share of held-out states")
+    for panel in left:
+        middle = [(each["from"] + each["to"]) / 2 for each in bins]
+        for rule in bins[0]["efficiency"]:
+            panel.plot(middle, [each["efficiency"][rule] for each in bins], "o-", label=rule)
+        panel.set(xlabel="eccentricity", ylabel="calibrated efficiency", ylim=(0, 1.05))
+    for panel in (*left, right):
+        panel.legend(fontsize="x-small")
+    figure.savefig(path, dpi=120, format="png")
+
+
 def draw(report: dict[str, Any], path: Path) -> None:
     """Bars of the calibrated efficiencies and, where there are long runs, cost against error.
 

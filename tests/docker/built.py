@@ -7,6 +7,7 @@ mmdebstrap, from which it makes a stand-in. Everything that it makes is in a tem
 gone afterwards. Prints a line for each check; exit code 1 where one fails.
 """
 
+import argparse
 import json
 import os
 import re
@@ -27,6 +28,8 @@ BASE = "python:3.11-slim-bookworm"
 PACKAGES = "python3,python3-venv,python3-pip,python-is-python3,ca-certificates"
 PORT = 18080
 URL = f"http://127.0.0.1:{PORT}"
+# Lower than what a root without CAP_SYS_RESOURCE has: podman's defaults are higher.
+LIMITS = '"nofile=4096:4096", "nproc=4096:4096"'
 LONG_S, PATIENCE_S = 1800, 120.0
 TRAINED = {"num_orbits": 8, "steps_per_epoch": 8, "hidden_dims": [16], "evaluation_orbits": 2}
 
@@ -44,11 +47,11 @@ class Podman:
         )
         volumes = ", ".join(f'"{path}:{path}:ro"' for path in ways_to_packages())
         (folder / "containers.conf").write_text(
-            f'[containers]\nvolumes = [{volumes}]\ndefault_ulimits = ["nofile=4096:4096"]\n'
+            f"[containers]\nvolumes = [{volumes}]\ndefault_ulimits = [{LIMITS}]\n"
             '[engine]\nruntime = "runc"\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n'
         )
         secrets = folder / "secrets"
-        secrets.mkdir()
+        secrets.mkdir(exist_ok=True)
         for name in ("admin", "worker"):
             (secrets / f"{name}.token").write_text(f"orrery_{name}_of_the_containers_0123456789\n")
             (secrets / f"{name}.token").chmod(0o644)
@@ -260,7 +263,21 @@ def check_restart(service: Service) -> None:
     service.until(lambda: service.job(job_id)["status"] == "cancelled", "cancelled")
 
 
-CHECKS = (check_isolation, check_a_job, check_commands_inside, check_scaling, check_restart)
+def check_health(service: Service) -> None:
+    """The images' own health checks agree."""
+    for name in ("server", "worker"):
+        (container,) = service.podman.containers(name)
+        service.podman("healthcheck", "run", container)
+
+
+CHECKS = (
+    check_health,
+    check_isolation,
+    check_a_job,
+    check_commands_inside,
+    check_scaling,
+    check_restart,
+)
 
 
 @contextmanager
@@ -278,7 +295,13 @@ def composed(podman: Podman) -> Iterator[Service]:
 
 def main() -> int:
     """Build, bring up, check; returns the exit code."""
-    folder = Path(tempfile.mkdtemp(prefix="orrery-containers-"))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--folder", type=Path, help="keep the images in this folder, and build on them next time"
+    )
+    kept: Path | None = parser.parse_args().folder
+    folder = kept or Path(tempfile.mkdtemp(prefix="orrery-containers-"))
+    folder.mkdir(exist_ok=True)
     failed = 0
     try:
         podman = Podman(folder)
@@ -294,9 +317,11 @@ def main() -> int:
                 else:
                     about = (check.__doc__ or "").splitlines()[0]
                     print(f"ok ({time.monotonic() - began:.0f} s): {about}", flush=True)
-        podman("system", "reset", "--force")
+        if kept is None:
+            podman("system", "reset", "--force")
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if kept is None:
+            shutil.rmtree(folder, ignore_errors=True)
     print(json.dumps({"checks": len(CHECKS), "failed": failed}))
     return int(failed > 0)
 

@@ -8,7 +8,7 @@ from nbody.config.size import evaluated_systems
 from nbody.device import resolve_device
 from nbody.errors import CheckpointUnreadable
 from nbody.evaluation.beside_criteria import beside_criteria, factors_of, network_and_criteria
-from nbody.evaluation.close_look import HELD_OUT_FILE, close_look
+from nbody.evaluation.close_look import close_look
 from nbody.evaluation.score import held_out_for, score_all
 from nbody.initial_conditions.from_config import initial_particle
 from nbody.simulation.orbit import orbit_of
@@ -18,6 +18,7 @@ from nbody.watcher import Phase
 from server.wire.states import StopReason
 from server.wire.workers import Assignment
 from worker.child.file_records import Artifacts, replace_nonfinite, sha256
+from worker.child.looks import keep_look
 from worker.child.watcher import ChildWatcher
 from worker.child.whereabouts import whereabouts
 from worker.spool import SpoolWriter
@@ -59,7 +60,7 @@ def evaluate_job(
     scores = score_all(rules, held_out, watcher)
     artifacts = Artifacts(assignment, data, spool)
     look = close_look(held_out, rules, factors_of(scores), newton=config.newton)
-    artifacts.keep_json(HELD_OUT_FILE, look)
+    keep_look(look, artifacts, picture=config.wandb)
     found = beside_criteria(stepper, config, held_out, scores)
     return _succeed({"seed": seed, **found}, artifacts)
 

@@ -10,7 +10,7 @@ from typing import Any
 from nbody.config.size import evaluated_systems
 from nbody.errors import CheckpointUnreadable, NBodyError
 from nbody.evaluation.beside_criteria import factors_of
-from nbody.evaluation.close_look import HELD_OUT_FILE, close_look
+from nbody.evaluation.close_look import close_look
 from nbody.evaluation.score import held_out_for, score_all, stepper_and_free_fall
 from nbody.stepper import Stepper
 from nbody.training.run import TrainingRun
@@ -19,6 +19,7 @@ from nbody.watcher import Phase
 from server.wire.states import StopReason
 from server.wire.workers import Assignment
 from worker.child.file_records import Artifacts, describe_file, replace_nonfinite, sha256
+from worker.child.looks import keep_look
 from worker.child.watcher import ChildWatcher
 from worker.child.whereabouts import whereabouts
 from worker.spool import SpoolWriter
@@ -124,5 +125,5 @@ def _evaluate(
     except (RuntimeError, MemoryError, ValueError, NBodyError):  # the training is done all the same
         traceback.print_exc()
         return None
-    artifacts.keep_json(HELD_OUT_FILE, look)
+    keep_look(look, artifacts, picture=run.config.wandb)
     return replace_nonfinite(scores)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from server.wire.workers import MAX_NOTE, Assignment
+from worker.child.wandb_files import tell_files
 from worker.spool import Record, SpoolReader, SpoolWriter
 from worker.wandb_journal import Journal, untold
 
@@ -104,6 +105,7 @@ def tell(data: Path, journal: Journal, agent: int | None) -> None:
     )
     place = Path(run.dir).parent
     outcome, last = log_all(journal, run, agent)
+    tell_files(data.resolve(), assignment.job, journal.spools(), run)
     if outcome is not None and outcome.get("result"):
         run.summary.update(outcome["result"])
     run.finish(exit_code=int(outcome is not None and outcome["status"] == "failed"))
@@ -121,6 +123,8 @@ def describe(assignment: Assignment) -> dict[str, Any]:
         "project": config.wandb_project or "orrery",
         "name": config.wandb_name or assignment.name or config.save_name or assignment.job,
         "tags": tags,
+        "group": assignment.labels.get("sweep"),
+        "job_type": assignment.kind,
         "config": {**config.as_wandb_dict(), "labels": assignment.labels},
     }
 

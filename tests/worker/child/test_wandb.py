@@ -1,5 +1,7 @@
 """What W&B gets to see of a job, whatever happens between."""
 
+import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 
 from nbody.config import Config
+from nbody.evaluation.picture import draw_look
 from nbody.metrics import METRIC_NAMES
 from server.wire.workers import Assignment
 from tests.offline_runs import read_back
@@ -223,3 +226,68 @@ def _until(met: Any) -> None:
     while not met():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+HELD_OUT = {
+    "ratios": {
+        "edges": [0.01, 0.1, 1.0],
+        "shares": {"stepper": [0.1, 0.9], "free_fall": [0.6, 0.4]},
+    },
+    "by_eccentricity": [
+        {"from": 0.6, "to": 0.8, "efficiency": {"stepper": 0.9, "free_fall": 0.5}},
+        {"from": 0.8, "to": 0.9, "efficiency": {"stepper": 0.8, "free_fall": 0.4}},
+    ],
+}
+
+
+def leave(data: Path, name: str, content: bytes) -> dict[str, Any]:
+    """A file of the first attempt, as a record has it."""
+    path = data / f"run/{JOB}/attempt-1/{name}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    sha256 = hashlib.sha256(content).hexdigest()
+    return {"path": str(path.relative_to(data)), "bytes": len(content), "sha256": sha256}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("offline")
+def test_pictures_checkpoints_and_sweeps_are_read_back_as_they_are(tmp_path: Path) -> None:
+    """From the files of a real offline run."""
+    look = leave(tmp_path, "held_out.json", json.dumps(HELD_OUT).encode())
+    draw_look(HELD_OUT, tmp_path / "drawn.png")
+    picture = leave(tmp_path, "evaluation.png", (tmp_path / "drawn.png").read_bytes())
+    points = [
+        {"epoch": n, "rolling": n == 1, **leave(tmp_path, f"model/{n}.pt", b"x" * n)}
+        for n in range(3)
+    ]
+    gone = {"epoch": 3, "rolling": False, **leave(tmp_path, "model/3.pt", b"gone")}
+    (tmp_path / gone["path"]).unlink()
+    state = tmp_path / "spool"
+    spool = SpoolWriter(state)
+    metrics = [dict.fromkeys(METRIC_NAMES, 0.25 * n) | {"epoch": n} for n in range(3)]
+    for row in metrics:
+        spool.append("epoch", row)
+    for point in (*points, gone):
+        spool.append("checkpoint", point)
+    for file in (look, picture):
+        spool.append("artifact", file)
+    spool.append("outcome", {"status": "succeeded", "result": {}})
+    spool.close()
+    journal = Journal.of(tmp_path, JOB)
+    journal.add(assignment(1).model_copy(update={"labels": {"sweep": "sweep_1"}}), state)
+    start_telling(tmp_path).wait(120)
+    [run] = tmp_path.glob("run/*/wandb/offline-run-*")
+    told = read_back(next(run.glob("*.wandb")))
+    assert told["group"] == "sweep_1"
+    assert told["job_type"] == "train"
+    assert [{key: row[key] for key in METRIC_NAMES} for row in told["history"]] == metrics
+    [kept] = run.rglob("media/images/**/*.png")
+    assert kept.read_bytes() == (tmp_path / picture["path"]).read_bytes()
+    charts = {name for name in told["logged"] if name.startswith("evaluation/")}
+    assert {"evaluation/picture", "evaluation/dt over dt*_table"} <= charts
+    assert "evaluation/eta over eccentricity_table" in charts
+    references = told["artifacts"][f"checkpoints-{JOB}"]
+    kept_points = [point for point in points if not point["rolling"]]
+    assert references == {
+        Path(point["path"]).name: (tmp_path / point["path"]).as_uri() for point in kept_points
+    }
