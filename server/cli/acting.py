@@ -186,7 +186,9 @@ def validate(
     ] = None,
 ) -> Shown:
     """Say what would run, how large it is, and what is wrong; nothing is stored."""
-    fields = read_config_file(config, dict(map(parse_override, assignments or [])))
+    fields, warned = _read(config, dict(map(parse_override, assignments or [])))
+    for text in warned:
+        errors.print(f"warning: {text}")
     report = client.validate(fields)
     return Shown(report, tables.validation(report))
 

@@ -127,13 +127,60 @@ def serve(
     Listener(config, service.changes.end).run()
 
 
-@app.command(
-    add_help_option=False,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)
-def work(context: typer.Context) -> None:
-    """Run a worker; all options are those of `python -m worker`."""
-    _become("worker", context.args)
+@app.command()
+def work(
+    url: Annotated[
+        str | None,
+        typer.Option("--url", "--server", envvar="ORRERY_URL", help="Address of the server."),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(envvar="ORRERY_DATA", help="Data folder, the same that the server sees."),
+    ] = None,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="ORRERY_WORKER_TOKEN_FILE",
+            help="File with a worker's token; default: DATA/.orrery/worker.token.",
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            envvar="ORRERY_WORKER_NAME",
+            help="One worker a name and data folder; worker-* is the first of worker-1, worker-2, "
+            "… that none has. Default: the host's.",
+        ),
+    ] = None,
+    slots: Annotated[
+        int | None, typer.Option(min=1, max=64, envvar="ORRERY_SLOTS", help="Jobs at a time.")
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            envvar="ORRERY_THREADS",
+            help="Most CPU threads of each job, which takes fewer while other processes are busy; "
+            "0 shares the cores between the slots.",
+        ),
+    ] = None,
+    log_format: Annotated[
+        str | None,
+        typer.Option(envvar="ORRERY_LOG_FORMAT", help="text: lines for people, or json."),
+    ] = None,
+) -> None:
+    """Run a worker: it claims jobs from a server and trains them."""
+    given = {
+        "--server": url,
+        "--data": data,
+        "--token-file": token_file,
+        "--name": name,
+        "--slots": slots,
+        "--threads": threads,
+        "--log-format": log_format,
+    }
+    words = [(option, str(value)) for option, value in given.items() if value is not None]
+    _become("worker", [word for pair in words for word in pair])
 
 
 @app.command(
