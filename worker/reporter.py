@@ -5,6 +5,7 @@ from typing import Any
 
 from nbody.metrics import EpochMetrics
 from nbody.watcher import Phase
+from server.wire.history import Whereabouts
 from server.wire.states import JobStatus
 from server.wire.workers import (
     MAX_LOG_BYTES_IN_REPORT,
@@ -69,7 +70,10 @@ class Reporter:
         fields: dict[str, Any] = {}
         for record in records:
             if record["kind"] == "begin":
-                fields |= record["data"]
+                begun = record["data"]
+                fields["first_epoch"] = begun["first_epoch"]
+                if "whereabouts" in begun:
+                    fields["whereabouts"] = Whereabouts.model_validate(begun["whereabouts"])
             elif record["kind"] == "epoch":
                 epoch = EpochMetrics.model_validate(record["data"])
                 fields.setdefault("epochs", []).append(epoch)

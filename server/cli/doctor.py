@@ -22,7 +22,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from server import __version__
-from server.client import Client, ClientError
+from server.client import ApiProblem, Client, ClientError
 from server.data_folder import locate
 from server.database.engines import DatabaseDamaged, check_integrity
 from server.database.filesystems import NETWORK_FILESYSTEMS, NetworkFilesystem, filesystem_of
@@ -66,6 +66,10 @@ def _versions(settings: ServerSettings) -> Iterator[Finding]:
 
 def _torch(settings: ServerSettings) -> Iterator[Finding]:
     del settings
+    if find_spec("torch") is None and find_spec("wandb") is None:  # as the server's image
+        detail = "is left out of this installation: it serves jobs, and workers elsewhere train"
+        yield Finding("ok", "torch", detail)
+        return
     if find_spec("torch") is None:
         yield Finding("error", "torch", "is not installed: workers cannot train; pip install torch")
         return
@@ -172,6 +176,8 @@ def _tokens(settings: ServerSettings) -> Iterator[Finding]:
             yield Finding("ok", path.name, "is made when the server first starts")
         elif not os.access(path, os.R_OK):
             yield Finding("error", path.name, f"{path} cannot be read by this user")
+        elif path.stat().st_uid != os.getuid():  # a secret that was mounted: who did it guards it
+            yield Finding("ok", path.name, f"{path}, of another user")
         elif path.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
             yield Finding("warning", path.name, f"others can read {path}; chmod 600 it")
         else:
@@ -181,8 +187,6 @@ def _tokens(settings: ServerSettings) -> Iterator[Finding]:
 def _server(client: Client) -> Iterator[Finding]:
     try:
         running = client.version()["version"]
-        workers = client.workers()["data"]
-        waiting = client.jobs(status="queued", limit=1)["data"]
     except ClientError as error:
         yield Finding("warning", "server", str(error))
         return
@@ -191,6 +195,18 @@ def _server(client: Client) -> Iterator[Finding]:
     else:
         detail = f"{client.url} runs version {running}, this is {__version__}; restart the server"
         yield Finding("warning", "server", detail)
+    yield from _workers(client)
+
+
+def _workers(client: Client) -> Iterator[Finding]:
+    try:
+        workers = client.workers()["data"]
+        waiting = client.jobs(status="queued", limit=1)["data"]
+    except ApiProblem as error:
+        is_a_workers = error.status == 403
+        detail = "not looked at: the token here is a worker's" if is_a_workers else str(error)
+        yield Finding("ok" if is_a_workers else "warning", "workers", detail)
+        return
     for worker in workers:
         if worker.get("refusal"):
             detail = f"{worker['name']} on {worker['host']} was refused: {worker['refusal']}"

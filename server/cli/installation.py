@@ -235,7 +235,7 @@ def doctor(
     from server.cli.doctor import examine, findings_table
 
     settings = _settings(data=data)
-    with open_client(url, settings.data, None) as client:
+    with open_client(url, settings.data, _own_token_file(settings)) as client:
         found = list(examine(settings, client))
     if as_json:
         print_json([asdict(finding) for finding in found])
@@ -273,6 +273,14 @@ def restore(
         kept = copies.restore(source, database)
     told = "" if kept is None else f"; what was there is in {kept}"
     print_text(f"{database} is {'to be made anew' if empty else 'restored'}{told}")
+
+
+def _own_token_file(settings: "ServerSettings") -> Path | None:
+    """The file with the token of whoever works here: of the server, else of a worker."""
+    if os.environ.get("ORRERY_TOKEN"):
+        return None
+    files = (settings.admin_token_path, settings.worker_token_path)
+    return next((path for path in files if os.access(path, os.R_OK)), None)
 
 
 def _settings(**given: Any) -> "ServerSettings":

@@ -101,7 +101,11 @@ def settings_of_the_server() -> set[str]:
     return {f"ORRERY_{name.upper()}" for name in ServerSettings.model_fields}
 
 
-SETTINGS = {"server": settings_of_the_server(), "worker": settings_of_the_worker()}
+OF_CLIENTS = {"ORRERY_TOKEN_FILE"}  # of `orrery …` in the server's container
+SETTINGS = {
+    "server": settings_of_the_server() | OF_CLIENTS,
+    "worker": settings_of_the_worker(),
+}
 
 
 @pytest.mark.parametrize("name", IMAGES)
@@ -313,7 +317,7 @@ def test_tokens_come_from_files_and_never_from_the_environment() -> None:
         service = document["services"][name]
         assert service["secrets"] == secrets
         named = {key: v for key, v in service["environment"].items() if "TOKEN" in key}
-        assert sorted(named.values()) == [f"/run/secrets/{secret}" for secret in secrets]
+        assert sorted(set(named.values())) == [f"/run/secrets/{secret}" for secret in secrets]
         keys = [value for key, value in service["environment"].items() if "KEY" in key]
         assert all(value is None for value in keys)  # passed on from the caller, never written
     assert "/secrets/" in (FOLDER / ".gitignore").read_text(encoding="utf-8").splitlines()

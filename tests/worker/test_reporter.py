@@ -39,13 +39,16 @@ class Server:
         return [epoch["epoch"] for report in self.reports for epoch in report.get("epochs", [])]
 
 
+PLACE = {"seed": "7", "host": "here", "device": "cpu", "gpu": None, "versions": {"torch": "2"}}
+
+
 def epoch(number: int) -> dict[str, Any]:
     return dict.fromkeys(METRIC_NAMES, 0) | {"epoch": number}
 
 
 def spool_with(folder: Path, epochs: int) -> None:
     spool = SpoolWriter(folder / "spool.jsonl")
-    spool.append("begin", {"first_epoch": 0})
+    spool.append("begin", {"first_epoch": 0, "whereabouts": PLACE})
     for number in range(epochs):
         spool.append("epoch", epoch(number))
     spool.close()
@@ -58,6 +61,7 @@ def test_everything_is_delivered_in_batches_and_in_order(tmp_path: Path) -> None
         Reporter(client, "lease", tmp_path).deliver()
     assert server.epochs == list(range(3 * MOST_RECORDS))
     assert server.reports[0]["first_epoch"] == 0
+    assert server.reports[0]["whereabouts"] == PLACE
     assert all(len(report.get("epochs", [])) <= MOST_RECORDS for report in server.reports)
 
 

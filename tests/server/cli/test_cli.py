@@ -219,3 +219,13 @@ def test_every_kind_of_job_has_a_command(kind: str) -> None:
     trains = "client.submit(fields, idempotency_key, **labelled)"
     submits = trains if kind == "train" else f'kind="{kind}"'
     assert submits in inspect.getsource(acting)
+
+
+def test_work_takes_every_option_of_the_worker() -> None:
+    from server.cli.installation import work
+    from worker.settings import option_parser
+
+    known = {word for action in option_parser()._actions for word in action.option_strings}
+    source = inspect.getsource(work)
+    missing = [option for option in known - {"-h", "--help"} if f'"{option}"' not in source]
+    assert missing == []

@@ -67,7 +67,7 @@ def test_a_simulation_leaves_its_states_and_what_was_conserved(tmp_path: Path) -
     assert result["final_time"] == pytest.approx(1.0)
     assert result["max_energy_error"] < 1e-2
     files = {Path(r["data"]["path"]).name: r["data"] for r in records if r["kind"] == "artifact"}
-    assert set(files) == {"simulation.npz", "result.json"}
+    assert set(files) == {"simulation.npz", "orbit.json", "result.json"}
     for record in files.values():
         content = (tmp_path / record["path"]).read_bytes()
         assert len(content) == record["bytes"]
@@ -93,7 +93,7 @@ def test_an_evaluation_scores_the_stepper_beside_every_criterion(tmp_path: Path)
     assert {"network", "free fall"} <= set(scores)
     assert scores["network"]["efficiency"] > 0
     json.dumps(outcome["result"], allow_nan=False)
-    assert [record["kind"] for record in records] == ["begin", "artifact"]
+    assert [record["kind"] for record in records] == ["begin", "artifact", "artifact"]
 
 
 def test_a_stepper_that_is_not_what_it_was_is_not_used(tmp_path: Path) -> None:

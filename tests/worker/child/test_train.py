@@ -97,7 +97,13 @@ def test_a_requested_stop_is_no_failure() -> None:
 def test_a_run_writes_begin_epochs_checkpoints_and_scores(tmp_path: Path) -> None:
     outcome, records = train(tmp_path, assignment(TINY))
     kinds = [record["kind"] for record in records]
-    assert kinds == ["begin", *("epoch", "checkpoint", "epoch") * 2, "epoch", "checkpoint"]
+    assert kinds == [
+        "begin",
+        *("epoch", "checkpoint", "epoch") * 2,
+        "epoch",
+        "checkpoint",
+        "artifact",
+    ]
     begun = Whereabouts.model_validate(records[0]["data"]["whereabouts"])
     assert (begun.seed, begun.device, begun.gpu) == (str(TINY["seed"]), "cpu", None)
     assert begun.versions["torch"] == torch.__version__
