@@ -1,5 +1,6 @@
 """Commands that draw jobs, and pack them for a paper; no browser is needed."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,8 +34,7 @@ def plot(
     from server.results.drawing import draw_panels, panels_of  # noqa: PLC0415 - not for `--help`
     from server.results.run import Run  # noqa: PLC0415
 
-    if output.suffix not in IMAGES:
-        raise CommandFailed(f"a figure is written as {', '.join(IMAGES)}", EXIT_USAGE)
+    _check_target(output, IMAGES)
     figure = draw_panels(panels_of([Run(client, each) for each in job_ids], key))
     figure.savefig(output, dpi=200)
     return Shown({"file": str(output)}, str(output))
@@ -52,9 +52,10 @@ def movie(
     rate: Annotated[int, typer.Option(min=1, max=60, help="Pictures a second.")] = 30,
 ) -> Shown:
     """Draw a simulation as a film: bodies, and the steps that they took, by colour."""
-    from server.results.films import film  # noqa: PLC0415
+    from server.results.films import FORMATS, film  # noqa: PLC0415
     from server.results.run import Run  # noqa: PLC0415
 
+    _check_target(output, FORMATS)
     film(Run(client, job_id), output, seconds=seconds, rate=rate)
     return Shown({"file": str(output)}, str(output))
 
@@ -78,12 +79,27 @@ def bundle(
     """Pack jobs for a paper: figures, tables, configs, seeds, versions, checkpoints, citation."""
     if (again is None) == (not job_ids):
         raise CommandFailed("name jobs, or --again BUNDLE", EXIT_USAGE)
+    _check_target(output, (".zip",))
     if again is None:
         from server.results.bundle import write_bundle  # noqa: PLC0415
 
         manifest = write_bundle(client, job_ids or [], output, title)
         return Shown({"file": str(output), "files": manifest["files"]}, str(output))
     return _make_again(client, again, output)
+
+
+def _check_target(path: Path, endings: Sequence[str]) -> None:
+    """Look before all the work whether its file can be written.
+
+    Raises:
+        CommandFailed: it cannot.
+    """
+    if path.suffix not in endings:
+        raise CommandFailed(
+            f"{path.name}: use a name that ends in {', '.join(endings)}", EXIT_USAGE
+        )
+    if not path.parent.is_dir():
+        raise CommandFailed(f"there is no folder {path.parent} for {path.name}", EXIT_USAGE)
 
 
 def _make_again(client: "Client", bundle: Path, output: Path) -> Shown:

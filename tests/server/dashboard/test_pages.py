@@ -11,6 +11,7 @@ import pytest
 from server.web.routes.dashboard import FOLDER
 from tests.server.conftest import OrreryServer
 from tests.server.dashboard.test_tour import train
+from tests.server.science import a_scored_training, a_simulation
 
 axe = pytest.importorskip("axe_playwright_python.sync_playwright")
 
@@ -87,13 +88,17 @@ def test_what_users_write_is_never_run(
     server: OrreryServer, open_page: OpenPage, script: str
 ) -> None:
     job = train(server, script, [0.5], metadata={"note": script}, config={"extra": {"x": script}})
+    server.admin.patch(f"/v1/jobs/{job['id']}", json={"notes": script})
+    a_scored_training(server, script)
+    a_simulation(server, script, forces=10, error=1e-5)
     server.submit(name=script, metadata={"note": script})
     server.admin.post("/v1/sweeps", json={**SWEEP, "name": script})
     server.admin.post("/v1/tokens", json={"name": script, "role": "viewer"})
     page = open_page(server)
     page.on("dialog", lambda dialog: pytest.fail(dialog.message))
     compared = f"compare?id={job['id']}"
-    for address in ("jobs?columns=metadata/note", f"job/{job['id']}", compared, "queue", "admin"):
+    own = f"job/{job['id']}"
+    for address in ("jobs?columns=metadata/note", own, compared, "science", "queue", "admin"):
         visit(page, address)
         assert page.evaluate("window.hit") is None, address
     assert script in page.locator("main").inner_text()

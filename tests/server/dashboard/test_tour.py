@@ -548,6 +548,21 @@ def test_a_simulation_is_submitted_by_its_form(server: OrreryServer, open_page: 
     assert newest["config"]["Nperiod"] == 2
 
 
+def test_notes_are_kept(server: OrreryServer, open_page: OpenPage) -> None:
+    job = train(server, "noted", [0.5])
+    page = open_page(server)
+    page.goto(f"/#/job/{job['id']}")
+    page.get_by_text("Notes", exact=True).click()
+    page.get_by_label("Notes").fill("width 64 is enough\nsee figure 3")
+    page.get_by_role("button", name="keep").click()
+    page.get_by_role("button", name="keep").wait_for(state="detached")
+    assert server.job(job["id"])["notes"] == "width 64 is enough\nsee figure 3"
+    viewer = open_page(server, role="viewer")
+    viewer.goto(f"/#/job/{job['id']}")
+    viewer.get_by_text("see figure 3").wait_for()
+    assert viewer.locator("textarea").count() == 0
+
+
 def test_a_sweep_is_started_by_its_form(server: OrreryServer, open_page: OpenPage) -> None:
     page = open_page(server)
     page.goto("/#/sweeps")
