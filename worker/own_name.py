@@ -1,7 +1,7 @@
 """A worker's name, which is its own in a data folder for as long as it runs."""
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -20,7 +20,7 @@ class AlreadyRunning(Exception):
 
 
 @contextmanager
-def own_name(settings: WorkerSettings) -> Iterator[WorkerSettings]:
+def own_name(settings: WorkerSettings) -> Generator[WorkerSettings]:
     """Hold a name's lock. In `worker-*` the star is the least number that no agent has, so that a
     container that is made again finds what the one before it left.
 
