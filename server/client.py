@@ -79,7 +79,7 @@ def find_token(data: Path, token_file: Path | None = None) -> FoundToken:
         OSError: the file that is named cannot be read.
         ValueError: what was found is no token.
     """
-    secret = os.environ.get("ORRERY_TOKEN")
+    secret = os.environ.get("ORRERY_TOKEN") or None
     own = data / ".orrery" / "admin.token"
     path = token_file or (own if secret is None and own.is_file() else None)
     if path is not None:
@@ -88,7 +88,7 @@ def find_token(data: Path, token_file: Path | None = None) -> FoundToken:
         return _token(secret, "$ORRERY_TOKEN")
     return FoundToken(
         None,
-        f"nowhere: there is no {own}. Go where the server's data folder is, or name it by --data; "
+        f"none: no {own} is here. Go where the server's data folder is, or name it by --data; "
         "elsewhere name a --token-file or set $ORRERY_TOKEN (an admin makes one with `orrery token "
         "create NAME`)",
     )
@@ -98,6 +98,13 @@ def _token(secret: str, whence: str) -> FoundToken:
     if not secret.isascii() or not secret.isprintable():
         raise ValueError(f"what {whence} holds is no token: it has characters that none has")
     return FoundToken(secret, whence)
+
+
+def refusal(url: str, found: FoundToken) -> str:
+    """Why a server lets nobody in, and what to do."""
+    if found.secret is None:
+        return f"the server at {url} asks for a token, and there is {found.whence}"
+    return f"the server at {url} does not take the token; it is from {found.whence}"
 
 
 class Client:
@@ -479,6 +486,8 @@ def _in_words(error: httpx.TransportError) -> str:
     if isinstance(error, httpx.UnsupportedProtocol):
         return "an address begins with http:// or https://"
     if isinstance(error, httpx.ConnectError):
+        if "WRONG_VERSION_NUMBER" in str(error):
+            return "it does not speak https; use http://"
         return "nothing listens there" if "refused" in str(error) else str(error)
     return type(error).__name__
 

@@ -18,6 +18,7 @@ OTHERS = {
     *("URL", "TOKEN", "TOKEN_FILE", "WORKER_NAME", "SLOTS", "THREADS"),
     *("PUBLISH", "HOST_NAME", "SECRETS"),
 }
+CALLED_URL = {"SERVER", "ADDRESS", "SERVER_URL"}
 
 
 def misspelt(present: Iterable[str]) -> dict[str, str]:
@@ -34,6 +35,7 @@ def misspelt(present: Iterable[str]) -> dict[str, str]:
             import difflib  # noqa: PLC0415 - most have none, and wait for nothing
 
             near = difflib.get_close_matches(name.upper(), sorted(SERVER | OTHERS), n=1)
+            near = ["URL"] if name.upper() in CALLED_URL else near
             hint = f"; did you mean {PREFIX}{near[0]}?" if near else ""
             found[variable] = f"nothing reads the environment variable {variable}{hint}"
     return found

@@ -51,7 +51,7 @@ class Series:
     momentum_error: Float[Tensor, " K *B"]
     angular_momentum_error: Float[Tensor, " K *B"]
 
-    def states(self, index: slice | tuple[slice, int]) -> "Series":
+    def states(self, index: slice | Tensor | tuple[slice, int]) -> "Series":
         """Some of the states, or those of one system of a batch."""
         return Series(**{f.name: getattr(self, f.name)[index] for f in fields(Series)})
 

@@ -23,10 +23,11 @@ def orbit_of(run: Simulation) -> dict[str, Any]:
 
     Returns:
         `time` (K,), `position` (K, N, D) of the first 256 bodies, `mass` of these, `dt` (K,) that
-        was taken from each state, `energy_error` (K,), `states`, how many were recorded, `bodies`,
-        how many there are, `rule` and `threshold`.
+        was taken from each state, `energy_error` (K,), `states`, how many were recorded, `bodies`
+        and `systems`, how many there are, `rule` and `threshold`.
     """
     first = run if run.mass.dim() == 1 else run.states((slice(None), 0))
+    first = first.states(_its_own(first.time))
     mass = run.mass.reshape(-1, run.mass.shape[-1])[0]
     dt = run.dt.reshape(len(run.dt), -1)[:, 0]
     bodies = min(len(mass), MOST_BODIES)
@@ -39,12 +40,20 @@ def orbit_of(run: Simulation) -> dict[str, Any]:
         "threshold": run.threshold,
         "states": len(first.time),
         "bodies": len(mass),
+        "systems": run.largest_energy_error.numel(),
         "time": rounded(time, DIGITS),
         "mass": rounded(mass[:bodies], DIGITS),
         "position": rounded(first.position[shown][:, :bodies], DIGITS),
         "dt": rounded(_step_at((time - start).abs(), dt, (end - start).abs()), DIGITS),
         "energy_error": rounded(first.energy_error[shown], DIGITS),
     }
+
+
+def _its_own(time: Float[Tensor, " K"]) -> Int[Tensor, " A"]:
+    """The states of a system until its own end: others of the batch may go on."""
+    moves = torch.ones_like(time, dtype=torch.bool)
+    moves[1:] = time[1:] != time[:-1]
+    return moves.nonzero().squeeze(1)
 
 
 def _evenly(number: int, most: int) -> Int[Tensor, " K"]:

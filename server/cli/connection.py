@@ -121,7 +121,13 @@ def connect(url: str, token: str | None, whence: str = "") -> Generator["Client"
     Args:
         whence: where the token is from, for whoever is told that it is none.
     """
-    from server.client import ApiProblem, Client, ClientError  # noqa: PLC0415 - not for `--help`
+    from server.client import (  # noqa: PLC0415 - not for `--help`
+        ApiProblem,
+        Client,
+        ClientError,
+        FoundToken,
+        refusal,
+    )
 
     try:
         with Client(url, token) as client:
@@ -130,8 +136,7 @@ def connect(url: str, token: str | None, whence: str = "") -> Generator["Client"
         raise CommandFailed(str(error), EXIT_NO_ANSWER) from error
     except ClientError as error:
         if whence and isinstance(error, ApiProblem) and error.status == 401:
-            told = f"the server at {url} does not take the token; it is from {whence}"
-            raise CommandFailed(told, EXIT_NO_ANSWER) from error
+            raise CommandFailed(refusal(url, FoundToken(token, whence)), EXIT_NO_ANSWER) from error
         raise CommandFailed(str(error), EXIT_NO_ANSWER) from error
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from server.client import Client
 
 Json = dict[str, Any]
+LONGEST_NAME = 200
 
 app = typer.Typer()
 Status = Annotated[list[str] | None, typer.Option("--status", help="All jobs in this state.")]
@@ -138,12 +139,17 @@ def retry(
             "the training itself or an evaluation, found.",
         ),
     ] = None,
+    new_name: Annotated[
+        str | None, typer.Option("--as", metavar="NAME", help="Name of the new job.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make new jobs from some that are over."""
     changes: Json = {"config": dict(map(parse_override, assignments or []))}
     if train_on is not None:
-        changes["config"] = _what_failed(client, train_on) | changes["config"]
+        changes = _with_what_failed(client, those.one, train_on, changes)
+    if new_name is not None:
+        changes["name"] = new_name
     if those.one is not None:
         if from_checkpoint is not None:
             changes["from_checkpoint"] = from_checkpoint
@@ -175,11 +181,19 @@ def delete(
         _show(client.act("delete", **those.which, files=files), None, as_json)
 
 
-def _what_failed(client: "Client", called: str) -> Json:
+def _with_what_failed(client: "Client", job_id: str | None, called: str, changes: Json) -> Json:
+    """Changes of a retry that trains also on what failed, and another name for the new job."""
     from server.results.failures import training_on  # noqa: PLC0415 - not for `--help`
     from server.results.run import Run  # noqa: PLC0415
 
-    return training_on(Run(client, job_id_of(client, called)))
+    if job_id is None:
+        raise ValueError("--train-on is of one job: name it")
+    old = Run(client, job_id)
+    if old.kind != "train":
+        raise ValueError(f"{old.title} trains nothing: it is of kind {old.kind}")
+    learned = training_on(Run(client, job_id_of(client, called)), old.job["config"])
+    name = f"{old.title}, with what failed"[:LONGEST_NAME]
+    return {"name": name, **changes, "config": learned | changes["config"]}
 
 
 def label(assignment: str) -> tuple[str, str]:

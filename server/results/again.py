@@ -13,6 +13,7 @@ from server.results.score_tables import numbers_of
 if TYPE_CHECKING:
     from server.client import Client
 
+LONGEST_NAME = 200
 LABEL = "again"  # of jobs that are made so: the id of the one that they repeat
 
 
@@ -59,7 +60,7 @@ def make_again(
 def _submit(client: "Client", path: Path, manifest: Json, job: Json, made: dict[str, str]) -> str:
     options: Json = {"kind": job["kind"], "metadata": {**job["metadata"], LABEL: job["id"]}}
     if job["name"]:
-        options["name"] = job["name"]
+        options["name"] = f"{job['name']}, again"[:LONGEST_NAME]
     if (stepper := job.get("stepper")) is not None:
         options["stepper"] = _stepper(client, path, manifest, stepper, made)
     config = {**job["config"], "seed": job["seed"]}

@@ -71,7 +71,7 @@ def write_bundle(client: "Client", job_ids: Sequence[str], path: Path, title: st
     names = file_names(runs)
     jobs = [describe(run, names[run.id]) for run in runs]
     files = dict(_files(client, runs, names, jobs))
-    files["tables/scores.csv"], files["tables/scores.tex"] = score_tables(jobs)
+    files |= score_tables(jobs)
     files |= _figures(runs)
     files["CITATION.cff"] = CITATION.format(version=__version__).encode()
     count = "1 job" if len(runs) == 1 else f"{len(runs)} jobs"
@@ -128,9 +128,23 @@ def file_names(runs: Sequence[Run]) -> dict[str, str]:
     """What each job's files are called, by its id: plain, and no two the same."""
     found: dict[str, str] = {}
     for run_id, title in titles(runs).items():
-        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", title).strip("-.") or run_id
+        plain = _plain(title) or run_id
         found[run_id] = plain if plain not in found.values() else f"{plain}-{run_id[-5:]}"
     return found
+
+
+def _plain(text: str) -> str:
+    """Text as a part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:80]
+
+
+def _unique(name: str, taken: Mapping[str, bytes]) -> str:
+    """What a figure's files are called: as its panel, with a number where that is taken."""
+    plain, number = _plain(name) or "figure", 1
+    while f"figures/{plain}.{IMAGES[0]}" in taken:
+        number += 1
+        plain = f"{_plain(name) or 'figure'}-{number}"
+    return plain
 
 
 def describe(run: Run, name: str) -> Json:
@@ -189,7 +203,7 @@ def _figures(runs: Sequence[Run]) -> dict[str, bytes]:
     matplotlib.rcParams["svg.hashsalt"] = "orrery"  # else the names in a file are random
     for panel in panels_of(runs):
         figure = draw_panels([panel])
-        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", panel.name)
+        plain = _unique(panel.name, found)
         for image in IMAGES:
             drawn = io.BytesIO()
             metadata = UNDATED[image]

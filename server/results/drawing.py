@@ -115,7 +115,13 @@ def curves(runs: Sequence[Run], key: str, names: dict[str, str]) -> Draw:
         for run in runs:
             epochs, values = run.series(key)
             marker = "." if len(epochs) < 40 else None
-            axes.plot(epochs, _numbers(values), label=names[run.id], linewidth=1.3, marker=marker)
+            axes.plot(
+                epochs,
+                _numbers(values),
+                label=as_it_is(names[run.id]),
+                linewidth=1.3,
+                marker=marker,
+            )
         if len(runs) == 1:
             _mark_events(axes, runs[0])
         axes.set(xlabel="epoch", ylabel=key)
@@ -147,7 +153,9 @@ def efficiency_over_eccentricity(held: Json, name: str) -> Draw:
             axes.plot(
                 middle, [each["efficiency"][rule] for each in bins], marker="o", ms=3, label=rule
             )
-        axes.set(xlabel="eccentricity e", ylabel="calibrated η", ylim=(0, 1.05), title=name)
+        axes.set(
+            xlabel="eccentricity e", ylabel="calibrated η", ylim=(0, 1.05), title=as_it_is(name)
+        )
         _finish(axes)
 
     return draw
@@ -159,9 +167,12 @@ def step_ratios(held: Json, name: str) -> Draw:
 
     def draw(axes: Any) -> None:
         for rule, values in shares.items():
-            axes.stairs(values, edges, label=rule)
+            how = "as it is" if rule == held["rule"] else "calibrated"
+            axes.stairs(values, edges, label=f"{rule} ({how})")
         axes.axvline(1, color="0.5", linewidth=1)
-        axes.set(xscale="log", xlabel="dt / dt*", ylabel="share of held-out states", title=name)
+        axes.set(
+            xscale="log", xlabel="dt / dt*", ylabel="share of held-out states", title=as_it_is(name)
+        )
         _finish(axes)
 
     return draw
@@ -181,10 +192,16 @@ def orbit(way: Json, name: str, state: int | None = None) -> Draw:
         axes.plot(position[..., 0], position[..., 1], color="0.8", linewidth=0.4, zorder=0)
         dots = axes.scatter(x, y, c=taken, s=4, norm=norm, cmap="viridis", linewidths=0)
         axes.figure.colorbar(dots, ax=axes, label="dt")
-        axes.set(xlabel="x", ylabel="y", title=f"{name} ({way['rule']})")
+        axes.set(xlabel="x", ylabel="y", title=of_way(way, name))
         axes.set_aspect("equal", adjustable="datalim")
 
     return draw
+
+
+def of_way(way: Json, name: str) -> str:
+    """What a figure of a simulation is of."""
+    first = f", first of {way['systems']} systems" if way.get("systems", 1) > 1 else ""
+    return as_it_is(f"{name} ({way['rule']}{first})")
 
 
 def step_range(dt: Any) -> tuple[float, float]:
@@ -206,7 +223,7 @@ def energy_error(way: Json, name: str) -> Draw:
         axes.plot(time, _numbers(way["energy_error"]), linewidth=1, label="|ΔE/E|")
         threshold = way["threshold"]
         axes.axhline(threshold, color="0.5", linestyle=":", label="threshold of one step")
-        axes.set(xlabel="time", ylabel="|ΔE/E| since the start", title=name)
+        axes.set(xlabel="time", ylabel="|ΔE/E| since the start", title=of_way(way, name))
         axes.set_yscale("log", nonpositive="mask")
         _finish(axes)
 
@@ -215,6 +232,11 @@ def energy_error(way: Json, name: str) -> Draw:
 
 def _numbers(values: Sequence[float | None]) -> list[float]:
     return [float("nan") if value is None else value for value in values]
+
+
+def as_it_is(text: str) -> str:
+    """Text that users wrote, for matplotlib: no formula, whatever signs are in it."""
+    return text.replace("$", r"\$")
 
 
 def _finish(axes: Any) -> None:

@@ -1,6 +1,7 @@
 """What can go wrong with figures, films and bundles.
 
 ResultsError
+├── NoAccess          the server does not take the token, or there is none
 ├── NoSuchJob         no job is called so, or several are
 ├── NothingToShow     the job has not what is to be drawn
 ├── PackageMissing    an optional package is not installed
@@ -10,6 +11,10 @@ ResultsError
 
 class ResultsError(ValueError):
     """Base of these errors; each says what to do."""
+
+
+class NoAccess(ResultsError):
+    """The server does not take the token, or there is none."""
 
 
 class NoSuchJob(ResultsError):

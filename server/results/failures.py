@@ -14,7 +14,9 @@ def violations(run: Run) -> list[Json]:
     Raises:
         NothingToShow: the job has no scores with held-out states.
     """
-    if (look := run.held_out) is None:
+    if (look := run.held_out) is None and run.job["status"] != "succeeded":
+        raise NothingToShow(f"{run.title} is {run.job['status']}: it has no scores")
+    if look is None:
         raise NothingToShow(
             f"{run.title} has no held-out states: it is no training or evaluation that was scored"
         )
@@ -34,9 +36,8 @@ def hard_systems(run: Run) -> list[list[list[float]]]:
     return [state["rows"] for state in states[: MOST_HARD_ROWS // len(states[0]["rows"])]]
 
 
-def training_on(run: Run) -> dict[str, Any]:
+def training_on(run: Run, config: Json) -> dict[str, Any]:
     """What changes in a config that trains also on what failed: its population is drawn afresh."""
-    config = run.job["config"]
     fresh = {"resample_each_epoch": True, "reset_particle_each_epoch": True}
     return {"hard_systems": hard_systems(run), **({} if config["lifetime"] else fresh)}
 

@@ -5,7 +5,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from server.results.drawing import new_figure, step_range
+from server.results.drawing import new_figure, of_way, step_range
 from server.results.errors import NothingToShow, PackageMissing
 from server.results.run import Run
 
@@ -81,6 +81,6 @@ def _painter(axes: Any, way: dict[str, Any], name: str) -> Callable[[float], Non
         trail.set_offsets(position[:now, :, :2].reshape(-1, 2))
         trail.set_array(np.repeat(dt[:now], position.shape[1]))
         bodies.set_offsets(position[now - 1, :, :2])
-        axes.set_title(f"{name} ({way['rule']})   t = {time:.4g}", fontsize="medium")
+        axes.set_title(f"{of_way(way, name)}   t = {time:.4g}", fontsize="medium")
 
     return draw

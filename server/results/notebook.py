@@ -15,9 +15,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
-from server.client import Client, find_token
+from server.client import ApiProblem, Client, FoundToken, find_token, refusal
 from server.results.drawing import draw_panels, panels_of
-from server.results.errors import PackageMissing
+from server.results.errors import NoAccess, NothingToShow, PackageMissing
 from server.results.naming import job_id_of
 from server.results.run import Run
 
@@ -29,6 +29,10 @@ def connect(
 ) -> "Orrery":
     """A server's jobs.
 
+    Raises:
+        NoAccess: it does not take the token, or there is none.
+        ServerUnreachable
+
     Args:
         url: its address; default: $ORRERY_URL, else http://127.0.0.1:8080.
         token: default: $ORRERY_TOKEN, else that of the server whose data folder this is.
@@ -36,7 +40,15 @@ def connect(
     """
     url = url or os.environ.get("ORRERY_URL", DEFAULT_URL)
     folder = Path(data or os.environ.get("ORRERY_DATA", "data"))
-    return Orrery(Client(url, token or find_token(folder).secret))
+    found = FoundToken(token, "the argument") if token else find_token(folder)
+    client = Client(url, found.secret)
+    try:
+        client.jobs(limit=1)
+    except ApiProblem as problem:
+        if problem.status == 401:
+            raise NoAccess(refusal(url, found)) from None
+        raise
+    return Orrery(client)
 
 
 class Orrery:
@@ -45,13 +57,16 @@ class Orrery:
     def __init__(self, client: Client) -> None:
         self.client = client
 
+    def __repr__(self) -> str:
+        return f"<Orrery at {self.client.url}>"
+
     def __getitem__(self, called: str) -> "Notebook":
         """The job of that name or id; the begin or end of an id is enough.
 
         Raises:
             NoSuchJob: none is called so, or several are.
         """
-        return Notebook(self.client, job_id_of(self.client, called))
+        return Notebook(self.client, job_id_of(self.client, str(called)))
 
     def jobs(self, limit: int = 100, **filters: Any) -> Any:
         """A pandas frame of jobs, newest first, a row each.
@@ -78,6 +93,8 @@ class Notebook(Run):
 
     def frame(self) -> Any:
         """Its metrics as a pandas frame, a row an epoch."""
+        if self.kind != "train":
+            raise NothingToShow(f"{self.title} has no epochs: it is of kind {self.kind}")
         frame = _pandas().DataFrame(self.epochs)
         return frame.set_index("epoch") if len(frame) else frame
 

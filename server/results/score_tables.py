@@ -2,11 +2,18 @@
 
 import csv
 import io
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from server.results.run import Json
+
+LATEX = {sign: f"\\{sign}" for sign in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "~": r"\~{}",
+    "^": r"\^{}",
+}
 
 
 def numbers_of(job: Json) -> dict[str, float]:
@@ -30,32 +37,48 @@ def _leaves(value: Any, place: str = "") -> Iterator[tuple[str, float]]:
         yield place, value
 
 
-def score_tables(jobs: Sequence[Json]) -> tuple[bytes, bytes]:
-    """The scores of all jobs as CSV and as LaTeX (booktabs): a row for each rule of each."""
-    rows = [row for job in jobs for row in _score_rows(job)]
-    columns = list(dict.fromkeys(column for row in rows for column in row))
+def score_tables(jobs: Sequence[Json]) -> dict[str, bytes]:
+    """Tables as CSV and as LaTeX (booktabs), by their file's name: scores, a row for each rule of
+    each job, and simulations, a row each."""
+    tables = {
+        "scores": [row for job in jobs for row in _score_rows(job)],
+        "simulations": [_simulation_row(job) for job in jobs if job["kind"] == "simulate"],
+    }
+    found: dict[str, bytes] = {}
+    for name, rows in tables.items():
+        columns = list(dict.fromkeys(column for row in rows for column in row))
+        if rows:
+            found[f"tables/{name}.csv"] = csv_of(columns, rows)
+            found[f"tables/{name}.tex"] = _as_latex(columns, rows)
+    return found
+
+
+def _as_latex(columns: Sequence[str], rows: Sequence[Json]) -> bytes:
     head = " & ".join(map(_latex, columns))
     lines = [" & ".join(_latex(row.get(column, "")) for column in columns) for row in rows]
     spec = "ll" + "r" * max(0, len(columns) - 2)
     body = " \\\\\n".join(lines)
-    latex = (
+    return (
         f"\\begin{{tabular}}{{{spec}}}\n\\toprule\n{head} \\\\\n\\midrule\n{body} \\\\\n"
         "\\bottomrule\n\\end{tabular}\n"
-    )
-    return csv_of(columns, rows), latex.encode()
+    ).encode()
 
 
 def _score_rows(job: Json) -> Iterator[Json]:
     result: Json = job["result"] or {}
+    if job["kind"] == "simulate":
+        return
     scores: Json = result.get("scores") or {
         name: values for name, values in result.items() if isinstance(values, dict)
     }
-    named = {"job": job["name"] or job["id"]}
     for rule, values in scores.items():
-        yield {**named, "rule": rule, **values}
-    if not scores:
-        figures = {key: value for key, value in result.items() if isinstance(value, int | float)}
-        yield {**named, "rule": job["config"]["integrator_mode"], **figures}
+        yield {"job": job["name"] or job["id"], "rule": rule, **values}
+
+
+def _simulation_row(job: Json) -> Json:
+    result: Json = job["result"] or {}
+    figures = {name: value for name, value in result.items() if isinstance(value, int | float)}
+    return {"job": job["name"] or job["id"], "rule": job["config"]["integrator_mode"], **figures}
 
 
 def csv_of(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> bytes:
@@ -70,4 +93,12 @@ def csv_of(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> bytes:
 def _latex(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
-    return re.sub(r"([&%$#_{}])", r"\\\1", str(value).replace("\\", r"\textbackslash "))
+    signs = {
+        "\\": r"\textbackslash{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "~": r"\~{}",
+        "^": r"\^{}",
+    }
+    signs |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
+    return "".join(signs.get(sign, sign) for sign in str(value))

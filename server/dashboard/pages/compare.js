@@ -14,7 +14,7 @@ const DEFAULT_KEY = "part2/efficiency";
 const MOST_EPOCHS = 5000;
 
 export default function Compare({ route }) {
-  const ids = route.query.getAll("id");
+  const ids = [...new Set(route.query.getAll("id"))];
   const key = route.query.get("metric") || DEFAULT_KEY;
   const by = route.query.get("by") || "";
   const paints = route.query.getAll("paint");
@@ -129,7 +129,7 @@ function grouped(jobs, found, key, by) {
 const mean = (values) => values.reduce((sum, each) => sum + each, 0) / values.length;
 
 function summary(rows, key, over, moreIsBetter) {
-  const values = (rows ?? []).map((row) => row[key]).filter((each) => each !== null);
+  const values = (rows ?? []).map((row) => row[key] ?? null).filter((each) => each !== null);
   if (!values.length) return null;
   if (over === "last") return rows.at(-1)[key];
   const most = over === "max" || (over === "best" && moreIsBetter.includes(key));

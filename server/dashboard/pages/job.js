@@ -23,6 +23,8 @@ export default function Job({ route, session }) {
   const written = (events.data ?? []).filter((event) => event.type === "checkpoint").length;
   const over = OVER.includes(job.data?.status);
   const files = useLoaded(async () => [await all(`/v1/jobs/${id}/checkpoints`), await all(`/v1/jobs/${id}/artifacts`)], [id, written, over]);
+  const begun = job.data?.from_checkpoint;
+  const source = useLoaded((signal) => (begun ? get(`/v1/checkpoints/${begun}`, {}, { signal }) : null), [begun]);
   const [version, setVersion] = useState(0);
   const again = useQuietly(() => {
     job.again();
@@ -51,7 +53,7 @@ export default function Job({ route, session }) {
     ${seen.waits_for && html`<div class="note warn"><b>It waits for</b> ${seen.waits_for}</div>`}
     ${seen.status === "queued" && !seen.waits_for && html`<div class="note">It waits for its turn: ${seen.queue_position} before it. <a href="#/queue">The queue</a></div>`}
     ${seen.warnings.map((text) => html`<div class="note warn">${text}</div>`)}
-    <${Facts} of=${facts(seen)} />
+    <${Facts} of=${facts(seen, source.data)} />
     <${Notes} key=${seen.id} job=${seen} mayWrite=${session.role !== "viewer"} done=${again} />
     ${seen.kind === "train" && html`<${JobCharts} job=${seen} events=${events.data ?? []} version=${version} />`}
     ${seen.result && html`<${Result} job=${seen} />`}
@@ -68,7 +70,7 @@ export default function Job({ route, session }) {
     <${Log} id=${id} version=${version} />`;
 }
 
-function facts(job) {
+function facts(job, source) {
   return {
     id: html`<code>${job.id}</code>`,
     kind: job.kind,
@@ -79,6 +81,7 @@ function facts(job) {
     "time left": job.eta_s === null ? null : duration(job.eta_s),
     labels: Object.entries(job.metadata).map(([key, text]) => html`<code>${key}=${text}</code> `),
     "retry of": job.retry_of && html`<a href=${link("job", job.retry_of)}>${job.retry_of}</a>`,
+    [job.kind === "train" ? "begun at" : "stepper"]: source && html`<a href=${link("job", source.job_id)}>epoch ${source.epoch} of ${source.job_id}</a>`,
     "made by": job.parent && (job.parent.startsWith("job_") ? html`<a href=${link("job", job.parent)}>${job.parent}</a>` : html`<a href=${link("sweeps", job.parent)}>${job.parent}</a>`),
   };
 }
@@ -112,8 +115,7 @@ function Actions({ job, done }) {
     ${OVER.includes(job.status) && html`<${Button} does=${async () => go("job", (await post(`/v1/jobs/${job.id}/retry`)).id)}>retry</${Button}>`}
     <${Button} does=${rename}>rename</${Button}>
     ${job.kind === "train" && html`<a class="button" href=${link("submit", "", { from: job.id })}>duplicate and change</a>`}
-    ${job.kind === "train" && job.status === "succeeded" && html`<${Button} does=${async () => go("job", (await post("/v1/jobs", { kind: "evaluate", config: {}, stepper: { job: job.id, epoch: "best" }, name: `evaluate ${title(job)}`.slice(0, 200) })).id)}>evaluate</${Button}>
-      <a class="button" href=${link("submit", "", { kind: "simulate", stepper: job.id })}>simulate</a>`}
+    ${job.kind === "train" && job.status === "succeeded" && ["evaluate", "simulate"].map((kind) => html`<a class="button" href=${link("submit", "", { kind, stepper: job.id })}>${kind}</a>`)}
     ${OVER.includes(job.status) && html`<${Button} sure="Delete this job, with checkpoints and logs?" does=${async () => {
       await remove(`/v1/jobs/${job.id}`, { files: true });
       go("jobs");

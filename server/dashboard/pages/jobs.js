@@ -10,7 +10,7 @@ import { change, link, read } from "../route.js";
 import { Groups } from "./groups.js";
 
 const STATUSES = ["queued", "running", "pausing", "paused", "cancelling", "succeeded", "failed", "cancelled"];
-const DEFAULT_COLUMNS = ["part2/efficiency:best", "part2/final_pass_rate"];
+const DEFAULT_COLUMNS = ["part2/efficiency", "part2/final_pass_rate"];
 const LIMIT = 50;
 const MOST_COMPARED = 20;
 const MOST_TOLD = 5;
@@ -172,7 +172,7 @@ function List({ page, wanted, chosen, setChosen }) {
     </tr></thead>
     <tbody>${page.data.map((job) => html`<tr key=${job.id}>
       <td><input type="checkbox" aria-label=${`choose ${title(job)}`} checked=${chosen.has(job.id)} onChange=${(event) => toggle([job.id], event.target.checked)} /></td>
-      <td class="name"><a href=${link("job", job.id)}>${title(job)}</a></td>
+      <td><a href=${link("job", job.id)}>${title(job)}</a></td>
       <td><${Status} status=${job.status} /></td>
       <td><${Progress} job=${job} /></td>
       <td>${job.owner}</td>

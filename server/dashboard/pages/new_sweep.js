@@ -38,7 +38,7 @@ export function NewSweep() {
 const isNumber = (field) => shapeOf(field).kind === "number";
 
 function Dimension({ of, field, put }) {
-  const box = (name, label) => html`<label>${label} <input aria-label=${`${label} of ${of.name}`} value=${of[name]} onInput=${(event) => put({ [name]: event.target.value })} /></label>`;
+  const box = (name, label) => html`<label>${label} <input aria-label=${`${label} of ${of.name}`} placeholder=${name === "values" ? "64, 128 or [32, 32], [64, 64]" : ""} value=${of[name]} onInput=${(event) => put({ [name]: event.target.value })} /></label>`;
   return html`<div class="row centre"><b>${of.name}</b>
     ${isNumber(field) && html`${box("low", "from")}${box("high", "to")}
       <label class="beside"><input type="checkbox" checked=${of.log} onChange=${(event) => put({ log: event.target.checked })} /> by its logarithm</label>`}

@@ -30,10 +30,12 @@ export function Way({ artifact }) {
   const found = useLoaded((signal) => get(`/v1/artifacts/${artifact.id}/content`, {}, { signal }), [artifact.id]);
   const way = found.data;
   if (!way) return html`<${Failure} error=${found.error} />`;
+  const which = way.systems > 1 ? `the first of ${way.systems} systems` : "the system";
   const shown = way.position[0].length < way.bodies ? `the first ${way.position[0].length} of ${way.bodies} bodies; ` : "";
   const note = `${shown}${way.time.length} of ${way.states} states`;
-  return html`<h3>Its way</h3><div class="charts">
-    <${Orbit} label=${`${way.rule}, the first system: ${note}`} position=${way.position} dt=${way.dt} time=${way.time} error=${way.energy_error} />
+  return html`<h3>The way of ${which}</h3>
+    ${way.systems > 1 && html`<p class="quiet">The figures above are of all ${way.systems} systems: errors are the largest of any, the time is that of the longest run.</p>`}<div class="charts">
+    <${Orbit} label=${`${way.rule}, ${which}: ${note}`} position=${way.position} dt=${way.dt} time=${way.time} error=${way.energy_error} />
     <div><${Chart} name="|ΔE/E| since the start" xLabel="time" logY=${true} series=${[{ label: "|ΔE/E|", x: way.time, y: way.energy_error }]} note=${note} />
     <${Chart} name="dt" xLabel="time" logY=${true} series=${[{ label: "dt", x: way.time, y: way.dt }]} note=${note} /></div>
   </div>`;

@@ -81,13 +81,13 @@ function Form({ schema, old, route }) {
       <div>
         <fieldset><legend>Job</legend><div class="form">
           <${Select} label="Kind" value=${about.kind} choices=${Object.entries(KINDS)} take=${(kind) => setAbout({ ...about, kind })} />
-          ${about.kind !== "train" && html`<${Stepper} chosen=${about.stepper} take=${(stepper) => setAbout({ ...about, stepper })} />`}
+          ${about.kind !== "train" && html`<${Stepper} kind=${about.kind} chosen=${about.stepper} take=${(stepper) => setAbout({ ...about, stepper })} />`}
           <label>Name <input maxlength="200" value=${about.name} onInput=${(e) => setAbout({ ...about, name: e.target.value })} /></label>
           <label>Labels, KEY=TEXT, one a line <textarea rows="2" placeholder="paper=draft" value=${about.labels} onInput=${(e) => setAbout({ ...about, labels: e.target.value })}></textarea></label>
           <label>Priority, −100 … 100 <input type="number" min="-100" max="100" value=${about.priority} onInput=${(e) => setAbout({ ...about, priority: Number(e.target.value) })} /></label>
           <label>Stop it after [s] <input type="number" min="1" value=${about.max_runtime_s} onInput=${(e) => setAbout({ ...about, max_runtime_s: e.target.value })} /></label>
           <label>Attempts, where workers are lost <input type="number" min="1" max="100" value=${about.max_attempts} onInput=${(e) => setAbout({ ...about, max_attempts: e.target.value })} /></label>
-          <label>Tell this address when it is over <input placeholder="https://…, slack+https://…, mailto:ada@example.org" value=${about.webhook} onInput=${(e) => setAbout({ ...about, webhook: e.target.value })} /></label>
+          <label>Tell this address when it is over <input placeholder="slack+https:…, mailto:ada@example.org" value=${about.webhook} onInput=${(e) => setAbout({ ...about, webhook: e.target.value })} /></label>
         </div></fieldset>
         <${Presets} choose=${(fields) => setConfig(changed(fields, defaults))} />
         <label>Find a field <input type="search" value=${sought} onInput=${(e) => setSought(e.target.value)} /></label>
@@ -137,11 +137,11 @@ function submission(config, about) {
 }
 
 /** Whose best checkpoint steps; what is not changed below is as in its training. */
-function Stepper({ chosen, take }) {
+function Stepper({ kind, chosen, take }) {
   const trained = useLoaded(() => get("/v1/jobs", { kind: "train", status: "succeeded", limit: 100 }), []);
   const choices = (trained.data?.data ?? []).map((job) => [job.id, title(job)]);
   if (chosen && !choices.some(([id]) => id === chosen)) choices.push([chosen, chosen]);
-  return html`<${Select} label="Stepper; what is not changed below is as in its training" value=${chosen} none="none: a classical rule (integrator_mode)" choices=${choices} take=${take} />`;
+  return html`<${Select} label="Stepper; what is not changed below is as in its training" value=${chosen} none=${kind === "evaluate" ? "choose one" : "none: a classical rule (integrator_mode)"} choices=${choices} take=${take} />`;
 }
 
 function Section({ name, fields, open, schema, config, defaults, problems, put }) {

@@ -10,6 +10,7 @@ import { smooth } from "./smoothing.js";
 export const COLOURS = ["#3b78e7", "#d0731d", "#2f9c4c", "#c2398b", "#7d5bd9", "#1f9aa8", "#a9852a", "#d1483e"];
 const DASHES = [[], [6, 4], [2, 3], [10, 3, 2, 3]];
 const HEIGHT = 240;
+const WHOLE = [1, 2, 5].flatMap((n) => [0, 1, 2, 3, 4, 5, 6, 7].map((power) => n * 10 ** power)).sort((a, b) => a - b); // steps of an axis of epochs
 const FEW = 40; // points, that are marked
 const SMOOTHINGS = [[0, "1 (raw)"], [5, "5"], [20, "20"], [100, "100"]];
 
@@ -32,7 +33,7 @@ export function Chart({ name, series, marks = [], note = "", xLabel = "epoch", o
   const log = logs.includes(name) !== logY; // the address says what is not as it comes
   const width = Number(query.get("mean") || 0); // in points of the moving mean; 0: none
   const shown = prepare(series, log, width);
-  const shape = shown.lines.map((line) => `${line.label}|${line.colour}`).join() + log + width;
+  const shape = shown.lines.map((line) => `${line.label}|${line.colour}|${line.dash}`).join() + log + width;
 
   useEffect(() => {
     const ink = getComputedStyle(document.documentElement);
@@ -43,7 +44,7 @@ export function Chart({ name, series, marks = [], note = "", xLabel = "epoch", o
         height: HEIGHT,
         scales: { x: logX ? { time: false, distr: 3 } : { time: false, range: closely }, y: log ? { distr: 3 } : { range: roomy } },
         axes: [
-          { ...axis, label: xLabel, labelSize: 18, size: 34, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : number(tick))) },
+          { ...axis, label: xLabel, labelSize: 18, size: 34, ...(xLabel === "epoch" ? { incrs: WHOLE } : {}), values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : number(tick))) },
           { ...axis, size: 68, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : number(tick))) },
         ],
         series: [{ label: xLabel }, ...shown.lines.map((line) => drawn(line, points))],

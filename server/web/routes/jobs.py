@@ -7,6 +7,7 @@ from fastapi import APIRouter, Header, Query, Response
 from sqlalchemy import Connection
 
 from nbody.config.size import estimate
+from server.errors import FieldProblem, InvalidRequest
 from server.queue import audit_log, idempotency, ownership
 from server.queue.limits import check_priority
 from server.queue.steppers import stepper_jobs
@@ -34,6 +35,7 @@ from server.wire.jobs import JobSubmission, JobView, ValidationReport
 from server.wire.kinds import KINDS
 from server.wire.messages import Page
 from server.wire.states import JobStatus
+from server.wire.urls import NoticeAddress
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -62,8 +64,21 @@ async def submit_job(
         return job_id
 
     check_priority(submission.priority, caller, service.settings.user_priority)
+    _check_notice(submission, service)
     key = idempotency.key_of(caller.token_id, idempotency_key, submission.model_dump_json)
     return await make_job(service, response, key, make)
+
+
+def _check_notice(submission: JobSubmission, service: Service) -> None:
+    """Whether this server can tell whom a job names.
+
+    Raises:
+        InvalidRequest
+    """
+    address = NoticeAddress.parse(submission.webhook or "")
+    if address.format == "mail" and service.settings.mail_server is None:
+        detail = "this server sends no mails; its admin sets ORRERY_MAIL_SERVER"
+        raise InvalidRequest(FieldProblem("/webhook", detail))
 
 
 @router.post("/validate")
@@ -77,6 +92,7 @@ async def validate_job(
         waiting = service.waiting(connection)
         return whole, waiting.reason_of(caller.token_id, device_of(whole), memory_bytes_of(whole))
 
+    _check_notice(submission, service)
     whole, waits_for = await service.read(look)
     size, trains = estimate(whole.config), KINDS[whole.kind].trains
     return ValidationReport(

@@ -60,6 +60,9 @@ def test_of_several_systems_the_first_one_is_told() -> None:
     config = {"initial_conditions": "kepler_ensemble", "num_orbits": 3, "Nperiod": 1}
     whole = run(**config)
     told = orbit_of(whole)
+    assert told["systems"] == 3
+    assert all(dt > 0 for dt in told["dt"])  # nothing after its own end
+    assert told["states"] <= whole.steps + 1
     assert told["position"][0] == [
         pytest.approx(row, rel=1e-5) for row in whole.position[0, 0].tolist()
     ]

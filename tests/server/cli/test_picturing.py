@@ -37,8 +37,8 @@ def test_jobs_are_drawn_and_packed(server: OrreryServer, orrery: Orrery, tmp_pat
         (["bundle", "--again", "b.zip", "-o", "a.zip"], 2, "b.zip: No such file"),
         (["bundle", "waits", "-o", "a.zip"], 2, "waits is queued: a bundle is of what succeeded"),
         (["bundle", "first", "-o", "nowhere/a.zip"], 2, "there is no folder nowhere"),
-        (["failures", "waits"], 2, "waits has no held-out states"),
-        (["retry", "first", "--train-on", "waits"], 2, "waits has no held-out states"),
+        (["failures", "waits"], 2, "waits is queued: it has no scores"),
+        (["retry", "first", "--train-on", "waits"], 2, "waits is queued: it has no scores"),
     ],
 )
 def test_what_cannot_be_drawn_is_told(

@@ -64,7 +64,7 @@ def test_the_list_is_sorted_filtered_and_saved(server: OrreryServer, open_page: 
         train(server, name, [value])
     page = open_page(server)
     page.get_by_role("link", name="one", exact=True).wait_for()
-    page.get_by_role("button", name="part2/efficiency:best", exact=True).click()
+    page.get_by_role("button", name="part2/efficiency", exact=True).click()
     page.locator("tbody tr").first.get_by_text("two").wait_for()
     shown = page.locator("tbody tr td:nth-child(2)").all_inner_texts()
     assert shown == ["two", "one", "three"]
@@ -292,12 +292,16 @@ def test_labels_survive_a_duplicate(server: OrreryServer, open_page: OpenPage) -
     assert newest["metadata"] == labels
 
 
-def test_a_stepper_is_evaluated_by_one_click(server: OrreryServer, open_page: OpenPage) -> None:
+def test_a_stepper_is_evaluated_by_its_form(server: OrreryServer, open_page: OpenPage) -> None:
     old = train(server, "trained", [0.95])
     page = open_page(server)
     page.goto(f"/#/job/{old['id']}")
-    page.get_by_role("button", name="evaluate").click()
-    page.get_by_role("heading", name="evaluate trained").wait_for()
+    page.get_by_role("link", name="evaluate").click()
+    page.get_by_text("parameters", exact=True).wait_for()
+    page.get_by_label("Name", exact=True).fill("beside criteria")
+    page.get_by_role("button", name="Submit").click()
+    page.get_by_role("heading", name="beside criteria").wait_for()
+    page.get_by_role("link", name=f"epoch 0 of {old['id']}").wait_for()
     newest = server.admin.get("/v1/jobs").json()["data"][0]
     assert newest["kind"] == "evaluate"
     assert page.get_by_role("link", name="duplicate and change").count() == 0

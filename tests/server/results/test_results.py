@@ -100,7 +100,7 @@ def test_what_is_not_there_is_told(server: OrreryServer, client: Client) -> None
         film(waits, Path("x.mp4"))
     with pytest.raises(NothingToShow, match="waits is queued"):
         bundle.write_bundle(client, [waits.id], Path("x.zip"), "x")
-    with pytest.raises(NothingToShow, match="no held-out states"):
+    with pytest.raises(NothingToShow, match="waits is queued: it has no scores"):
         violations(waits)
     with pytest.raises(NothingToShow, match="no metric 'part2/efficient'; there is part2/effic"):
         panels_of([waits], ["part2/efficient"])
@@ -148,12 +148,24 @@ def test_a_bundle_holds_everything_and_names_it(
         *("figures/first_eta.pdf", "figures/an-orbit_orbit.png", "figures/an-orbit_energy.svg"),
     }
     assert expected <= files.keys()
+    assert b"an orbit,reversible,10,1e-05" in files["tables/simulations.csv"]
     assert b"stepper,0.9,0.01,0.93" in files["tables/scores.csv"]
     assert rb"free\_fall & 0.9 & 0.01 & 0.45" in files["tables/scores.tex"]
     assert b"part2/efficiency" in files["figures/part2_efficiency.svg"]
     twice = tmp_path / "twice.zip"
     bundle.write_bundle(client, ids, twice, "A paper")
     assert twice.read_bytes() == path.read_bytes()
+
+
+@pytest.mark.slow
+def test_jobs_whose_names_look_alike_keep_all_their_figures(
+    server: OrreryServer, client: Client, tmp_path: Path
+) -> None:
+    ids = [a_scored_training(server, name)["id"] for name in ("a/b", "a b", "-ü", r"$\frac{x}$")]
+    manifest = bundle.write_bundle(client, ids, tmp_path / "x.zip", "x")
+    figures = [name for name in manifest["files"] if name.endswith(".svg")]
+    assert len([name for name in figures if "eta" in name]) == len(ids)
+    assert not [name for name in manifest["files"] if "/-" in name or "/_" in name]
 
 
 def work_through(server: OrreryServer, jobs: int) -> threading.Thread:
@@ -182,6 +194,8 @@ def test_a_bundle_is_made_again_from_its_own_manifest(
     assert again.make_again(client, path, tmp_path / "again.zip", lines.append) == []
     worker.join()
     assert [line.split()[0] for line in lines] == ["first", "an"]
+    listed = [job["name"] for job in client.jobs(limit=2)["data"]]
+    assert sorted(listed) == ["an orbit, again", "first, again"]
     trained, used = bundle.read_manifest(tmp_path / "again.zip")["jobs"]
     assert trained["config"]["seed"] == 77  # which the first training had drawn
     assert used["stepper"]["job"] == trained["id"]
@@ -219,7 +233,7 @@ def test_violations_are_listed_the_worst_first(server: OrreryServer, client: Cli
     assert [state["energy_error"] for state in found] == [1e-3, 5e-4, 3e-4]
     assert [state["system"] for state in found] == [7, 3, 7]
     assert len(hard_systems(run)) == 3
-    changes = training_on(run)
+    changes = training_on(run, run.job["config"])
     assert changes["resample_each_epoch"] is True
     job = client.retry(run.id, config=changes)
     assert job["config"]["hard_systems"] == hard_systems(run)

@@ -88,7 +88,10 @@ def test_addresses_that_cannot_be_told_are_refused(server: OrreryServer, address
     assert assert_problem(answer, 422)["errors"][0]["pointer"] == "/webhook"
 
 
-def test_secrets_in_an_address_are_shown_to_nobody(server: OrreryServer) -> None:
+def test_secrets_in_an_address_are_shown_to_nobody(
+    server: OrreryServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server.settings, "mail_server", "smtp://127.0.0.1:9")
     for address, shown in (
         (SLACK, "slack+https://hooks.slack.com/…"),
         (MATRIX, "matrix+https://matrix.example.org/…"),
@@ -163,10 +166,19 @@ def test_a_mail_is_handed_to_the_server_that_is_named(
     assert f"https://orrery.example.org/#/job/{job['id']}" in mail.replace("=\r\n", "")
 
 
+def test_without_a_mail_server_no_mail_is_promised(server: OrreryServer) -> None:
+    body = {"config": {}, "webhook": "mailto:ada@example.org"}
+    for path in ("/v1/jobs", "/v1/jobs/validate"):
+        problem = assert_problem(server.admin.post(path, json=body), 422)
+        assert "ORRERY_MAIL_SERVER" in problem["errors"][0]["detail"]
+
+
 def test_without_a_mail_server_no_mail_is_sent(
-    server: OrreryServer, caplog: pytest.LogCaptureFixture
+    server: OrreryServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(server.settings, "mail_server", "smtp://127.0.0.1:9")
     _, assignment = server.start(webhook="mailto:ada@example.org")
+    monkeypatch.setattr(server.settings, "mail_server", None)
     server.finish(assignment["lease_id"])
     server.until(lambda: "ORRERY_MAIL_SERVER" in caplog.text)
 
