@@ -40,7 +40,7 @@ function MetricChart({ job, name, events, version, range }) {
   }, [version]);
   const rows = series.data?.data ?? [];
   const done = range ? range[1] - range[0] + 1 : job.progress.epochs_done;
-  const note = rows.length < done ? `${rows.length} of ${done} epochs: the least and the largest of each stretch; drag to look closer` : `${rows.length} ${rows.length === 1 ? "epoch" : "epochs"}`;
+  const note = !series.data ? "…" : rows.length < done ? `${rows.length} of ${done} epochs: the least and the largest of each stretch; drag to look closer` : `${rows.length} ${rows.length === 1 ? "epoch" : "epochs"}`;
   const zoom = (ends) => change({ epochs: ends && ends.map((end) => Math.max(0, Math.round(end))).join("-") });
   const marks = marksOf(events);
   return html`<div>

@@ -15,10 +15,10 @@ import pytest
 from server.client import Client
 from server.results import again, bundle
 from server.results.drawing import draw_panels, panels_of
-from server.results.errors import BundleUnreadable, NoSuchJob, NothingToShow
+from server.results.errors import BundleUnreadable, NoAccess, NoSuchJob, NothingToShow
 from server.results.failures import hard_systems, training_on, violations
 from server.results.films import film
-from server.results.notebook import Orrery
+from server.results.notebook import Orrery, connect
 from server.results.run import Run
 from server.wire.kinds import KINDS
 from tests.server.conftest import OrreryServer, checkpoint, epoch_metrics
@@ -270,3 +270,20 @@ def test_states_are_arrays(server: OrreryServer, client: Client, tmp_path: Path)
     data = (tmp_path / "simulation.npz").read_bytes()
     run.file = lambda _: data  # type: ignore[method-assign]
     assert run.states()["position"].shape == (3, 2, 2)
+
+
+def test_a_notebook_says_why_it_is_not_let_in(
+    server: OrreryServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ORRERY_TOKEN", raising=False)
+    with pytest.raises(NoAccess, match="does not take the token; it is from the argument"):
+        connect(server.url, "orrery_wrong")
+    with pytest.raises(NoAccess, match="asks for a token, and there is none"):
+        connect(server.url, data=tmp_path)
+    monkeypatch.setenv("ORRERY_URL", server.url)
+    orrery = connect(data=server.settings.data)
+    assert repr(orrery) == f"<Orrery at {server.url}>"
+    simulated = orrery[a_simulation(server, "orbit", forces=10, error=1e-5)["id"]]
+    with pytest.raises(NothingToShow, match="orbit has no epochs"):
+        simulated.frame()
+    assert "max_energy_error" in simulated._repr_html_()
