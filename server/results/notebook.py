@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
-from server.client import ApiProblem, Client, FoundToken, find_token, refusal
+from server.client import ApiProblem, Client, ClientError, FoundToken, find_token, refusal
 from server.results.drawing import draw_panels, panels_of
 from server.results.errors import NoAccess, NothingToShow, PackageMissing
 from server.results.naming import job_id_of
@@ -44,8 +44,9 @@ def connect(
     client = Client(url, found.secret)
     try:
         client.jobs(limit=1)
-    except ApiProblem as problem:
-        if problem.status == 401:
+    except ClientError as error:
+        client.close()
+        if isinstance(error, ApiProblem) and error.status == 401:
             raise NoAccess(refusal(url, found)) from None
         raise
     return Orrery(client)

@@ -287,3 +287,4 @@ def test_a_notebook_says_why_it_is_not_let_in(
     with pytest.raises(NothingToShow, match="orbit has no epochs"):
         simulated.frame()
     assert "max_energy_error" in simulated._repr_html_()
+    orrery.client.close()
