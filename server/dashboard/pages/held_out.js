@@ -41,6 +41,7 @@ export function HeldOut({ job, artifact, session }) {
     <h3>Where it fails</h3>
     <p>${found.violations} of ${found.states} steps violate, in ${found.systems_with_violations} of ${found.systems} systems.
       ${hard && job.kind !== "simulate" && session.role !== "viewer" && html` <a class="button" href=${link("submit", "", { from: job.id, hard: artifact.id })}>train on these</a>`}</p>
+    ${orbit && html`<${Failing} orbit=${orbit} />`}
     ${hard && html`<${Table} caption="Systems with violations, the worst first" rows=${found.orbits.map((each) => ({ ...each, id: each.system }))} columns=${[
       { name: "system", number: true, of: (row) => html`<a href=${link("job", job.id, { orbit: row.system })} onClick=${(event) => {
         event.preventDefault();
@@ -52,8 +53,7 @@ export function HeldOut({ job, artifact, session }) {
       { name: "threshold", number: true, of: (row) => number(row.threshold, 3) },
       { name: "largest dt/dt*", number: true, of: (row) => number(Math.max(...row.dt.map((dt, k) => dt / row.dt_star[k])), 3) },
     ]} />`}
-    ${found.systems_with_violations > found.orbits.length && html`<p class="quiet">the worst ${found.orbits.length} of ${found.systems_with_violations}</p>`}
-    ${orbit && html`<${Failing} orbit=${orbit} />`}`;
+    ${found.systems_with_violations > found.orbits.length && html`<p class="quiet">the worst ${found.orbits.length} of ${found.systems_with_violations}</p>`}`;
 }
 
 function Failing({ orbit }) {
@@ -62,6 +62,6 @@ function Failing({ orbit }) {
   return html`<div class="charts">
     <${Orbit} label=${`system ${orbit.system}`} position=${orbit.position} dt=${orbit.dt} time=${time} error=${orbit.energy_error} marked=${marked} first=${marked[0] ?? 0} />
     <${Chart} name=${`dt and dt* along system ${orbit.system}`} xLabel="time" series=${[{ label: "dt", x: time, y: orbit.dt }, { label: "dt*", x: time, y: orbit.dt_star }]}
-      marks=${marked.map((k) => ({ x: time[k], label: "" }))} note="dashed: the steps that violate" />
+      marks=${marked.map((k) => ({ x: time[k], label: "" }))} note="ticks: where a step violates" />
   </div>`;
 }
