@@ -5,6 +5,7 @@ const WIDTH = 760;
 const PLOT = { left: 74, top: 34, width: 660, height: 300 };
 const LEGEND_LINE = 18;
 const TICKS = 6;
+const ROOM = 0.05;
 const SHORT = 0.06; // of the height: a mark without a word
 
 /** Vertical lines where something happened; on a live chart. */
@@ -32,8 +33,8 @@ export function drawMarks(chart, marks) {
 export function asSvg({ name, xLabel, log, logX, points: dots, lines, marks }) {
   const xs = lines.flatMap((line) => line.x);
   const ys = lines.flatMap((line) => line.y).filter((y) => y !== null);
-  const across = scale(xs, logX, PLOT.left, PLOT.left + PLOT.width);
-  const up = scale(ys, log, PLOT.top + PLOT.height, PLOT.top);
+  const across = scale(xs, logX, PLOT.left, PLOT.left + PLOT.width, { whole: xLabel === "epoch" });
+  const up = scale(ys, log, PLOT.top + PLOT.height, PLOT.top, { room: ROOM });
   const bottom = PLOT.top + PLOT.height;
   const parts = [];
   for (const tick of across.ticks) {
@@ -70,23 +71,25 @@ ${parts.join("\n")}
 </svg>`;
 }
 
-function scale(values, log, from, to) {
+/** room: share of the range that is left free at both ends; whole: ticks at whole numbers alone. */
+function scale(values, log, from, to, { room = 0, whole = false } = {}) {
   let low = Math.min(...values);
   let high = Math.max(...values);
   if (!Number.isFinite(low)) [low, high] = log ? [1, 10] : [0, 1];
   if (low === high) [low, high] = log ? [low / 2, high * 2] : [low - 0.5, high + 0.5];
+  if (!log) [low, high] = [low - room * (high - low), high + room * (high - low)];
   const bend = log ? Math.log10 : (value) => value;
   const at = (value) => from + ((bend(value) - bend(low)) / (bend(high) - bend(low))) * (to - from);
   at.low = low;
   at.high = high;
-  at.ticks = log ? decades(low, high) : evenly(low, high);
+  at.ticks = log ? decades(low, high) : evenly(low, high, whole ? 1 : 0);
   return at;
 }
 
-function evenly(low, high) {
+function evenly(low, high, least) {
   const rough = (high - low) / TICKS;
   const power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((n) => n * power).find((each) => each >= rough);
+  const step = Math.max(least, [1, 2, 5, 10].map((n) => n * power).find((each) => each >= rough));
   const ticks = [];
   for (let n = Math.ceil(low / step); n * step <= high * (1 + 1e-12); n += 1) ticks.push(Number((n * step).toPrecision(12)));
   return ticks;
