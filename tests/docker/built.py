@@ -305,12 +305,17 @@ CHECKS = (
 )
 
 
+def take_away(podman: Podman) -> None:
+    """Containers that compose forgets, such as those of a scale that was larger, and their data."""
+    for container in (*podman.containers("worker"), *podman.containers("server")):
+        podman.works("rm", "--force", container)
+    podman.works("volume", "rm", "--force", "orrery_data")
+
+
 @contextmanager
 def composed(podman: Podman) -> Iterator[Service]:
     """The service, up; down afterwards, with its data."""
-    for container in (*podman.containers("worker"), *podman.containers("server")):
-        podman("rm", "--force", container)  # of a run that was killed, with its data
-    podman("volume", "rm", "--force", "orrery_data")
+    take_away(podman)  # of a run that was killed
     podman.compose("up", "--detach", "--no-build")
     service = Service(podman)
     try:
@@ -319,6 +324,7 @@ def composed(podman: Podman) -> Iterator[Service]:
         yield service
     finally:
         podman.compose("down", "--volumes")
+        take_away(podman)
 
 
 def main() -> int:
