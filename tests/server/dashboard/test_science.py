@@ -39,7 +39,7 @@ def test_what_failed_is_trained_on_by_the_next_job(
     page.get_by_role("link", name="train on these").click()
     page.get_by_text("parameters", exact=True).wait_for()
     page.get_by_role("button", name="Submit").click()
-    page.get_by_role("heading", name="scored, with what failed").wait_for()
+    page.get_by_role("heading", name="scored, with what failed", exact=True).wait_for()
     newest = server.admin.get("/v1/jobs").json()["data"][0]
     config = server.job(newest["id"])["config"]
     first = HELD_OUT["orbits"][0]
