@@ -51,8 +51,10 @@ def evaluate_beside_criteria(
         data_folder=data_folder,
         watcher=watcher,
     )
-    scores = score_all(network_and_criteria(stepper), held_out, watcher)
-    return {"seed": seed, **beside_criteria(stepper, population, held_out, scores)}
+    rules = network_and_criteria(stepper)
+    scores = score_all(rules, held_out, watcher)
+    bins = by_eccentricity(held_out, rules, factors_of(scores))
+    return {"seed": seed, **beside_criteria(stepper, population, held_out, scores, bins)}
 
 
 def network_and_criteria(stepper: Stepper) -> dict[str, Predict]:
@@ -68,8 +70,9 @@ def beside_criteria(
     population: Config | None,
     held_out: HeldOut,
     scores: dict[str, dict[str, float]],
+    bins: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """What `evaluate_beside_criteria` reports, of scores that are there."""
+    """What `evaluate_beside_criteria` reports, of what was found."""
     known = held_out.each(lambda part: known_states(stepper, part).double())
     found: dict[str, Any] = {
         "population": (population or stepper.config).summary(),
@@ -78,8 +81,7 @@ def beside_criteria(
         "scores": scores,
         "outside_training": 1.0 - float(known.mean()),
     }
-    rows = by_eccentricity(held_out, network_and_criteria(stepper), factors_of(scores))
-    return found | ({"by_eccentricity": rows} if rows else {})
+    return found | ({"by_eccentricity": bins} if bins else {})
 
 
 def factors_of(scores: dict[str, dict[str, float]]) -> dict[str, float]:

@@ -61,7 +61,7 @@ def evaluate_job(
     artifacts = Artifacts(assignment, data, spool)
     look = close_look(held_out, rules, factors_of(scores), newton=config.newton)
     keep_look(look, artifacts, picture=config.wandb)
-    found = beside_criteria(stepper, config, held_out, scores)
+    found = beside_criteria(stepper, config, held_out, scores, look["by_eccentricity"])
     return _succeed({"seed": seed, **found}, artifacts)
 
 

@@ -157,7 +157,7 @@ function Told({ action, done, failed }) {
 }
 
 function List({ page, wanted, chosen, setChosen }) {
-  if (!page.data.length) return html`<p class="quiet">no such job; <a href="#/submit">submit one</a></p>`;
+  if (!page.data.length) return html`<p class="quiet">${isPlain(wanted) ? "no job yet" : "no such job"}; <a href="#/submit">submit one</a></p>`;
   const toggle = (ids, on) => {
     const next = new Set(chosen);
     for (const id of ids) on ? next.add(id) : next.delete(id);

@@ -2,7 +2,7 @@
 import { number } from "../format.js";
 
 const WIDTH = 760;
-const PLOT = { left: 74, top: 34, width: 660, height: 300 };
+const PLOT = { left: 92, top: 18, width: 642, height: 316 };
 const LEGEND_LINE = 18;
 const TICKS = 6;
 const ROOM = 0.05;
@@ -65,8 +65,8 @@ export function asSvg({ name, xLabel, log, logX, points: dots, lines, marks }) {
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${height}" font-family="sans-serif" font-size="12">
 <rect width="100%" height="100%" fill="white"/>
 <rect x="${PLOT.left}" y="${PLOT.top}" width="${PLOT.width}" height="${PLOT.height}" fill="none" stroke="black"/>
-${text(PLOT.left, 22, name, "start", 14)}
 ${text(PLOT.left + PLOT.width / 2, bottom + 36, xLabel, "middle")}
+<g transform="translate(16 ${PLOT.top + PLOT.height / 2}) rotate(-90)">${text(0, 0, name, "middle")}</g>
 ${parts.join("\n")}
 </svg>`;
 }
