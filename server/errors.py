@@ -7,6 +7,8 @@ ServerError
 │   ├── LeaseLost         409  the worker no longer holds the job
 │   ├── FolderNotShared   409  a worker does not see the server's data folder
 │   ├── ReportConflict    409  a repeated report says something else
+│   ├── ArrivalConflict   409  a piece of a file does not go on where the last one ended
+│   ├── OtherContent      409  a file that came whole is not what it was said to be
 │   └── KeyReused         422  an idempotency key came again with another body (idempotency.py)
 ├── Unauthenticated       401
 ├── Forbidden             403
@@ -19,6 +21,7 @@ ServerError
 ├── StorageFull           507  no space for what was to be written
 ├── StorageUnavailable    503  the database cannot be written or read just now
 ├── RangeMalformed        400
+├── ContentRangeMalformed 400
 ├── RangeImpossible       416  the file has no such bytes
 └── Misdirected           421  the Host header names another site
 """
@@ -139,6 +142,37 @@ class ReportConflict(Conflict):
     """A repeated report says something else than the first."""
 
     code, title = "report_conflict", "Report conflict"
+
+
+class ArrivalConflict(Conflict):
+    """A piece of a file does not go on where the last one ended."""
+
+    code, title = "arrival_conflict", "The file does not go on there"
+    closes = True
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"{why} Ask with 'Content-Range: bytes */SIZE' how much has come.")
+
+
+class OtherContent(Conflict):
+    """A file that came whole is not what it was said to be."""
+
+    code, title = "other_content", "The file is another one"
+
+    def __init__(self) -> None:
+        super().__init__("The file's sha256 is not the one that was told; send it from its start.")
+
+
+class ContentRangeMalformed(ServerError):
+    """The Content-Range header does not say which bytes come."""
+
+    status, code, title = 400, "content_range_malformed", "Not one range of bytes"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Use 'Content-Range: bytes FIRST-LAST/SIZE' with as many bytes, or 'bytes */SIZE' with "
+            "none to ask how much has come."
+        )
 
 
 class Unauthenticated(ServerError):

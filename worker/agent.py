@@ -26,38 +26,26 @@ from server.wire.workers import (
     WorkerTerms,
 )
 from worker.attempt import Attempt
+from worker.back_off import BackOff
 from worker.client import LeaseEnded, NotRegistered, ServerRefused, Unreachable, WorkerClient
+from worker.files.keep_alive import Interrupted, KeepAlive
+from worker.files.proof import proof
+from worker.files.room import Room
 from worker.gpus import find_gpus, look_at_gpus, visible_devices
 from worker.memory import memory_bytes
 from worker.own_name import own_name
-from worker.reporter import Reporter
+from worker.reporter import Reporter, Unfinished
 from worker.settings import WorkerSettings
 from worker.wandb_journal import Journal, start_telling, untold
 
+LOOK_S = 0.2  # between tries to say farewell
 CLAIM_WAIT_S = 2.0  # also the longest that an idle worker takes to stop
-FIRST_BACK_OFF_S, LONGEST_BACK_OFF_S = 0.2, 10.0
 VITALS_INTERVAL_S = 10.0
 WANDB_INTERVAL_S = 600.0  # between looks for what W&B was not told
 FAREWELL_S = 5.0  # for the last reports, when the agent itself must end
+FAREWELL_OF_FILES_S = 12.0  # for those that are under way then
 
 logger = logging.getLogger(__name__)
-
-
-class BackOff:
-    """Waits longer after each failure; `stopping` ends a wait at once."""
-
-    def __init__(self, stopping: threading.Event) -> None:
-        self._stopping = stopping
-        self._delay = FIRST_BACK_OFF_S
-
-    def wait(self) -> None:
-        """Wait, and wait twice as long next time."""
-        self._stopping.wait(self._delay)
-        self._delay = min(2 * self._delay, LONGEST_BACK_OFF_S)
-
-    def reset(self) -> None:
-        """It worked."""
-        self._delay = FIRST_BACK_OFF_S
 
 
 def _folder_id(data: Path) -> str | None:
@@ -77,6 +65,7 @@ class Agent:
         self._gpus = find_gpus()
         self._devices = visible_devices(len(self._gpus))
         self._failure: Exception | None = None
+        self._room = Room(settings.data)
 
     def run(self) -> None:
         """Work until told to stop.
@@ -88,7 +77,9 @@ class Agent:
             terms = self._register()
             if terms is None:
                 return
+            self._room = Room.of(self._settings, terms.files)
             self._hand_back_leftovers()
+            self._room.sweep()
             slots = [
                 threading.Thread(target=self._keep_working, args=(slot, terms), name=f"slot-{slot}")
                 for slot in range(self._settings.slots)
@@ -108,10 +99,15 @@ class Agent:
         self._stopping.set()
 
     def _register(self) -> WorkerTerms | None:
+        with proof(self._settings.data) as seen:
+            return self._register_with(seen)
+
+    def _register_with(self, seen: str) -> WorkerTerms | None:
         registration = WorkerRegistration(
             name=self._settings.name,
             host=socket.gethostname()[:200],
             folder=_folder_id(self._settings.data),
+            proof=seen,
             slots=self._settings.slots,
             gpus=self._gpus,
             memory_bytes=memory_bytes(),
@@ -124,7 +120,8 @@ class Agent:
             except Unreachable:
                 back_off.wait()
             else:
-                logger.info("registered as %s", terms.id)
+                sends = "" if terms.files == "shared" else "; its folder is its own: files are sent"
+                logger.info("registered as %s%s", terms.id, sends)
                 return terms
         return None
 
@@ -142,8 +139,8 @@ class Agent:
         while True:
             try:
                 is_idle = telling is None or telling.poll() is not None
-                if is_idle and untold(self._settings.data):
-                    telling = start_telling(self._settings.data)
+                if is_idle and untold(self._room.data):
+                    telling = start_telling(self._room.data)
             except OSError as error:
                 logger.warning("cannot look what W&B is still to be told: %s", error)
             if self._stopping.wait(WANDB_INTERVAL_S):
@@ -194,11 +191,22 @@ class Agent:
         logger.info("job %s, attempt %d", assignment.job, assignment.attempt, extra=of_job)
         gpu = self._devices[slot % len(self._devices)] if self._devices else None
         state = self._settings.state_folder / assignment.lease_id
-        reporter = Reporter(self._client, assignment.lease_id, state)
+        files = self._room.transport(self._client, assignment.lease_id)
+        reporter = Reporter(self._client, assignment.lease_id, state, files)
         attempt: Attempt | None = None
         delivered = True
         try:
-            attempt = Attempt(assignment, terms, self._settings, state, gpu, self._stopping)
+            alive = KeepAlive(reporter, terms.heartbeat_interval_s, self._stopping)
+            self._room.furnish(self._client, assignment, alive, self._stopping)
+            attempt = Attempt(
+                assignment,
+                terms,
+                self._room.data,
+                state,
+                self._settings.threads,
+                gpu,
+                self._stopping,
+            )
             outcome = attempt.supervise(reporter)
             told = f"{outcome.status}, {outcome.stop_reason}"
             detail = f": {outcome.detail}" if outcome.detail else ""
@@ -207,7 +215,9 @@ class Agent:
         except LeaseEnded:
             what = "the lease of job %s is lost; its process is ended"
             logger.warning(what, assignment.job, extra=of_job)
-        except (ServerRefused, OSError) as error:
+        except Interrupted as interruption:
+            delivered = self._settle(reporter, interruption.outcome, assignment.job)
+        except (ServerRefused, Unreachable, OSError) as error:
             logger.exception("job %s cannot go on", assignment.job, extra=of_job)
             if attempt is not None:
                 attempt.kill()
@@ -216,8 +226,10 @@ class Agent:
             if attempt is not None:
                 attempt.kill()
                 attempt.close()
+            files.close()
         if delivered:
             shutil.rmtree(state, ignore_errors=True)
+            self._room.leave(assignment)
         return attempt is not None
 
     def _give_up(self, reporter: Reporter, error: Exception, *, began: bool) -> None:
@@ -247,20 +259,30 @@ class Agent:
         """
         back_off = BackOff(self._stopping)
         farewell_until: float | None = None
+        leave_at: float | None = None  # with files still under way
+
+        def may_wait() -> bool:
+            nonlocal leave_at
+            if self._stopping.is_set():
+                leave_at = leave_at or time.monotonic() + FAREWELL_OF_FILES_S
+            return leave_at is None or time.monotonic() < leave_at
+
         while True:
             try:
-                status = reporter.settle(outcome)
+                status = reporter.settle(outcome, may_wait)
+            except Unfinished:
+                return False
             except Unreachable:
                 if self._stopping.is_set():
                     farewell_until = farewell_until or time.monotonic() + FAREWELL_S
                     if time.monotonic() > farewell_until:
                         return False
-                    time.sleep(FIRST_BACK_OFF_S)
+                    time.sleep(LOOK_S)
                 else:
                     back_off.wait()
             else:
                 if job is not None and status in TERMINAL:
-                    journal = Journal.of(self._settings.data, job)
+                    journal = Journal.of(self._room.data, job)
                     journal.mark_over()
                     journal.remove_if_settled()  # its process may have been the first to know
                 return True
@@ -268,7 +290,8 @@ class Agent:
     def _hand_back_leftovers(self) -> None:
         """Attempts of an agent that died: deliver what their spools hold, hand the jobs back."""
         for state in sorted(self._settings.state_folder.glob("lease_*")):
-            reporter = Reporter(self._client, state.name, state)
+            files = self._room.transport(self._client, state.name)
+            reporter = Reporter(self._client, state.name, state, files)
             outcome = reporter.recorded_outcome() or Outcome(
                 status="failed",
                 stop_reason=StopReason.WORKER_LOST,
@@ -279,5 +302,7 @@ class Agent:
                 delivered = self._settle(reporter, outcome)
             except (ServerRefused, ValueError) as error:
                 logger.info("an earlier attempt cannot be handed back: %s", error)
+            finally:
+                files.close()
             if delivered:
                 shutil.rmtree(state, ignore_errors=True)

@@ -14,7 +14,6 @@ from server.wire.workers import Assignment, Outcome, ReportAnswer, WorkerTerms
 from worker.client import Unreachable
 from worker.memory import memory_kills
 from worker.reporter import Reporter
-from worker.settings import WorkerSettings
 from worker.spool import ProgressFile, SpoolWriter, recorded_outcome
 from worker.wandb_journal import Journal, start_telling
 from worker.workplace import EXIT_DISK_FULL, SMALLER, Workplace, processes, run_child
@@ -38,8 +37,9 @@ class Attempt:
         self,
         assignment: Assignment,
         terms: WorkerTerms,
-        settings: WorkerSettings,
+        data: Path,
         state: Path,
+        threads: int,
         gpu: str | None,
         stopping: threading.Event,
     ) -> None:
@@ -62,11 +62,11 @@ class Attempt:
         (state / "spool.jsonl").touch()
         workplace = Workplace(
             assignment=assignment.model_dump_json(by_alias=True),
-            data=str(settings.data.resolve()),
+            data=str(data.resolve()),
             state=str(state.resolve()),
             parent=os.getpid(),
             patience_s=self._patience_s,
-            threads=settings.threads,
+            threads=threads,
             visible_gpu=gpu,
         )
         for_child, self._pulse = processes.Pipe(duplex=False)
@@ -78,9 +78,9 @@ class Attempt:
         self._keeper.start()
         if assignment.config.wandb:
             try:
-                journal = Journal.of(settings.data, assignment.job)
+                journal = Journal.of(data, assignment.job)
                 journal.add(assignment, state / "spool.jsonl")
-                start_telling(settings.data, assignment.job)
+                start_telling(data, assignment.job)
             except OSError as error:
                 logger.warning("nothing is logged to W&B: %s", error)
 

@@ -2,18 +2,23 @@
 
 ServerRefused     the server said no in a way that repeating does not change
 ├── LeaseEnded     the lease holds nothing any more
+├── FileRefused    a file is not there, or not taken as it is sent
 └── NotRegistered the server does not know this worker (another database, another token)
 Unreachable       no answer, or 5xx: try again later
 """
 
+import json
 import logging
 import threading
 import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, get_args
 
 import httpx
 
+from server.wire.files import Arrived
 from server.wire.kinds import JobKind
 from server.wire.states import JobStatus
 from server.wire.workers import (
@@ -32,6 +37,9 @@ logger = logging.getLogger(__name__)
 KINDS: tuple[JobKind, ...] = get_args(JobKind)
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 20.0
+PARTIAL_CONTENT, RANGE_IMPOSSIBLE = 206, 416
+NEW_IN_REGISTRATIONS = {"proof"}  # since 0.1.0
+PIECE = 2**20  # bytes of a file that are written at once
 
 
 class ServerRefused(Exception):
@@ -40,6 +48,10 @@ class ServerRefused(Exception):
 
 class LeaseEnded(ServerRefused):
     """The lease holds nothing any more: stop the process, publish nothing."""
+
+
+class FileRefused(ServerRefused):
+    """A file is not there, or not taken as it is sent."""
 
 
 class NotRegistered(ServerRefused):
@@ -83,8 +95,14 @@ class WorkerClient:
         self._http.close()
 
     def register(self, registration: WorkerRegistration) -> WorkerTerms:
-        """Offer slots."""
-        answer = self._post("/v1/workers", registration.model_dump_json())
+        """Offer slots; without what a server of an earlier release does not know."""
+        try:
+            answer = self._post("/v1/workers", registration.model_dump_json())
+        except ServerRefused as refusal:
+            older = registration.model_dump(mode="json", exclude=NEW_IN_REGISTRATIONS)
+            if not any(name in str(refusal) for name in NEW_IN_REGISTRATIONS):
+                raise
+            answer = self._post("/v1/workers", json.dumps(older))
         return WorkerTerms.model_validate_json(answer.content)
 
     def claim(self, worker_id: str, claim_id: str, wait_s: float) -> Assignment | None:
@@ -109,13 +127,105 @@ class WorkerClient:
         answer = self._post(f"/v1/leases/{lease_id}/finish", outcome.model_dump_json())
         return FinishAnswer.model_validate_json(answer.content).status
 
+    def has_come(self, lease_id: str, path: str, size: int, sha256: str) -> Arrived:
+        """How much of a file of an attempt the server has."""
+        return self._put(lease_id, path, sha256, f"bytes */{size}", b"")
+
+    def bring(
+        self,
+        lease_id: str,
+        path: str,
+        size: int,
+        sha256: str,
+        start: int,
+        length: int,
+        content: Iterable[bytes],
+    ) -> Arrived:
+        """Send a piece of a file of an attempt; returns how much the server has then.
+
+        Args:
+            path: relative to the data folder.
+            size: of the whole file [B].
+            start, length: of the piece [B].
+        """
+        piece = f"bytes {start}-{start + length - 1}/{size}"
+        return self._put(lease_id, path, sha256, piece, content, {"Content-Length": str(length)})
+
+    def sha256_of(self, lease_id: str, path: str) -> str:
+        """What a file is that a job begins with."""
+        place = _files_of(lease_id)
+        answer = self._send(lambda: self._http.head(place, params={"path": path}), place)
+        return answer.headers["ETag"].strip('"')
+
+    def take(self, lease_id: str, path: str, target: Path, keep_alive: Callable[[], None]) -> None:
+        """Get a file that a job begins with; what is in the target is its beginning.
+
+        Args:
+            keep_alive: called with each piece; what it raises ends this.
+        """
+        come = target.stat().st_size if target.exists() else 0
+        place = _files_of(lease_id)
+        headers = {"Range": f"bytes={come}-"} if come else {}
+        try:
+            with (
+                self._http.stream("GET", place, params={"path": path}, headers=headers) as answer,
+                target.open("ab") as file,
+            ):
+                if answer.status_code == RANGE_IMPOSSIBLE:  # it was whole
+                    return
+                if not answer.is_success:
+                    answer.read()
+                self._check(answer, place)
+                if answer.status_code != PARTIAL_CONTENT:
+                    file.truncate(0)
+                for piece in answer.iter_bytes(PIECE):
+                    file.write(piece)
+                    keep_alive()
+        except httpx.TransportError as error:
+            raise self._away(f"{type(error).__name__}: {error}") from error
+
+    def _put(
+        self,
+        lease_id: str,
+        path: str,
+        sha256: str,
+        content_range: str,
+        content: bytes | Iterable[bytes],
+        headers: dict[str, str] | None = None,
+    ) -> Arrived:
+        place = _files_of(lease_id)
+        about = {
+            "Content-Type": "application/octet-stream",
+            "Content-Range": content_range,
+            **(headers or {}),
+        }
+        query = {"path": path, "sha256": sha256}
+        answer = self._send(
+            lambda: self._http.put(place, params=query, content=content, headers=about), place
+        )
+        return Arrived.model_validate_json(answer.content)
+
     def _post(self, path: str, body: str, timeout: float | None = None) -> httpx.Response:
         options: dict[str, Any] = {} if timeout is None else {"timeout": timeout}
         headers = {"Content-Type": "application/json"}
+        return self._send(
+            lambda: self._http.post(path, content=body, headers=headers, **options), path
+        )
+
+    def _send(self, request: Callable[[], httpx.Response], path: str) -> httpx.Response:
         try:
-            answer = self._http.post(path, content=body, headers=headers, **options)
+            answer = request()
         except httpx.TransportError as error:
             raise self._away(f"{type(error).__name__}: {error}") from error
+        self._check(answer, path)
+        return answer
+
+    def _check(self, answer: httpx.Response, path: str) -> None:
+        """What an answer means for those who work here.
+
+        Raises:
+            Unreachable, ServerRefused
+        """
         if answer.status_code >= 500 or answer.status_code in {408, 429}:
             detail = _problem(answer).get("detail", "")
             raise self._away(f"it answered {answer.status_code} {detail}")
@@ -125,12 +235,14 @@ class WorkerClient:
                 logger.info("the server answers again, after %.0f s", seconds)
                 self._away_since = None
         if answer.is_success:
-            return answer
+            return
         problem = _problem(answer)
         if problem.get("code") == "lease_lost":
             raise LeaseEnded(problem["detail"])
         if answer.status_code == 404 and path.endswith("/claim"):
             raise NotRegistered(problem.get("detail", path))
+        if path.endswith("/files"):
+            raise FileRefused(f"{answer.status_code}: {problem.get('detail', '')}")
         raise ServerRefused(f"{answer.status_code}: {problem.get('detail', answer.text[:200])}")
 
     def _away(self, why: str) -> Unreachable:
@@ -140,6 +252,10 @@ class WorkerClient:
                 self._away_since = time.monotonic()
                 logger.warning("the server does not answer (%s); trying again and again", why)
         return Unreachable(why)
+
+
+def _files_of(lease_id: str) -> str:
+    return f"/v1/leases/{lease_id}/files"
 
 
 def _problem(answer: httpx.Response) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Literal
 from nbody.cores import usable_cores
 
 ANY_NUMBER = "*"  # at the end of a name
+CACHE_BYTES = 8 * 2**30
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class WorkerSettings:
     slots: int
     threads: int
     log_format: Literal["text", "json"] = "text"
+    cache_bytes: int = CACHE_BYTES
 
     @property
     def state_folder(self) -> Path:
@@ -50,7 +52,8 @@ def option_parser() -> argparse.ArgumentParser:
         "--data",
         type=Path,
         default=environment.get("ORRERY_DATA", "data"),
-        help="data folder, the same that the server sees (ORRERY_DATA)",
+        help="data folder: the server's own, or any other, to which and from which files are then "
+        "sent (ORRERY_DATA)",
     )
     parser.add_argument(
         "--token-file",
@@ -78,6 +81,13 @@ def option_parser() -> argparse.ArgumentParser:
         "shares the cores between the slots (ORRERY_THREADS)",
     )
     parser.add_argument(
+        "--cache-bytes",
+        type=int,
+        default=environment.get("ORRERY_CACHE_BYTES", str(CACHE_BYTES)),
+        help="most that a worker with a folder of its own keeps of checkpoints and initial "
+        "conditions, for jobs that begin with them (ORRERY_CACHE_BYTES)",
+    )
+    parser.add_argument(
         "--log-format",
         choices=("text", "json"),
         default=environment.get("ORRERY_LOG_FORMAT", "text"),
@@ -97,6 +107,8 @@ def read_settings(arguments: list[str] | None = None) -> WorkerSettings:
         raise InvalidSettings("ORRERY_LOG_FORMAT must be text or json")
     if not 1 <= options.slots <= 64:
         raise InvalidSettings("slots must be between 1 and 64")
+    if options.cache_bytes < 0:
+        raise InvalidSettings("cache-bytes must be 0 or more")
     if not re.fullmatch(r"(?!\.)([A-Za-z0-9._:-]{1,64}|[A-Za-z0-9._:-]{1,60}\*)", options.name):
         raise InvalidSettings(
             "a worker's name is 1 to 64 letters, digits, '.', '_', ':' or '-', and may end in '*'"
@@ -120,6 +132,7 @@ def read_settings(arguments: list[str] | None = None) -> WorkerSettings:
         options.slots,
         threads,
         options.log_format,
+        options.cache_bytes,
     )
 
 

@@ -1,5 +1,6 @@
 """Who may do what: roles, and the one place that decides."""
 
+import re
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ SESSION = "/v1/session"
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 OF_WORKERS = ("/v1/leases/", "/v1/workers")  # whoever asks: without tokens everybody is the same
 UPLOADS = "/v1/checkpoints"  # where bodies are files
+OF_ATTEMPTS = re.compile(r"/v1/leases/[^/]+/files")  # and the same of files of workers
 EVERYONE: frozenset[Role] = frozenset({"admin", "user", "worker", "viewer"})
 PEOPLE: frozenset[Role] = frozenset({"admin", "user", "viewer"})
 READABLE = frozenset(  # by people
@@ -53,7 +55,7 @@ def allowed_roles(method: str, path: str) -> frozenset[Role]:
         return EVERYONE
     if path.endswith("/drain"):
         return frozenset({"admin"})
-    if resource in {"workers", "leases"} and method == "POST":
+    if resource in {"workers", "leases"} and (method == "POST" or OF_ATTEMPTS.fullmatch(path)):
         return frozenset({"worker"})
     if is_upload(method, path):
         return frozenset({"admin", "user"})
@@ -66,7 +68,17 @@ def allowed_roles(method: str, path: str) -> frozenset[Role]:
 
 def is_upload(method: str, path: str) -> bool:
     """Whether the body is a file, which no layer but its route reads."""
-    return method == "POST" and path == UPLOADS
+    return (method == "POST" and path == UPLOADS) or is_piece(method, path)
+
+
+def has_files(path: str) -> bool:
+    """Whether bodies there are no documents, whatever the method."""
+    return path == UPLOADS or OF_ATTEMPTS.fullmatch(path) is not None
+
+
+def is_piece(method: str, path: str) -> bool:
+    """Whether the body is a piece of a file."""
+    return method == "PUT" and OF_ATTEMPTS.fullmatch(path) is not None
 
 
 def is_public(method: str, path: str) -> bool:

@@ -135,7 +135,10 @@ def work(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(envvar="ORRERY_DATA", help="Data folder, the same that the server sees."),
+        typer.Option(
+            envvar="ORRERY_DATA",
+            help="Data folder: the server's, or any other one, to and from which files are sent.",
+        ),
     ] = None,
     token_file: Annotated[
         Path | None,
@@ -164,6 +167,14 @@ def work(
             "0 shares the cores between the slots.",
         ),
     ] = None,
+    cache_bytes: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            envvar="ORRERY_CACHE_BYTES",
+            help="Most that is kept of files that were sent, for jobs that begin with them.",
+        ),
+    ] = None,
     log_format: Annotated[
         str | None,
         typer.Option(envvar="ORRERY_LOG_FORMAT", help="text: lines for people, or json."),
@@ -177,6 +188,7 @@ def work(
         "--name": name,
         "--slots": slots,
         "--threads": threads,
+        "--cache-bytes": cache_bytes,
         "--log-format": log_format,
     }
     words = [(option, str(value)) for option, value in given.items() if value is not None]

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from nbody.config.files import say_warnings_plainly
 from nbody.errors import NBodyError
-from server.cli import acting, installation, moving, picturing, reading, sweeps, tokens, top
+from server.cli import acting, installation, moving, picturing, reading, sweeps, taking, tokens, top
 from server.cli.connection import EXIT_USAGE, HELP, CommandFailed, errors, print_text
 from server.known_variables import misspelt
 
@@ -69,7 +69,7 @@ def about(
 
 
 # In the order of `--help`: what runs here, then what asks a server.
-for commands in (installation, acting, moving, reading, picturing, top):
+for commands in (installation, acting, moving, reading, taking, picturing, top):
     app.add_typer(commands.app)
 app.add_typer(sweeps.app, name="sweep")
 app.add_typer(tokens.app, name="token")

@@ -2,8 +2,7 @@
 
 import csv
 from datetime import datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -17,7 +16,6 @@ from server.cli.connection import (
     ThoseJobs,
     connected,
     console,
-    errors,
     print_json,
 )
 from server.cli.instants import since_when
@@ -84,7 +82,7 @@ def jobs(
         lines = client.jobs_as_csv(limit=limit, **asked)
         return Shown(list(csv.DictReader(lines.splitlines())), lines.rstrip("\n"))
     page = client.jobs(limit=limit, **asked)
-    return Shown(page, _ids(page["data"]) if ids else tables.jobs_table(page["data"]))
+    return Shown(page, tables.ids_of(page["data"]) if ids else tables.jobs_table(page["data"]))
 
 
 @app.command()
@@ -198,48 +196,10 @@ def attempts(client: "Client", job_id: JobArgument) -> Shown:
 
 @app.command()
 @connected
-def checkpoints(
-    client: "Client",
-    job_id: JobArgument,
-    download: Annotated[
-        Path | None, typer.Option(help="Save the files in this folder.", metavar="FOLDER")
-    ] = None,
-    ids: AsIds = False,
-) -> Shown:
-    """List a job's checkpoints, or download them."""
-    found: list[dict[str, Any]] = []
-    page = client.checkpoints(job_id)
-    found += page["data"]
-    while page["has_more"]:
-        page = client.checkpoints(job_id, after=page["last_id"])
-        found += page["data"]
-    if download is not None:
-        _download(client, {download / Path(file["path"]).name: file["id"] for file in found})
-    return Shown(found, _ids(found) if ids else tables.checkpoints_table(found))
-
-
-@app.command()
-@connected
 def result(client: "Client", job_id: JobArgument) -> Shown:
     """Print what a job that succeeded found."""
     found = client.result(job_id)
     return Shown(found, tables.result_table({"kind": found["kind"], "result": found["data"]}))
-
-
-@app.command()
-@connected
-def artifacts(
-    client: "Client",
-    job_id: JobArgument,
-    download: Annotated[
-        Path | None, typer.Option(help="Save the files in this folder.", metavar="FOLDER")
-    ] = None,
-) -> Shown:
-    """List the files of a simulation or an evaluation, or download them."""
-    found = client.artifacts(job_id)["data"]
-    if download is not None:
-        _download(client, {download / file["name"]: file["id"] for file in found})
-    return Shown(found, tables.artifacts_table(found))
 
 
 @app.command()
@@ -251,16 +211,6 @@ def failures(client: "Client", job_id: JobArgument) -> Shown:
 
     found = violations(Run(client, job_id))
     return Shown(found, tables.failures_table(found))
-
-
-def _ids(items: list[dict[str, Any]]) -> str:
-    return "\n".join(item["id"] for item in items)
-
-
-def _download(client: "Client", files: dict[Path, str]) -> None:
-    for target, file_id in files.items():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        errors.print(str(client.download(file_id, target)))
 
 
 def follow(client: "Client", job_id: str, *, as_json: bool) -> NoReturn:

@@ -404,3 +404,8 @@ def _plain(value: Any) -> str:
 
 def _metrics(job: Json) -> Json:
     return job["latest_metrics"] or {}
+
+
+def ids_of(items: list[dict[str, Any]]) -> str:
+    """Of things that have ids, one a line."""
+    return "\n".join(item["id"] for item in items)

@@ -240,6 +240,7 @@ class Worker(SQLModel, table=True):
     last_seen_at: float | None = None  # noted once a minute
     draining: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
     refusal: str | None = None  # why it gets no jobs at all
+    files: str = Field(default="shared", sa_column_kwargs={"server_default": "shared"})
 
 
 class Turn(SQLModel, table=True):

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, Table, delete, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from nbody.metrics import EpochMetrics
 from server.database.engines import driver_of
-from server.database.ids import new_id
 from server.database.tables import (
     METRIC_COLUMNS,
     artifacts,
@@ -24,10 +23,10 @@ from server.database.tables import (
 )
 from server.errors import LeaseLost, ReportConflict
 from server.queue import job_rows, summaries
-from server.queue.claims import output_folder
-from server.queue.job_rows import JobRow, change, record_event
+from server.queue.files.records import record_files
+from server.queue.job_rows import change, record_event
 from server.wire.states import JobStatus
-from server.wire.workers import ArtifactReport, CheckpointReport, Command, LogBytes, Note, Report
+from server.wire.workers import Command, LogBytes, Note, Report
 
 PAUSE_GRACE_S = 8.0
 MAX_LOG_BYTES = 64 * 2**20  # of one job; later output is dropped, with a note in the log
@@ -43,7 +42,6 @@ WHERE attempts.lease_id = ?
 EPOCH_COLUMNS = ("job_id", "attempt", *METRIC_COLUMNS)
 INSERT_EPOCHS = f"INSERT INTO epochs ({', '.join(EPOCH_COLUMNS)}) VALUES "
 EPOCH = f"({', '.join('?' * len(EPOCH_COLUMNS))})"
-FILE_IDS = {"checkpoints": "ckpt", "artifacts": "file"}  # prefixes, by table
 MOST_NOTES = 100  # of one job
 LOG_FULL = b"\n[log limit reached: later output is not kept]\n"
 
@@ -116,7 +114,7 @@ def record(
         changes["epochs_done"] = max(job.epochs_done, done)
     has_more = bool(report.checkpoints or report.artifacts or report.notes)
     if has_more:
-        _record_files(connection, job, report, now)
+        record_files(connection, job_rows.get(connection, job.id), report, now)
         _record_notes(connection, job, report.notes, now)
     if report.log is not None:
         changes["log_bytes"] = _record_log(connection, job, report.log)
@@ -194,14 +192,6 @@ def _known(connection: Connection, job: Held, first: int, last: int) -> Sequence
     return connection.execute(select(*metrics).where(epochs.c.job_id == job.id, stretch)).all()
 
 
-def _record_files(connection: Connection, job: Held, report: Report, now: float) -> None:
-    whole = job_rows.get(connection, job.id)
-    for checkpoint in report.checkpoints:
-        _record_checkpoint(connection, whole, checkpoint, now)
-    for artifact in report.artifacts:
-        _record_file(connection, whole, artifacts, artifact, now)
-
-
 def _record_notes(connection: Connection, job: Held, notes: Sequence[Note], now: float) -> None:
     """Events; each is told once, and of one job not endlessly many."""
     of_job = select(events.c.data).where(events.c.job_id == job.id, events.c.type == "note")
@@ -211,67 +201,6 @@ def _record_notes(connection: Connection, job: Held, notes: Sequence[Note], now:
         if data not in known and len(known) < MOST_NOTES:
             known.append(data)
             record_event(connection, job.id, now, "note", data)
-
-
-def _record_checkpoint(
-    connection: Connection, job: JobRow, reported: CheckpointReport, now: float
-) -> None:
-    if not _record_file(connection, job, checkpoints, reported, now):
-        return
-    if reported.rolling:
-        newest = (
-            select(checkpoints.c.id)
-            .where(checkpoints.c.job_id == job.id, checkpoints.c.rolling)
-            .order_by(checkpoints.c.epoch.desc())
-            .limit(2)
-        )
-        connection.execute(
-            delete(checkpoints).where(
-                checkpoints.c.job_id == job.id,
-                checkpoints.c.rolling,
-                checkpoints.c.id.not_in(newest),
-            )
-        )
-    else:
-        data = {"epoch": reported.epoch, "path": reported.path}
-        record_event(connection, job.id, now, "checkpoint", data)
-
-
-def _record_file(
-    connection: Connection,
-    job: JobRow,
-    table: Table,
-    reported: CheckpointReport | ArtifactReport,
-    now: float,
-) -> bool:
-    """Note a file of the attempt; returns whether it is new.
-
-    Raises:
-        ReportConflict: it lies elsewhere, or was another file before.
-    """
-    folder = output_folder(job)
-    if not reported.path.startswith(f"{folder}/") or ".." in reported.path.split("/"):
-        raise ReportConflict(f"A file must lie in the attempt's own folder, {folder}.")
-    given = reported.model_dump()
-    known = connection.execute(
-        select(*(table.c[name] for name in given)).where(
-            table.c.job_id == job.id, table.c.path == reported.path
-        )
-    ).mappings()
-    if (row := known.first()) is not None:
-        if dict(row) != given:
-            raise ReportConflict(f"{reported.path} was reported before as another file.")
-        return False
-    connection.execute(
-        insert(table).values(
-            id=new_id(FILE_IDS[table.name]),
-            job_id=job.id,
-            attempt=job.attempt,
-            created_at=now,
-            **given,
-        )
-    )
-    return True
 
 
 def _record_log(connection: Connection, job: Held, log: LogBytes) -> int:

@@ -22,7 +22,7 @@ from sqlalchemy import (
 from server.database.ids import new_id
 from server.database.tables import attempts, workers
 from server.errors import LeaseLost, NotFound
-from server.wire.workers import WorkerRegistration
+from server.wire.workers import FileWays, WorkerRegistration
 
 ROOM = 1.25  # estimates of a job's memory are that near, measured
 NO_BOUND = 2**60
@@ -36,10 +36,12 @@ def register(
     token_id: str,
     now: float,
     refusal: str | None = None,
+    files: FileWays = "shared",
 ) -> str:
     """Note a worker; returns its id.
 
     Args:
+        files: how they travel between it and the server.
         refusal: why it gets no jobs; of those that come again and again only the last is kept.
     """
     if refusal is not None:
@@ -59,7 +61,8 @@ def register(
             registered_at=now,
             last_seen_at=now,
             refusal=refusal,
-            **registration.model_dump(exclude={"protocol", "folder"}),
+            files=files,
+            **registration.model_dump(exclude={"protocol", "folder", "proof"}),
         )
     )
     return worker_id

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 HELD_OUT, WAY, STATES = "held_out.json", "orbit.json", "simulation.npz"
+
+
+LONGEST = 60  # characters of a name in the name of a file
 
 
 class Run:
@@ -72,6 +76,20 @@ class Run:
     def series(self, key: str) -> tuple[list[int], list[float | None]]:
         """Epochs, and a metric of each."""
         return [row["epoch"] for row in self.epochs], [row[key] for row in self.epochs]
+
+    @property
+    def folder_name(self) -> str:
+        """Of a folder for its files: its id, with what can stand in a file's name of its own."""
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "_", self.job["name"] or "")[:LONGEST].strip("._")
+        return f"{plain}-{self.id}" if plain else self.id
+
+    @cached_property
+    def log(self) -> bytes:
+        """What its processes printed."""
+        pieces: list[bytes] = []
+        while piece := self.client.logs(self.id, offset=sum(map(len, pieces))):
+            pieces.append(piece)
+        return b"".join(pieces)
 
     @cached_property
     def held_out(self) -> Json | None:

@@ -20,6 +20,7 @@ from server.database.trouble import STORAGE_ERRORS, log_failure, trouble_of
 from server.errors import InvalidRequest, MalformedBody, NotFound, ServerError
 from server.service import Service
 from server.settings import ServerSettings
+from server.web.arrivals import Arrivals
 from server.web.layers.access import AccessControl
 from server.web.layers.body_shapes import BodyShapes
 from server.web.layers.json_bodies import JsonBodies
@@ -35,6 +36,7 @@ from server.web.routes import (
     job_actions,
     job_records,
     jobs,
+    lease_files,
     leases,
     live,
     overview,
@@ -58,7 +60,7 @@ fields.
 """
 
 OF_JOBS = (jobs, job_actions, job_records, stream, overview, live)
-BY_RESOURCE = (leases, *OF_JOBS, files, uploads, sweeps, workers, tokens, session)
+BY_RESOURCE = (leases, lease_files, *OF_JOBS, files, uploads, sweeps, workers, tokens, session)
 ROUTE_NAMES = RouteNames(
     route.path
     for routes in (system, *BY_RESOURCE)
@@ -88,6 +90,7 @@ def create_app(settings: ServerSettings, service: Service | None = None) -> Acce
         redoc_url=None,
     )
     app.state.service, app.state.feeds = service, LiveFeeds(service)
+    app.state.arrivals = Arrivals(settings.body_timeout_s)
     app.openapi = partial(describe, app)
     app.include_router(system.router)
     for routes in BY_RESOURCE:

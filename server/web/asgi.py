@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from server.access.roles import UPLOADS
+from server.access.roles import has_files
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -17,7 +17,7 @@ BODY_METHODS = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 def has_document(scope: Scope) -> bool:
     """Whether a request may come with a body that is a document, received whole before."""
     is_http = scope["type"] == "http" and scope["method"] in BODY_METHODS
-    return is_http and scope["path"] != UPLOADS
+    return is_http and not has_files(scope["path"])
 
 
 def give_again(message: Message, then: Receive | None = None) -> Receive:

@@ -42,7 +42,7 @@ async def received(
     """
     with _new_file(folder) as file:
         digest, size = hashlib.sha256(), 0
-        async for piece in _pieces(stream, patience_s):
+        async for piece in pieces(stream, patience_s, PIECE):
             size += len(piece)
             if size > most:
                 raise BodyTooLarge(most)
@@ -56,23 +56,35 @@ def _new_file(folder: Path) -> IO[bytes]:
     return tempfile.NamedTemporaryFile(dir=folder, prefix="upload-")
 
 
-async def _pieces(stream: AsyncIterator[bytes], patience_s: float) -> AsyncIterator[bytes]:
-    """What comes, a megabyte at a time."""
+async def pieces(
+    stream: AsyncIterator[bytes], patience_s: float, size: int
+) -> AsyncIterator[bytes]:
+    """What comes, in pieces of a size or more, but for the last one.
+
+    Args:
+        patience_s: in which each has to come [s].
+        size: [B].
+
+    Raises:
+        BodyTimeout, NoFile: after what came of the last piece was handed out.
+    """
     kept, is_over = bytearray(), False
+    problem: BodyTimeout | NoFile | None = None
     while not is_over:
         try:
             async with asyncio.timeout(patience_s):
-                while len(kept) < PIECE and not is_over:
-                    try:
-                        kept += await anext(stream)
-                    except StopAsyncIteration:
-                        is_over = True
+                while len(kept) < size and not is_over:
+                    kept += await anext(stream)
+        except StopAsyncIteration:
+            is_over = True
         except TimeoutError:
-            raise BodyTimeout(patience_s) from None
+            problem = BodyTimeout(patience_s)
         except ClientDisconnect:
-            raise NoFile("The connection ended before the file did.") from None
+            problem = NoFile("The connection ended before the file did.")
         yield bytes(kept)
         kept.clear()
+        if problem is not None:
+            raise problem
 
 
 def _write(file: IO[bytes], piece: bytes) -> None:

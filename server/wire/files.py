@@ -7,6 +7,9 @@ from pydantic import Field
 
 from server.wire.messages import View
 
+# A checkpoint or another file of an attempt, relative to the data folder.
+FILE_OF_ATTEMPT = r"^[A-Za-z0-9._/-]+/[A-Za-z0-9_-]+\.(pt|npz|json|png)$"
+
 
 class CheckpointView(View):
     """A checkpoint file that is whole and durable."""
@@ -42,3 +45,10 @@ class ArtifactView(View):
     bytes: int
     sha256: str
     created_at: datetime
+
+
+class Arrived(View):
+    """How much of a file has come."""
+
+    bytes: int = Field(description="From its start; the next piece goes on there.")
+    is_whole: bool = Field(description="All of it, and its sha256 is the one that was told.")

@@ -25,11 +25,13 @@ from server.wire.messages import (
 from server.wire.states import JobStatus, StopReason
 
 FOLDER_MARK = ".orrery-folder"  # file in the data folder by which workers show that they see it
+PROOFS = ".orrery/proofs"  # folder in the data folder, of the files that workers show it by
 MAX_EPOCHS_IN_REPORT = 1000
 MAX_RESULT_BYTES = 2**18
 MAX_LOG_BYTES_IN_REPORT = 2**18
 MAX_NOTE = 500
 
+FileWays = Literal["shared", "http"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -69,6 +71,12 @@ class WorkerRegistration(Message):
         description=f"What the file {FOLDER_MARK} in the worker's data folder holds: it must be "
         "the server's data folder. None: it has no such file.",
     )
+    proof: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None = Field(
+        default=None,
+        description=f"Name of a file that the worker has just made in `{PROOFS}` of its data "
+        "folder: where the server sees it, both have one folder; else files travel over HTTP. "
+        "None: a worker that can only work in the server's folder.",
+    )
     slots: Annotated[int, Whole(1, 64)] = 1
     gpus: list[Gpu] = Field(default_factory=list, max_length=64)
     memory_bytes: FileSize | None = Field(
@@ -93,6 +101,9 @@ class WorkerView(View):
     jobs: list[str] = Field(description="Jobs that it holds.")
     draining: bool = Field(default=False, description="It gets no more jobs.")
     refusal: str | None = Field(default=None, description="Why it was refused; it gets no jobs.")
+    files: FileWays = Field(
+        default="shared", description="Whether it sees the server's folder, or sends its files."
+    )
     gpu_vitals: list[GpuVitals] = Field(
         default_factory=list[GpuVitals], description="As it said last; in the order of `gpus`."
     )
@@ -111,6 +122,11 @@ class WorkerTerms(View):
     heartbeat_interval_s: float
     lease_ttl_s: float
     stall_timeout_s: float
+    files: FileWays = Field(
+        default="shared",
+        description="`shared`: it sees the server's data folder, and works in it; `http`: it "
+        "brings and takes files by `/v1/leases/{lease_id}/files`.",
+    )
 
 
 class ClaimRequest(Message):

@@ -10,6 +10,7 @@ import pytest
 from nbody.metrics import METRIC_NAMES
 from server.wire.states import StopReason
 from worker.client import Unreachable, WorkerClient
+from worker.files.transport import InPlace
 from worker.reporter import MOST_RECORDS, Reporter
 from worker.spool import ProgressFile, SpoolWriter
 
@@ -58,7 +59,7 @@ def test_everything_is_delivered_in_batches_and_in_order(tmp_path: Path) -> None
     spool_with(tmp_path, 3 * MOST_RECORDS)
     server = Server()
     with WorkerClient("http://server", "token", httpx.MockTransport(server)) as client:
-        Reporter(client, "lease", tmp_path).deliver()
+        Reporter(client, "lease", tmp_path, InPlace()).deliver()
     assert server.epochs == list(range(3 * MOST_RECORDS))
     assert server.reports[0]["first_epoch"] == 0
     assert server.reports[0]["whereabouts"] == PLACE
@@ -70,7 +71,7 @@ def test_a_report_that_was_not_confirmed_is_sent_again(tmp_path: Path) -> None:
     server = Server()
     server.failures = 1
     with WorkerClient("http://server", "token", httpx.MockTransport(server)) as client:
-        reporter = Reporter(client, "lease", tmp_path)
+        reporter = Reporter(client, "lease", tmp_path, InPlace())
         with pytest.raises(Unreachable):
             reporter.deliver()
         reporter.deliver()
@@ -83,7 +84,7 @@ def test_a_report_that_was_not_confirmed_is_sent_again(tmp_path: Path) -> None:
 def test_log_bytes_carry_their_offset(tmp_path: Path) -> None:
     server = Server()
     with WorkerClient("http://server", "token", httpx.MockTransport(server)) as client:
-        reporter = Reporter(client, "lease", tmp_path)
+        reporter = Reporter(client, "lease", tmp_path, InPlace())
         for text in ("one", "two"):
             with (tmp_path / "output.log").open("a") as log:
                 log.write(text)
@@ -99,7 +100,7 @@ def test_checkpoints_and_the_phase_travel_along(tmp_path: Path) -> None:
     ProgressFile(tmp_path / "progress").write(1, "collect")
     server = Server()
     with WorkerClient("http://server", "token", httpx.MockTransport(server)) as client:
-        Reporter(client, "lease", tmp_path).deliver()
+        Reporter(client, "lease", tmp_path, InPlace()).deliver()
     assert server.reports == [{"checkpoints": [checkpoint], "phase": "collect"}]
 
 
@@ -110,9 +111,9 @@ def test_the_outcome_comes_after_everything_else(tmp_path: Path) -> None:
     spool.close()
     server = Server()
     with WorkerClient("http://server", "token", httpx.MockTransport(server)) as client:
-        reporter = Reporter(client, "lease", tmp_path)
+        reporter = Reporter(client, "lease", tmp_path, InPlace())
         outcome = reporter.recorded_outcome()
         assert outcome is not None
-        reporter.settle(outcome)
+        reporter.settle(outcome, lambda: False)
     assert server.epochs == [0]
     assert server.outcomes[0]["status"] == "succeeded"

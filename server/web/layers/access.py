@@ -36,6 +36,7 @@ from server.web.route_names import RouteNames, is_to_wait
 LATE_S = 0.5  # an answer that took longer waited for something
 REFUSED_UNREAD = frozenset({401, 403, 421, 429})  # before the body was looked at
 LONGEST_HOST = 300  # a name and a port
+LARGEST_PIECE = 2**27  # bytes of a file of a worker's, sent at once
 
 Headers = dict[bytes, bytes]
 
@@ -112,8 +113,10 @@ class AccessControl:
         self._check_site(headers)
         self._check_access(scope, headers)
         if roles.is_upload(scope["method"], scope["path"]):
-            if length_of(headers) > self._settings.max_upload_bytes:
-                raise BodyTooLarge(self._settings.max_upload_bytes)
+            is_piece = roles.is_piece(scope["method"], scope["path"])
+            most = LARGEST_PIECE if is_piece else self._settings.max_upload_bytes
+            if length_of(headers) > most:
+                raise BodyTooLarge(most)
             receive, send = closing_if_unread(receive, send)
         elif scope["method"] in BODY_METHODS:
             limit = self._most_bytes(scope["path"])

@@ -1,5 +1,6 @@
 """Workers: register, list, drain, claim."""
 
+import asyncio
 import socket
 import time
 
@@ -15,6 +16,7 @@ from server.web import polling
 from server.web.routes.parameters import Caller, TheService, WorkerId
 from server.wire.messages import Page
 from server.wire.workers import (
+    PROOFS,
     Assignment,
     ClaimRequest,
     DrainRequest,
@@ -35,11 +37,17 @@ async def register_worker(
 ) -> WorkerTerms:
     """Offer slots. The answer's intervals are the terms of the work.
 
-    A worker that does not see the server's data folder is refused, and listed with the reason.
+    A worker that does not see the server's data folder sends its files; one of an earlier release,
+    which cannot, is refused, and listed with the reason.
     """
     now = time.time()
     refused: FolderNotShared | None = None
-    if registration.folder != service.folder_id:
+    if registration.proof is not None:
+        path = service.settings.data / PROOFS / registration.proof
+        is_shared = await asyncio.to_thread(path.is_file)
+    else:
+        is_shared = registration.folder == service.folder_id
+    if not is_shared and registration.proof is None:
         place = f"{service.settings.data.resolve()} on {socket.gethostname()}"
         refused = FolderNotShared(registration.folder is not None, place)
     worker_id = await service.write(
@@ -49,6 +57,7 @@ async def register_worker(
             token_id=caller.token_id,
             now=now,
             refusal=None if refused is None else refused.detail,
+            files="shared" if is_shared else "http",
         )
     )
     if refused is not None:
@@ -60,6 +69,7 @@ async def register_worker(
         heartbeat_interval_s=settings.heartbeat_interval_s,
         lease_ttl_s=settings.lease_ttl_s,
         stall_timeout_s=settings.stall_timeout_s,
+        files="shared" if is_shared else "http",
     )
 
 

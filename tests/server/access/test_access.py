@@ -75,6 +75,8 @@ MAY_CALL: dict[tuple[str, str], set[str]] = {
     ("post", "/v1/workers/{worker_id}/claim"): {"worker"},
     ("post", "/v1/leases/{lease_id}/report"): {"worker"},
     ("post", "/v1/leases/{lease_id}/finish"): {"worker"},
+    ("put", "/v1/leases/{lease_id}/files"): {"worker"},
+    ("get", "/v1/leases/{lease_id}/files"): {"worker"},
     ("get", "/v1/audit"): {"admin"},
     ("get", "/v1/tokens"): {"admin"},
     ("post", "/v1/tokens"): {"admin"},

@@ -1,0 +1,158 @@
+"""Files that come in pieces: what arrived stays, and what is whole was looked at by this side.
+
+A connection may end at any byte, and the server with it. The bytes so far lie beside the place of
+the file, under a hidden name, and say by their number how far it is. Of the last piece the whole
+is compared with its checksum, synced and renamed; before that nobody sees it.
+"""
+
+import asyncio
+import hashlib
+import os
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from nbody.durable_file import make_folder_durably, sync_folder
+from server.data_folder import file_size
+from server.errors import ArrivalConflict, OtherContent
+from server.web.receiving import pieces, told_as_full
+
+PIECE = 2**18  # bytes that are written at once
+MOST_KNOWN = 1000  # files whose checksum so far is remembered; of others it is made again
+
+
+@dataclass
+class _Arrival:
+    """A file of which some has come.
+
+    Attributes:
+        size: when it is whole [B].
+        turn: of who sends it; an earlier one, whose connection may be dead, writes no more.
+    """
+
+    target: Path
+    size: int
+    came: int
+    digest: Any
+    turn: int = 0
+    writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @property
+    def partial(self) -> Path:
+        return _partial(self.target)
+
+    def write(self, file: IO[bytes], piece: bytes) -> None:
+        with told_as_full():
+            file.write(piece)
+            file.flush()
+        self.digest.update(piece)
+        self.came += len(piece)
+
+
+class Arrivals:
+    """All files that are on their way.
+
+    Args:
+        patience_s: in which each piece has to come [s].
+    """
+
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = patience_s
+        self._known: dict[Path, _Arrival] = {}
+        self._finding = asyncio.Lock()
+
+    async def came(self, target: Path, size: int, sha256: str) -> int:
+        """How much of a file is there [B]; `size` where it is whole, and what it is to be.
+
+        Raises:
+            OtherContent
+        """
+        if await asyncio.to_thread(_is_whole, target, size, sha256):
+            return size
+        arrival = await self._arrival(target, size)
+        if arrival.came == size:  # the server ended before it looked
+            await self._settle(arrival, sha256)
+        return arrival.came
+
+    async def take(
+        self, target: Path, size: int, sha256: str, start: int, stream: AsyncIterator[bytes]
+    ) -> int:
+        """Take what comes of a file; returns how much of it is there [B].
+
+        Args:
+            target: where it will be.
+            size: of all of it [B].
+            start: of what comes [B].
+
+        Raises:
+            ArrivalConflict: it does not go on where the last piece ended, is longer than it was
+                said to be, or somebody else sends it now.
+            OtherContent: it has come whole, and is another one; it is to be sent from its start.
+            BodyTimeout, NoFile, StorageFull
+        """
+        arrival = await self._arrival(target, size)
+        arrival.turn += 1
+        turn = arrival.turn
+        if start != arrival.came:
+            raise ArrivalConflict(f"The next byte is number {arrival.came}.")
+        await asyncio.to_thread(make_folder_durably, target.parent)
+        with arrival.partial.open("ab") as file:
+            async for piece in pieces(stream, self._patience_s, PIECE):
+                async with arrival.writing:
+                    if arrival.turn != turn:
+                        raise ArrivalConflict("Somebody else sends this file now.")
+                    if arrival.came + len(piece) > size:
+                        raise ArrivalConflict(f"The file was to have {size} bytes.")
+                    await asyncio.to_thread(arrival.write, file, piece)
+        if arrival.came == size:
+            await self._settle(arrival, sha256)
+        return arrival.came
+
+    async def _arrival(self, target: Path, size: int) -> _Arrival:
+        async with self._finding:
+            known = self._known.get(target)
+            if known is not None:
+                async with known.writing:
+                    if known.size == size and known.came == file_size(known.partial):
+                        return known
+            known = self._known[target] = await asyncio.to_thread(_begin, target, size)
+            while len(self._known) > MOST_KNOWN:
+                self._known.pop(next(iter(self._known)))
+            return known
+
+    async def _settle(self, arrival: _Arrival, sha256: str) -> None:
+        self._known.pop(arrival.target, None)
+        if arrival.digest.hexdigest() != sha256:
+            arrival.partial.unlink()
+            raise OtherContent
+        await asyncio.to_thread(_publish, arrival.partial, arrival.target)
+
+
+def _partial(target: Path) -> Path:
+    return target.with_name(f".{target.name}.part")
+
+
+def _begin(target: Path, size: int) -> _Arrival:
+    """What earlier connections, or an earlier server, left of a file."""
+    partial = _partial(target)
+    if file_size(partial) > size:
+        partial.unlink()
+    digest = _digest(partial) if partial.exists() else hashlib.sha256()
+    return _Arrival(target, size, file_size(partial), digest)
+
+
+def _digest(path: Path) -> Any:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256")
+
+
+def _is_whole(target: Path, size: int, sha256: str) -> bool:
+    return file_size(target) == size and _digest(target).hexdigest() == sha256
+
+
+def _publish(partial: Path, target: Path) -> None:
+    with told_as_full(), partial.open("rb") as file:
+        os.fsync(file.fileno())
+    partial.replace(target)
+    sync_folder(target.parent)
