@@ -31,7 +31,8 @@ def main() -> int:
         logger.warning("%s", sentence)
     with WorkerClient(settings.server, settings.token) as client:
         agent = Agent(settings, client)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        # A batch system's warning before its time is over is one of these.
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
             signal.signal(number, lambda *_: threading.Thread(target=agent.stop).start())
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal, or logrotate's: go on
         try:

@@ -32,12 +32,14 @@ from worker.files.keep_alive import Interrupted, KeepAlive
 from worker.files.proof import proof
 from worker.files.room import Room
 from worker.gpus import find_gpus, look_at_gpus, visible_devices
+from worker.lifetime import Lifetime
 from worker.memory import memory_bytes
 from worker.own_name import own_name
 from worker.reporter import Reporter, Unfinished
 from worker.settings import WorkerSettings
 from worker.wandb_journal import Journal, start_telling, untold
 
+CLOCK_INTERVAL_S = 5.0
 LOOK_S = 0.2  # between tries to say farewell
 CLAIM_WAIT_S = 2.0  # also the longest that an idle worker takes to stop
 VITALS_INTERVAL_S = 10.0
@@ -62,6 +64,7 @@ class Agent:
     def __init__(self, settings: WorkerSettings, client: WorkerClient) -> None:
         self._settings, self._client = settings, client
         self._stopping = threading.Event()
+        self._lifetime = Lifetime(settings.bounds)
         self._gpus = find_gpus()
         self._devices = visible_devices(len(self._gpus))
         self._failure: Exception | None = None
@@ -87,6 +90,7 @@ class Agent:
             if self._gpus:
                 threading.Thread(target=self._tell_vitals, args=(terms,), daemon=True).start()
             threading.Thread(target=self._keep_wandb_told, daemon=True).start()
+            threading.Thread(target=self._stop_in_time, daemon=True).start()
             for slot in slots:
                 slot.start()
             for slot in slots:
@@ -97,6 +101,15 @@ class Agent:
     def stop(self) -> None:
         """Stop the training processes after their epoch, hand the jobs back, and end."""
         self._stopping.set()
+
+    def _stop_in_time(self) -> None:
+        """Where the agent has an end, stop before it."""
+        while (left_s := self._lifetime.left_s) is not None:
+            if not left_s:
+                logger.info("its time is nearly over: jobs are handed back")
+                self.stop()
+                return
+            self._stopping.wait(min(left_s, CLOCK_INTERVAL_S))  # the host's clock may be set
 
     def _register(self) -> WorkerTerms | None:
         with proof(self._settings.data) as seen:
@@ -160,12 +173,15 @@ class Agent:
         back_off = BackOff(self._stopping)
         claim_id = uuid4().hex
         while not self._stopping.is_set():
+            if (reason := self._lifetime.ask()) is not None:
+                logger.info("slot %d ends: %s", slot, reason)
+                return
+            assignment = None
             try:
-                assignment = self._client.claim(terms.id, claim_id, CLAIM_WAIT_S)
+                left_s = self._lifetime.left_s
+                assignment = self._client.claim(terms.id, claim_id, CLAIM_WAIT_S, left_s)
             except NotRegistered:
-                again = self._register()
-                if again is not None:
-                    terms = again
+                terms = self._register() or terms
                 continue
             except Unreachable:
                 back_off.wait()
@@ -174,9 +190,13 @@ class Agent:
                 logger.warning("cannot claim: %s; trying again", error)
                 back_off.wait()
                 continue
+            finally:
+                self._lifetime.got(one=assignment is not None)
             if assignment is not None:
                 claim_id = uuid4().hex
-                if not self._supervise(slot, assignment, terms):
+                is_fit = self._supervise(slot, assignment, terms)
+                self._lifetime.done()
+                if not is_fit:
                     back_off.wait()
                     continue
             back_off.reset()

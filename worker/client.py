@@ -7,7 +7,6 @@ ServerRefused     the server said no in a way that repeating does not change
 Unreachable       no answer, or 5xx: try again later
 """
 
-import json
 import logging
 import threading
 import time
@@ -20,6 +19,7 @@ import httpx
 
 from server.wire.files import Arrived
 from server.wire.kinds import JobKind
+from server.wire.messages import Message
 from server.wire.states import JobStatus
 from server.wire.workers import (
     Assignment,
@@ -38,7 +38,6 @@ KINDS: tuple[JobKind, ...] = get_args(JobKind)
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 20.0
 PARTIAL_CONTENT, RANGE_IMPOSSIBLE = 206, 416
-NEW_IN_REGISTRATIONS = {"proof"}  # since 0.1.0
 PIECE = 2**20  # bytes of a file that are written at once
 
 
@@ -76,6 +75,7 @@ class WorkerClient:
             transport=transport,
             trust_env=False,
         )
+        self._unknown: set[str] = set()  # fields of messages, to this server
         self._telling = threading.Lock()
         self._away_since: float | None = None  # when it first did not answer [s, monotonic]
 
@@ -95,21 +95,21 @@ class WorkerClient:
         self._http.close()
 
     def register(self, registration: WorkerRegistration) -> WorkerTerms:
-        """Offer slots; without what a server of an earlier release does not know."""
-        try:
-            answer = self._post("/v1/workers", registration.model_dump_json())
-        except ServerRefused as refusal:
-            older = registration.model_dump(mode="json", exclude=NEW_IN_REGISTRATIONS)
-            if not any(name in str(refusal) for name in NEW_IN_REGISTRATIONS):
-                raise
-            answer = self._post("/v1/workers", json.dumps(older))
+        """Offer slots."""
+        answer = self._post_known("/v1/workers", registration, {"proof"})
         return WorkerTerms.model_validate_json(answer.content)
 
-    def claim(self, worker_id: str, claim_id: str, wait_s: float) -> Assignment | None:
-        """Ask for a job, waiting up to wait_s for one."""
-        body = ClaimRequest(claim_id=claim_id, kinds=list(KINDS), wait_s=wait_s).model_dump_json()
+    def claim(
+        self, worker_id: str, claim_id: str, wait_s: float, left_s: float | None = None
+    ) -> Assignment | None:
+        """Ask for a job, waiting up to wait_s for one.
+
+        Args:
+            left_s: seconds that it would have; None: as many as it needs.
+        """
         path = f"/v1/workers/{worker_id}/claim"
-        answer = self._post(path, body, timeout=wait_s + ANSWER_TIMEOUT_S)
+        request = ClaimRequest(claim_id=claim_id, kinds=list(KINDS), wait_s=wait_s, left_s=left_s)
+        answer = self._post_known(path, request, {"left_s"}, timeout=wait_s + ANSWER_TIMEOUT_S)
         return None if answer.status_code == 204 else Assignment.model_validate_json(answer.content)
 
     def tell_vitals(self, worker_id: str, vitals: Vitals) -> None:
@@ -204,6 +204,24 @@ class WorkerClient:
             lambda: self._http.put(place, params=query, content=content, headers=about), place
         )
         return Arrived.model_validate_json(answer.content)
+
+    def _post_known(
+        self, path: str, message: Message, later: set[str], timeout: float | None = None
+    ) -> httpx.Response:
+        """Post, where a server of an earlier release does not know some fields, without them.
+
+        Args:
+            later: fields that came since release 0.1.0.
+        """
+        body = message.model_dump_json(exclude=self._unknown, exclude_none=True)
+        try:
+            return self._post(path, body, timeout)
+        except ServerRefused as refusal:
+            unknown = {name for name in later - self._unknown if f"/{name}:" in str(refusal)}
+            if not unknown:
+                raise
+            self._unknown |= unknown
+            return self._post_known(path, message, later, timeout)
 
     def _post(self, path: str, body: str, timeout: float | None = None) -> httpx.Response:
         options: dict[str, Any] = {} if timeout is None else {"timeout": timeout}

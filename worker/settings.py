@@ -1,17 +1,24 @@
 """Settings of a worker, from the command line or the environment (ORRERY_…), read once."""
 
 import argparse
+import math
 import os
 import re
 import socket
+import time
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
 from nbody.cores import usable_cores
+from worker.lifetime import Bounds
 
 ANY_NUMBER = "*"  # at the end of a name
 CACHE_BYTES = 8 * 2**30
+FOR_EVER = Bounds()
+DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
+UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 @dataclass(frozen=True)
@@ -26,6 +33,7 @@ class WorkerSettings:
     threads: int
     log_format: Literal["text", "json"] = "text"
     cache_bytes: int = CACHE_BYTES
+    bounds: Bounds = FOR_EVER
 
     @property
     def state_folder(self) -> Path:
@@ -87,6 +95,17 @@ def option_parser() -> argparse.ArgumentParser:
         help="most that a worker with a folder of its own keeps of checkpoints and initial "
         "conditions, for jobs that begin with them (ORRERY_CACHE_BYTES)",
     )
+    parser.add_argument("--once", action="store_true", help="take one job, and end")
+    parser.add_argument("--max-jobs", type=int, metavar="N", help="take so many jobs, and end")
+    parser.add_argument(
+        "--idle-exit", type=float, metavar="S", help="end when there was no job for so long [s]"
+    )
+    parser.add_argument(
+        "--until",
+        metavar="TIME",
+        help="end then: 90s, 30m, 12h, or a date and time; half a minute before, jobs are handed "
+        "back after a last checkpoint, and none is begun that is known to get nowhere",
+    )
     parser.add_argument(
         "--log-format",
         choices=("text", "json"),
@@ -133,7 +152,28 @@ def read_settings(arguments: list[str] | None = None) -> WorkerSettings:
         threads,
         options.log_format,
         options.cache_bytes,
+        _bounds(options),
     )
+
+
+def _bounds(options: argparse.Namespace) -> Bounds:
+    if options.max_jobs is not None and options.max_jobs < 1:
+        raise InvalidSettings("max-jobs must be at least 1")
+    if options.idle_exit is not None and not 0 <= options.idle_exit < math.inf:
+        raise InvalidSettings("idle-exit must be 0 or more seconds")
+    most = [jobs for jobs in (options.max_jobs, 1 if options.once else None) if jobs is not None]
+    until = None if options.until is None else _instant(options.until)
+    return Bounds(min(most, default=None), options.idle_exit, until)
+
+
+def _instant(text: str) -> float:
+    """Seconds since 1970 of a date, local where it has no time zone, or of so long from now."""
+    if (match := DURATION.fullmatch(text)) is not None:
+        return time.time() + float(match[1]) * UNITS_S[match[2]]
+    try:
+        return datetime.fromisoformat(text).astimezone().timestamp()
+    except (ValueError, OverflowError):
+        raise InvalidSettings(f"until {text}: use 90s, 30m, 12h or 2026-03-01T08:00") from None
 
 
 def _default_name() -> str:

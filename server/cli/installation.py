@@ -175,6 +175,22 @@ def work(
             help="Most that is kept of files that were sent, for jobs that begin with them.",
         ),
     ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Take one job, and end.")] = False,
+    max_jobs: Annotated[
+        int | None, typer.Option("--max-jobs", min=1, help="Take so many jobs, and end.")
+    ] = None,
+    idle_exit: Annotated[
+        float | None,
+        typer.Option("--idle-exit", min=0, help="End when there was no job for so long [s]."),
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            "--until",
+            metavar="TIME",
+            help="End then: 90s, 30m, 12h, or a date; half a minute before, jobs are handed back.",
+        ),
+    ] = None,
     log_format: Annotated[
         str | None,
         typer.Option(envvar="ORRERY_LOG_FORMAT", help="text: lines for people, or json."),
@@ -182,6 +198,9 @@ def work(
 ) -> None:
     """Run a worker: it claims jobs from a server and trains them."""
     given = {
+        "--max-jobs": max_jobs,
+        "--idle-exit": idle_exit,
+        "--until": until,
         "--server": url,
         "--data": data,
         "--token-file": token_file,
@@ -192,7 +211,8 @@ def work(
         "--log-format": log_format,
     }
     words = [(option, str(value)) for option, value in given.items() if value is not None]
-    _become("worker", [word for pair in words for word in pair])
+    flags = ["--once"] if once else []
+    _become("worker", [*flags, *(word for pair in words for word in pair)])
 
 
 @app.command(

@@ -65,7 +65,7 @@ class Session(SQLModel, table=True):
 # What a claim looks at, so that it need not read a row that its worker cannot take.
 QUEUE = (
     *("status", "queue_rank", "owner_id", "queue_turn", "id"),
-    *("kind", "device", "memory_bytes"),
+    *("kind", "device", "memory_bytes", "epoch_s"),
 )
 
 
@@ -117,6 +117,8 @@ class Job(SQLModel, table=True):
     log_bytes: int = 0
     device: str = Field(default="auto", sa_column_kwargs={"server_default": text("'auto'")})
     memory_bytes: int = _zero_bytes()  # as estimated, where it runs; 0: not known
+    # Of the longest of its last epochs, when it last left a worker; 0: not known.
+    epoch_s: float = Field(default=0.0, sa_column_kwargs={"server_default": text("0")})
     base_bytes: int = _zero_bytes()  # of the row itself; with the next, kept for `usage`
     file_bytes: int = _zero_bytes()  # of its checkpoints and artifacts; triggers keep it
     created_at: float

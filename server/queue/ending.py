@@ -23,6 +23,7 @@ from server.wire.workers import Outcome
 
 # Failures that another attempt, from the last checkpoint, may survive.
 RETRYABLE = frozenset({StopReason.WORKER_LOST, StopReason.STALLED})
+LAST_EPOCHS = 5  # that tell how long the next one takes
 
 
 def finish(connection: Connection, lease_id: str, outcome: Outcome, *, now: float) -> JobStatus:
@@ -113,6 +114,13 @@ def _ran_s(connection: Connection, job: JobRow, now: float) -> float:
     return max(ended - began.started_at, 0.0) if ran is None else ran
 
 
+def _epoch_s(connection: Connection, job: JobRow) -> float:
+    """Seconds of the longest of a job's last epochs; 0 where none is on record."""
+    times = select(epochs.c.epoch_time).where(epochs.c.job_id == job.id)
+    last = times.order_by(epochs.c.epoch.desc()).limit(LAST_EPOCHS)
+    return max(connection.execute(last).scalars(), default=0.0)
+
+
 def _loss(job: JobRow) -> Trigger:
     return Trigger.LOST if job.failures + 1 < job.max_attempts else Trigger.GIVE_UP
 
@@ -132,6 +140,8 @@ def _end_attempt(
     # Whoever was to pause or be cancelled is where its user wanted it: that is no failure.
     lost = trigger in {Trigger.LOST, Trigger.GIVE_UP} and job.status == JobStatus.RUNNING
     values: dict[str, Any] = {"lease_id": None, "phase": None, "failures": job.failures + int(lost)}
+    if after in {JobStatus.QUEUED, JobStatus.PAUSED}:
+        values["epoch_s"] = _epoch_s(connection, job)
     if after is JobStatus.QUEUED:
         values["queue_turn"] = HAD_TURN
     if after is JobStatus.FAILED:

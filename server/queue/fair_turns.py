@@ -61,6 +61,7 @@ def next_job(connection: Connection, capacity: Capacity, most_running: int) -> s
         "pool": capacity.pool,
         "kinds": capacity.kinds,
         "most_running": most_running or NO_LIMIT,
+        "seconds": capacity.seconds,
         **capacity.memory,
     }
     rank = connection.execute(NEXT_RANK, asked).scalar()
@@ -127,7 +128,8 @@ def _fits() -> ColumnElement[bool]:
         *((jobs.c.device == device, bindparam(device)) for device in ("cpu", "cuda")),
         else_=bindparam("auto"),
     )
-    return jobs.c.kind.in_(bindparam("kinds", expanding=True)) & (jobs.c.memory_bytes < room)
+    of_kind = jobs.c.kind.in_(bindparam("kinds", expanding=True))
+    return of_kind & (jobs.c.memory_bytes < room) & (jobs.c.epoch_s <= bindparam("seconds"))
 
 
 def _may_run(owner_id: ColumnElement[str]) -> ColumnElement[bool]:

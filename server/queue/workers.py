@@ -114,10 +114,12 @@ class Capacity:
     Attributes:
         kinds: of jobs.
         memory: by a job's device, the bytes that its estimate must be below.
+        seconds: that an epoch of a job may take, as far as is known.
     """
 
     kinds: tuple[str, ...]
     memory: dict[str, float]
+    seconds: float = NO_BOUND
 
     @property
     def pool(self) -> str:
@@ -129,10 +131,14 @@ class Capacity:
 ANYTHING = Capacity(("train",), dict.fromkeys(("cpu", "cuda", "auto"), NO_BOUND))
 
 
-def capacity_of(worker: Row[Any], kinds: Iterable[str]) -> Capacity:
-    """What a worker can take, as far as its memory is known."""
+def capacity_of(worker: Row[Any], kinds: Iterable[str], seconds: float | None = None) -> Capacity:
+    """What a worker can take, as far as its memory is known.
+
+    Args:
+        seconds: that it has; None: as many as it likes.
+    """
     room = {device: ROOM * memory for device, memory in memory_of(worker).items()}
-    return Capacity(tuple(kinds), room)
+    return Capacity(tuple(kinds), room, NO_BOUND if seconds is None else seconds)
 
 
 def memory_of(worker: Row[Any]) -> dict[str, int]:

@@ -139,6 +139,11 @@ class ClaimRequest(Message):
         "are ignored.",
     )
     wait_s: Annotated[float, Field(strict=True, ge=0, le=25, allow_inf_nan=False)] = 0.0
+    left_s: Annotated[float, Field(strict=True, ge=0, le=1e9, allow_inf_nan=False)] | None = Field(
+        default=None,
+        description="Seconds that the worker has; a job of which an epoch takes longer, as far as "
+        "is known, is not given to it. None: no end is known.",
+    )
 
 
 class ResumePoint(View):

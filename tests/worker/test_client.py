@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from server.wire.states import StopReason
-from server.wire.workers import Outcome, Report
+from server.wire.workers import Outcome, Report, WorkerRegistration
 from worker.client import LeaseEnded, NotRegistered, ServerRefused, Unreachable, WorkerClient
 
 
@@ -66,3 +66,40 @@ def test_the_token_travels_in_the_header_and_only_what_is_said_in_the_body() -> 
     assert seen[0].headers["authorization"] == "Bearer secret"
     assert json.loads(seen[0].content) == {}
     assert seen[1].url.path == "/v1/leases/lease_1/finish"
+
+
+def test_an_earlier_server_is_told_only_what_it_knows() -> None:
+    bodies: list[dict[str, object]] = []
+
+    def earlier(request: httpx.Request) -> httpx.Response:
+        bodies.append(json.loads(request.content))
+        unknown = [name for name in bodies[-1] if name in {"proof", "left_s"}]
+        if unknown:
+            detail = f"/{unknown[0]}: Extra inputs are not permitted"
+            return httpx.Response(422, json={"code": "invalid_request", "detail": detail})
+        if request.url.path.endswith("/claim"):
+            return httpx.Response(204)
+        terms = {"id": "w", "heartbeat_interval_s": 1, "lease_ttl_s": 30, "stall_timeout_s": 600}
+        return httpx.Response(201, json=terms)
+
+    with client(earlier) as worker:
+        registration = WorkerRegistration(name="w", host="here", folder="f", proof="0" * 32)
+        assert worker.register(registration).files == "shared"
+        for _ in range(2):
+            assert worker.claim("worker", "claim", 0, 100) is None
+    assert [set(body) & {"proof", "left_s"} for body in bodies] == [
+        {"proof"},
+        set(),
+        {"left_s"},
+        set(),
+        set(),
+    ]
+
+
+def test_a_server_that_refuses_something_else_is_heard() -> None:
+    def refuse(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(422, json={"detail": "/name: too long"})
+
+    registration = WorkerRegistration(name="w", host="here", proof="0" * 32)
+    with client(refuse) as worker, pytest.raises(ServerRefused, match="too long"):
+        worker.register(registration)

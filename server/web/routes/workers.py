@@ -131,7 +131,9 @@ async def claim_job(
             worker_id,
             request.claim_id,
             now=time.time(),
-            capacity=workers.capacity_of(known, () if known.draining else request.kinds),
+            capacity=workers.capacity_of(
+                known, () if known.draining else request.kinds, request.left_s
+            ),
             most_running=service.settings.max_running_jobs,
         )
         if claimed is None:

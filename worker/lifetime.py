@@ -1,0 +1,72 @@
+"""How long an agent takes jobs: for ever, for some of them, while there are any, until a time."""
+
+import threading
+import time
+from dataclasses import dataclass
+
+FAREWELL_S = 30.0  # before its end an agent stops: an epoch, a checkpoint, its way to the server
+LEAST_S = 10.0  # that are worth a job
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What ends an agent; None does not.
+
+    Attributes:
+        jobs: that it takes.
+        idle_s: in which none of its slots had a job [s].
+        until: its end, in seconds since 1970.
+    """
+
+    jobs: int | None = None
+    idle_s: float | None = None
+    until: float | None = None
+
+
+class Lifetime:
+    """Of one agent; its slots ask before each claim."""
+
+    def __init__(self, bounds: Bounds) -> None:
+        self._bounds = bounds
+        self._changing = threading.Lock()
+        self._taken = self._asking = self._running = 0
+        self._idle_since: float | None = None  # from the first question on
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds that jobs have until the agent stops; None where there is no end."""
+        until = self._bounds.until
+        return None if until is None else max(until - time.time() - FAREWELL_S, 0.0)
+
+    def ask(self) -> str | None:
+        """A slot is about to ask for a job, and says thereafter whether it `got` one.
+
+        Returns:
+            Why it is not to; None: it is.
+        """
+        bounds, left_s = self._bounds, self.left_s
+        with self._changing:
+            if self._idle_since is None:
+                self._idle_since = time.monotonic()
+            idle_s = 0.0 if self._running else time.monotonic() - self._idle_since
+            if bounds.jobs is not None and self._taken + self._asking >= bounds.jobs:
+                return f"it takes no more than {bounds.jobs} jobs"
+            if bounds.idle_s is not None and idle_s >= bounds.idle_s:
+                return f"there was no job for {bounds.idle_s:g} s"
+            if left_s is not None and left_s < LEAST_S:
+                return "its time is nearly over"
+            self._asking += 1
+            return None
+
+    def got(self, *, one: bool) -> None:
+        """The slot that asked has a job, or none."""
+        with self._changing:
+            self._asking -= 1
+            self._taken += one
+            self._running += one
+
+    def done(self) -> None:
+        """A job is over."""
+        with self._changing:
+            self._running -= 1
+            self._idle_since = time.monotonic()
