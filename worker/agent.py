@@ -69,6 +69,7 @@ class Agent:
         self._devices = visible_devices(len(self._gpus))
         self._failure: Exception | None = None
         self._room = Room(settings.data)
+        self._sweeping = threading.Lock()  # against a job that begins
 
     def run(self) -> None:
         """Work until told to stop.
@@ -211,6 +212,8 @@ class Agent:
         logger.info("job %s, attempt %d", assignment.job, assignment.attempt, extra=of_job)
         gpu = self._devices[slot % len(self._devices)] if self._devices else None
         state = self._settings.state_folder / assignment.lease_id
+        with self._sweeping:
+            state.mkdir(parents=True, exist_ok=True)
         files = self._room.transport(self._client, assignment.lease_id)
         reporter = Reporter(self._client, assignment.lease_id, state, files)
         attempt: Attempt | None = None
@@ -250,6 +253,9 @@ class Agent:
         if delivered:
             shutil.rmtree(state, ignore_errors=True)
             self._room.leave(assignment)
+            with self._sweeping:
+                if not any(self._settings.state_folder.glob("lease_*")):  # of another slot
+                    self._room.sweep()
         return attempt is not None
 
     def _give_up(self, reporter: Reporter, error: Exception, *, began: bool) -> None:

@@ -10,7 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 Json = dict[str, Any]
-SILENCE_S = 180.0  # the server notes once a minute which workers are there
+SILENCE_S = 90.0  # the server notes once a minute which workers are there
 TOO_OFTEN = 3e-3  # that a step violates which is calibrated to 0.1 %
 COLOURS = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "cyan"}
 

@@ -18,7 +18,7 @@ from server.data_folder import file_size
 from server.errors import ArrivalConflict, OtherContent
 from server.web.receiving import pieces, told_as_full
 
-PIECE = 2**18  # bytes that are written at once
+PIECE = 2**17  # bytes that are written at once
 MOST_KNOWN = 1000  # files whose checksum so far is remembered; of others it is made again
 
 
@@ -42,7 +42,15 @@ class _Arrival:
     def partial(self) -> Path:
         return _partial(self.target)
 
-    def write(self, file: IO[bytes], piece: bytes) -> None:
+    async def take(self, turn: int, file: IO[bytes], piece: bytearray) -> None:
+        async with self.writing:
+            if self.turn != turn:
+                raise ArrivalConflict("Somebody else sends this file now.")
+            if self.came + len(piece) > self.size:
+                raise ArrivalConflict(f"The file was to have {self.size} bytes.")
+            await asyncio.to_thread(self._write, file, piece)
+
+    def _write(self, file: IO[bytes], piece: bytearray) -> None:
         with told_as_full():
             file.write(piece)
             file.flush()
@@ -98,13 +106,16 @@ class Arrivals:
             raise ArrivalConflict(f"The next byte is number {arrival.came}.")
         await asyncio.to_thread(make_folder_durably, target.parent)
         with arrival.partial.open("ab") as file:
-            async for piece in pieces(stream, self._patience_s, PIECE):
-                async with arrival.writing:
-                    if arrival.turn != turn:
-                        raise ArrivalConflict("Somebody else sends this file now.")
-                    if arrival.came + len(piece) > size:
-                        raise ArrivalConflict(f"The file was to have {size} bytes.")
-                    await asyncio.to_thread(arrival.write, file, piece)
+            written: asyncio.Task[None] | None = None
+            try:
+                async for piece in pieces(stream, self._patience_s, PIECE):
+                    if written is not None:
+                        await written
+                    # While it is written the next one comes.
+                    written = asyncio.create_task(arrival.take(turn, file, piece))
+            finally:
+                if written is not None:
+                    await written
         if arrival.came == size:
             await self._settle(arrival, sha256)
         return arrival.came

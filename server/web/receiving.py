@@ -58,7 +58,7 @@ def _new_file(folder: Path) -> IO[bytes]:
 
 async def pieces(
     stream: AsyncIterator[bytes], patience_s: float, size: int
-) -> AsyncIterator[bytes]:
+) -> AsyncIterator[bytearray]:
     """What comes, in pieces of a size or more, but for the last one.
 
     Args:
@@ -81,13 +81,13 @@ async def pieces(
             problem = BodyTimeout(patience_s)
         except ClientDisconnect:
             problem = NoFile("The connection ended before the file did.")
-        yield bytes(kept)
-        kept.clear()
+        yield kept
+        kept = bytearray()
         if problem is not None:
             raise problem
 
 
-def _write(file: IO[bytes], piece: bytes) -> None:
+def _write(file: IO[bytes], piece: bytearray) -> None:
     with told_as_full():
         file.write(piece)
         file.flush()

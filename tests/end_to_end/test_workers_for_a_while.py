@@ -79,3 +79,17 @@ def test_before_its_time_is_over_it_hands_back_what_the_next_one_goes_on_with(
     ended(second)
     attempts = server.admin.get(f"/v1/jobs/{job_id}/attempts").json()["data"]
     assert [each["first_epoch"] for each in attempts] == [0, job["progress"]["epochs_done"]]
+
+
+def test_nothing_of_a_job_stays_on_a_worker_with_a_folder_of_its_own(
+    server: OrreryServer, tmp_path: Path
+) -> None:
+    trained = server.submit(config=SHORT)["id"]
+    ended(worker(server, "--once"))
+    body = {"kind": "simulate", "stepper": {"job": trained}, "config": {"Nperiod": 1}}
+    simulated = server.admin.post("/v1/jobs", json=body).json()["id"]
+    ended(worker(server, "--once", "--name", "other", apart=tmp_path / "own"))
+    assert server.job(simulated)["status"] == "succeeded"
+    own = tmp_path / "own" / ".orrery" / "workers" / "other"
+    assert not list((own / "scratch").iterdir())
+    assert len(list((own / "cache").iterdir())) == 1  # the stepper, for the next simulation

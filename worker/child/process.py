@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -73,16 +74,28 @@ def run(workplace: Workplace, pulse: Connection) -> None:
     watcher.threads = Threads.for_run(assignment.config, workplace.threads)
     set_process_switches(assignment.config)
     data = Path(workplace.data)
-    try:
+
+    def task() -> dict[str, Any]:
         refuse_files_of_jobs(assignment.config, data)
-        outcome = TASKS[assignment.kind](assignment, data, spool, watcher)
-    except Exception as error:  # noqa: BLE001 - the one place where a run becomes its outcome
-        traceback.print_exc()
-        outcome = outcome_of(error)
+        return TASKS[assignment.kind](assignment, data, spool, watcher)
+
+    outcome = ended(task)
     try:
         spool.append("outcome", outcome)
     except OSError as error:
         sys.exit(EXIT_DISK_FULL if error.errno == errno.ENOSPC else 1)
+
+
+def ended(task: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The outcome of a task, however it ended; into the log goes what somebody may look for."""
+    try:
+        return task()
+    except StopRequested as request:
+        print("ended as it was asked to, within an epoch: it goes on from the last checkpoint")
+        return outcome_of(request)
+    except Exception as error:  # noqa: BLE001 - the one place where a run becomes its outcome
+        traceback.print_exc()
+        return outcome_of(error)
 
 
 def on_the_gpu_shown(assignment: Assignment, visible_gpu: str | None) -> Assignment:

@@ -56,11 +56,11 @@ class Room:
             take_inputs(client, assignment, self.data, self.cache, keep_alive, stopping)
 
     def leave(self, assignment: Assignment) -> None:
-        """Take away what a job has no more use for here."""
+        """Take away what a job has left here."""
         if self.cache is not None:
             clear(self.data, [(self.data / assignment.output_folder).parent])
 
     def sweep(self) -> None:
-        """Take away what earlier agents left, when all that it tells of is delivered."""
+        """Take away what all jobs left, and began with, when nothing of any is to be delivered."""
         if self.cache is not None:
             clear(self.data, self.data.glob("*/job_*"))

@@ -49,19 +49,22 @@ export function HeldOut({ job, artifact, session }) {
       }}>${row.system}</a>` },
       ...(found.orbits[0].eccentricity === undefined ? [] : [{ name: "e", number: true, of: (row) => number(row.eccentricity) }]),
       { name: "violations", number: true, of: (row) => violating(row).length },
-      { name: "largest |ΔE/E|", number: true, of: (row) => number(Math.max(...row.energy_error), 3) },
-      { name: "threshold", number: true, of: (row) => number(row.threshold, 3) },
-      { name: "largest dt/dt*", number: true, of: (row) => number(Math.max(...row.dt.map((dt, k) => dt / row.dt_star[k])), 3) },
+      { name: "threshold of |ΔE/E|", number: true, of: (row) => number(row.threshold, 3) },
+      { name: "largest, over it", number: true, of: (row) => excess(Math.max(...row.energy_error) / row.threshold) },
+      { name: "largest dt/dt*", number: true, of: (row) => excess(Math.max(...row.dt.map((dt, k) => dt / row.dt_star[k]))) },
     ]} />`}
     ${found.systems_with_violations > found.orbits.length && html`<p class="quiet">the worst ${found.orbits.length} of ${found.systems_with_violations}</p>`}`;
 }
+
+/** A ratio that may be hardly more than one. */
+const excess = (ratio) => `${ratio.toFixed(ratio < 10 ? 4 : 0)}×`;
 
 function Failing({ orbit }) {
   const time = orbit.interval.reduce((sums, each) => [...sums, sums.at(-1) + each], [0]).slice(0, -1);
   const marked = violating(orbit);
   return html`<div class="charts">
     <${Orbit} label=${`system ${orbit.system}`} position=${orbit.position} dt=${orbit.dt} time=${time} error=${orbit.energy_error} marked=${marked} first=${marked[0] ?? 0} />
-    <${Chart} name=${`dt and dt* along system ${orbit.system}`} xLabel="time" series=${[{ label: "dt", x: time, y: orbit.dt }, { label: "dt*", x: time, y: orbit.dt_star }]}
+    <${Chart} name=${`dt and dt* along system ${orbit.system}`} xLabel="time" series=${[{ label: "dt*", x: time, y: orbit.dt_star }, { label: "dt", x: time, y: orbit.dt }]}
       marks=${marked.map((k) => ({ x: time[k], label: "" }))} note="ticks: where a step violates" />
   </div>`;
 }

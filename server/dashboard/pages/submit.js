@@ -11,7 +11,7 @@ import { hardSystems } from "./held_out.js";
 
 const KINDS = { train: "train a stepper", simulate: "simulate a system", evaluate: "evaluate a stepper beside the criteria" };
 const LOOK_MS = 400;
-const drafts = new Map(); // what was typed, by the job that it began with: going back finds it again
+const drafts = new Map(); // what was typed, by what it began with: going back finds it again
 
 export default function Submit({ route }) {
   const from = route.query.get("from");
@@ -19,7 +19,7 @@ export default function Submit({ route }) {
   const schema = useSchema();
   const old = useLoaded((signal) => (from ? begin(from, hard, signal) : null), [from, hard]);
   if (!schema || (from && !old.data)) return old.error ? html`<h1>Submit</h1><${Failure} error=${old.error} />` : html`<p class="loading">Loading …</p>`;
-  return html`<${Form} key=${`${from} ${hard}`} schema=${schema} old=${old.data} route=${route} />`;
+  return html`<${Form} key=${route.query.toString()} schema=${schema} old=${old.data} route=${route} />`;
 }
 
 /** The job to begin with: a training; with those states of `hard` on which its stepper fails. */
@@ -46,7 +46,8 @@ async function training(job, signal) {
 
 function Form({ schema, old, route }) {
   const defaults = defaultsOf(schema);
-  const draft = route.query.has("kind") ? undefined : drafts.get(old?.id);
+  const drafted = `${old?.id ?? ""} ${route.query.get("kind") ?? ""} ${route.query.get("stepper") ?? ""}`;
+  const draft = drafts.get(drafted);
   const [config, setConfig] = useState(draft?.config ?? (old ? changed(old.config, defaults) : {}));
   const [about, setAbout] = useState(draft?.about ?? { name: old?.name ?? "", priority: old?.priority ?? 0, labels: labelsOf(old), max_runtime_s: old?.max_runtime_s ?? "", webhook: old?.webhook?.includes("…") ? "" : (old?.webhook ?? ""), max_attempts: old?.max_attempts ?? "", kind: route.query.get("kind") || "train", stepper: route.query.get("stepper") || "" });
   const [sought, setSought] = useState("");
@@ -62,7 +63,7 @@ function Form({ schema, old, route }) {
   const body = submission(config, about);
   const text = JSON.stringify(body);
   useEffect(() => {
-    drafts.set(old?.id, { config, about });
+    drafts.set(drafted, { config, about });
     look(body);
   }, [text]);
 

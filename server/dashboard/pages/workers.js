@@ -7,7 +7,7 @@ import { Button, Failure, Table } from "../parts/pieces.js";
 import { link } from "../route.js";
 
 const LOOK_MS = 5000;
-const SILENCE_MS = 180000; // the server notes once a minute who is there
+const SILENCE_MS = 90000; // the server notes once a minute who is there
 
 const isSilent = (worker) => !worker.last_seen_at || Date.now() - Date.parse(worker.last_seen_at) > SILENCE_MS;
 

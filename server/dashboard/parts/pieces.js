@@ -3,7 +3,8 @@ import { html, useState } from "../html.js";
 
 export function Failure({ error }) {
   if (!error) return null;
-  const lines = (error.fields || []).map((field) => html`<li><code>${field.pointer}</code>: ${field.detail}</li>`);
+  const fields = error.fields?.length > 1 ? error.fields : []; // one alone is in the message
+  const lines = fields.map((field) => html`<li><code>${field.pointer}</code>: ${field.detail}</li>`);
   return html`<div class="note bad" role="alert">${error.message}${lines.length > 0 && html`<ul>${lines}</ul>`}</div>`;
 }
 

@@ -1,13 +1,15 @@
 """What a process does before its task."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nbody.config import Config
 from nbody.errors import InvalidInitialConditions
 from tests.worker.child.test_train import assignment
-from worker.child.process import on_the_gpu_shown, refuse_files_of_jobs
+from worker.child.process import ended, on_the_gpu_shown, refuse_files_of_jobs
+from worker.child.watcher import StopRequested
 
 JOB = f"job_{'0' * 26}"
 
@@ -40,3 +42,19 @@ def test_a_gpus_number_is_that_of_the_one_gpu_that_a_job_is_shown(
     found = on_the_gpu_shown(assignment({"device": device}), visible)
     assert found.config.device == taken
     assert found.job == "job"
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "looks_crashed"),
+    [(StopRequested(), "stopped", False), (RuntimeError("x"), "failed", True)],
+)
+def test_who_was_asked_to_stop_does_not_look_crashed(
+    error: Exception, status: str, looks_crashed: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def task() -> dict[str, Any]:
+        raise error
+
+    assert ended(task)["status"] == status
+    printed = capsys.readouterr()
+    assert ("Traceback" in printed.err) is looks_crashed
+    assert ("as it was asked to" in printed.out) is not looks_crashed

@@ -1,0 +1,188 @@
+"""Files on their way: `python tests/bench/files.py [--out FILE] [--only NAME …]`.
+
+A checkpoint of a gigabyte is sent by a worker's own code to a server, in turns with `curl -T` to
+nginx, which writes it beside; and by 32 at once, while the server's memory is looked at. Needs
+nginx (with its DAV module) and curl.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import platform
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench_service import HOST, Lease, Server, add_jobs, claim_jobs, filling, serving
+
+from server.cli.local_service import free_port
+from server.wire.workers import Report
+from worker.client import WorkerClient
+from worker.files.uploads import Uploads
+from worker.spool import Record
+
+Row = dict[str, Any]
+
+PIECE = 10**6
+SIZE = 10**9  # bytes
+ROUNDS = 5
+AT_ONCE, SIZE_OF_EACH = 32, 10**8
+PATIENCE_S, HEARTBEAT_S = 600.0, 5.0
+LOOK_S = 0.05
+NGINX = """
+user root; daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/log;
+events {{ }}
+http {{
+  access_log off; client_max_body_size 0; client_body_temp_path {folder}/body;
+  server {{ listen {host}:{port}; root {folder}; location / {{ dav_methods PUT; }} }}
+}}
+"""
+
+
+@contextmanager
+def nginx(folder: Path) -> Iterator[str]:
+    """The address at which nginx takes files into a folder."""
+    port = free_port(HOST)
+    config = folder / "nginx.conf"
+    config.write_text(NGINX.format(folder=folder, host=HOST, port=port))
+    process = subprocess.Popen(["nginx", "-c", str(config), "-e", str(folder / "log")])
+    try:
+        yield f"http://{HOST}:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextmanager
+def leased(number: int) -> Iterator[tuple[Server, list[Lease], Path]]:
+    """A server, leases that a worker holds, and the worker's folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        data, own = Path(folder) / "server", Path(folder) / "worker"
+        with filling(data) as connection:
+            add_jobs(connection, number, epochs=10, save_name="sent")
+            leases = claim_jobs(connection, number)
+        with serving(data) as server, kept(server, leases):
+            yield server, leases, own
+
+
+@contextmanager
+def kept(server: Server, leases: list[Lease]) -> Iterator[None]:
+    """Heartbeats of all leases."""
+    over = threading.Event()
+
+    def beat() -> None:
+        with WorkerClient(server.url, server.worker) as client:
+            while not over.wait(HEARTBEAT_S):
+                for lease in leases:
+                    client.report(lease.id, Report())
+
+    thread = threading.Thread(target=beat)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def made(own: Path, lease: Lease, epoch: int, size: int) -> Record:
+    """A checkpoint of an attempt, as its spool tells of it."""
+    path = f"sent/{lease.job_id}/attempt-1/model/model_epoch_{epoch:04d}.pt"
+    (own / path).parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    with (own / path).open("wb") as file:
+        for _ in range(size // PIECE):
+            piece = os.urandom(PIECE)
+            digest.update(piece)
+            file.write(piece)
+    about = {"epoch": epoch, "path": path, "bytes": size, "sha256": digest.hexdigest()}
+    return {"kind": "checkpoint", "data": about | {"rolling": False}}
+
+
+def send(server: Server, lease: Lease, own: Path, record: Record) -> float:
+    """Seconds until the server has a file, and has looked at it."""
+    with WorkerClient(server.url, server.worker) as client:
+        began = time.perf_counter()
+        files = Uploads(client, lease.id, own, lambda _path, _sha256: None)
+        files.offer(record)
+        while not files.arrived():
+            files.wait(PATIENCE_S)
+        seconds = time.perf_counter() - began
+        files.close()
+    return seconds
+
+
+def put(url: str, path: Path) -> float:
+    """Seconds of a plain curl."""
+    began = time.perf_counter()
+    subprocess.run(
+        ["curl", "--fail", "--silent", "-T", str(path), f"{url}/{path.name}"], check=True
+    )
+    return time.perf_counter() - began
+
+
+def upload() -> Row:
+    """A gigabyte, in turns with curl to nginx."""
+    ours: list[float] = []
+    theirs: list[float] = []
+    with leased(1) as (server, (lease,), own), nginx(own.parent) as url:
+        for number in range(ROUNDS):
+            record = made(own, lease, number, SIZE)
+            path = own / record["data"]["path"]
+            os.sync()  # what it takes to write the file is not measured with either
+            theirs.append(put(url, path))
+            os.sync()
+            ours.append(send(server, lease, own, record))
+            path.unlink()
+            (own.parent / path.name).unlink()
+            (own.parent / "server" / record["data"]["path"]).unlink()
+    speeds = [SIZE / 1e6 / median(seconds) for seconds in (ours, theirs)]
+    ratio = median(their / our for our, their in zip(ours, theirs, strict=True))
+    return {"mb_per_s": speeds[0], "curl_to_nginx_mb_per_s": speeds[1], "ratio": ratio}
+
+
+def memory() -> Row:
+    """What 32 uploads at once add to the server's memory."""
+    with leased(AT_ONCE) as (server, leases, own):
+        records = [made(own, lease, 0, SIZE_OF_EACH) for lease in leases]
+        send(server, leases[0], own, records[0])  # what the first of all loads
+        idle = most = server.resident_mb()
+        threads = [
+            threading.Thread(target=send, args=(server, lease, own, record))
+            for lease, record in zip(leases[1:], records[1:], strict=True)
+        ]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            most = max(most, server.resident_mb())
+            time.sleep(LOOK_S)
+    return {"uploads": len(threads), "idle_mb": idle, "more_mb": most - idle}
+
+
+BENCHMARKS: dict[str, Callable[[], Row]] = {"upload": upload, "memory": memory}
+
+
+def main() -> None:
+    """Run them, and print a line of each."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, help="write the figures to this file, too")
+    parser.add_argument("--only", nargs="*", choices=BENCHMARKS, default=list(BENCHMARKS))
+    options = parser.parse_args()
+    rows: dict[str, Row] = {}
+    for name in options.only:
+        rows[name] = BENCHMARKS[name]()
+        print(name, json.dumps(rows[name]), flush=True)
+    if options.out is not None:
+        machine = {"platform": platform.platform(), "cores": os.cpu_count()}
+        options.out.write_text(json.dumps({"machine": machine, "rows": rows}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
