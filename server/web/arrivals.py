@@ -18,7 +18,10 @@ from server.data_folder import file_size
 from server.errors import ArrivalConflict, OtherContent
 from server.web.receiving import pieces, told_as_full
 
-PIECE = 2**17  # bytes that are written at once
+ALL_PIECES = 2**22  # bytes that are held of all files at once, about
+WRITE_BACK = 2**25  # bytes
+MOST_AHEAD = 8  # files whose next piece is read while one is written
+LEAST_PIECE, LARGEST_PIECE = 2**16, 2**20  # that are written at once
 MOST_KNOWN = 1000  # files whose checksum so far is remembered; of others it is made again
 
 
@@ -36,6 +39,7 @@ class _Arrival:
     came: int
     digest: Any
     turn: int = 0
+    on_its_way: int = 0  # to the disk [B]
     writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
@@ -56,6 +60,11 @@ class _Arrival:
             file.flush()
         self.digest.update(piece)
         self.came += len(piece)
+        if self.came - self.on_its_way >= WRITE_BACK:
+            # Begin to bring it to the disk: the sync at the end then waits for less.
+            window = self.on_its_way, self.came - self.on_its_way
+            os.posix_fadvise(file.fileno(), *window, os.POSIX_FADV_DONTNEED)
+            self.on_its_way = self.came
 
 
 class Arrivals:
@@ -69,6 +78,12 @@ class Arrivals:
         self._patience_s = patience_s
         self._known: dict[Path, _Arrival] = {}
         self._finding = asyncio.Lock()
+        self._coming = 0  # files at this moment
+
+    @property
+    def are_many(self) -> bool:
+        """Whether so many files come at this moment that little is held of each."""
+        return self._coming > MOST_AHEAD
 
     async def came(self, target: Path, size: int, sha256: str) -> int:
         """How much of a file is there [B]; `size` where it is whole, and what it is to be.
@@ -107,13 +122,19 @@ class Arrivals:
         await asyncio.to_thread(make_folder_durably, target.parent)
         with arrival.partial.open("ab") as file:
             written: asyncio.Task[None] | None = None
+            self._coming += 1
+            piece_bytes = min(max(ALL_PIECES // self._coming, LEAST_PIECE), LARGEST_PIECE)
             try:
-                async for piece in pieces(stream, self._patience_s, PIECE):
+                async for piece in pieces(stream, self._patience_s, piece_bytes):
                     if written is not None:
                         await written
-                    # While it is written the next one comes.
+                    # While it is written the next one comes; of many files there is no room.
                     written = asyncio.create_task(arrival.take(turn, file, piece))
+                    del piece
+                    if self.are_many:
+                        await written
             finally:
+                self._coming -= 1
                 if written is not None:
                     await written
         if arrival.came == size:

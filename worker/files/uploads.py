@@ -20,7 +20,7 @@ from worker.spool import Record
 
 FIRST_PIECE, LARGEST_PIECE = 2**20, 2**26  # bytes
 PIECE_S = 2.0  # a piece that took less is followed by a larger one
-SLICE = 2**18  # bytes that are read at once
+SLICE = 2**20  # bytes that are read at once
 MOST_REFUSALS = 5  # of one file
 
 logger = logging.getLogger(__name__)

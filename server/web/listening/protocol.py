@@ -66,6 +66,12 @@ class ImpatientProtocol(HttpToolsProtocol):
         """
         self._all_connections.recognise(self, token_id)
 
+    def keep(self, most: int) -> None:
+        """Let the kernel keep so many bytes of what comes, until they are read."""
+        listening = self.transport.get_extra_info("socket")
+        if listening is not None:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, most)
+
     def unread_bytes(self) -> int:
         """What was sent and is not read."""
         return self.transport.get_write_buffer_size()

@@ -19,6 +19,7 @@ from server.web.routes.parameters import Caller, LeaseId, TheService
 from server.wire.files import FILE_OF_ATTEMPT, Arrived
 
 router = APIRouter(prefix="/v1/leases", tags=["leases"])
+RECEIVED_BYTES = 2**20  # of a file, that the kernel keeps: so much is read at once
 CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,16})-(\d{1,16})|\*)/(\d{1,16})")
 BODY: dict[str, Any] = {
     "requestBody": {
@@ -69,6 +70,9 @@ async def bring_file(
         length = request.headers.get("content-length", "")
         if not first <= last < size or length != str(last - first + 1):
             raise ContentRangeMalformed
+        connection = getattr(request.state, "connection", None)
+        if connection is not None and not arrivals.are_many:
+            connection.keep(RECEIVED_BYTES)
         came = await arrivals.take(target, size, sha256, first, aiter(request.stream()))
     return Arrived(bytes=came, is_whole=came == size)
 

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from server.access.roles import is_upload
+from server.web import arrivals as arrivals_module
 from server.web.arrivals import Arrivals
 from server.wire.workers import PROOFS
 from tests.server.conftest import OrreryServer, assert_problem, checkpoint
@@ -204,6 +205,12 @@ def test_a_range_that_says_something_else_than_comes_is_refused(
     assert ask(server, assignment)["bytes"] == 0
 
 
+@pytest.fixture
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrivals_module, "LARGEST_PIECE", 2**18)
+
+
+@pytest.mark.usefixtures("small_pieces")
 def test_a_connection_that_ends_leaves_what_came(server: OrreryServer) -> None:
     assignment = begun(server)
     about = f"path={checkpoint(assignment, 1)['path']}&sha256={SHA}"
@@ -220,6 +227,7 @@ def test_a_connection_that_ends_leaves_what_came(server: OrreryServer) -> None:
     assert send(server, assignment, 500_000, len(CONTENT)).json()["is_whole"]
 
 
+@pytest.mark.usefixtures("small_pieces")
 def test_who_sends_a_file_now_is_not_disturbed_by_who_sent_it_before(tmp_path: Path) -> None:
     async def both() -> None:
         arrivals = Arrivals(patience_s=20)
