@@ -65,7 +65,7 @@ def test_before_its_time_is_over_it_hands_back_what_the_next_one_goes_on_with(
     server: OrreryServer, tmp_path: Path, warning: signal.Signals | None
 ) -> None:
     job_id = server.submit(config=LONG)["id"]
-    first = worker(server, "--until", "50s" if warning is None else "1d", apart=tmp_path / "a")
+    first = worker(server, "--until", "80s" if warning is None else "1d", apart=tmp_path / "a")
     until_epoch(server, job_id, 2)
     if warning is not None:
         first.send_signal(warning)
