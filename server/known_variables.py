@@ -16,6 +16,7 @@ SERVER = {
 # Those of clients, of workers, of the compose files, in capitals.
 OTHERS = {
     *("URL", "TOKEN", "TOKEN_FILE", "WORKER_NAME", "SLOTS", "THREADS"),
+    "CACHE_BYTES",
     *("PUBLISH", "HOST_NAME", "SECRETS"),
 }
 CALLED_URL = {"SERVER", "ADDRESS", "SERVER_URL"}

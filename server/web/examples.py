@@ -204,6 +204,7 @@ MODELS: dict[str, BaseModel] = {
         resume_from=[workers.ResumePoint(epoch=10, path=CHECKPOINT.path, sha256=SHA)],
         runtime_left_s=None,
     ),
+    "Arrived": files.Arrived(bytes=1_048_576, is_whole=False),
     "ArtifactView": ARTIFACT,
     "CancelRequest": jobs.CancelRequest(),
     "CheckpointView": CHECKPOINT,

@@ -144,7 +144,7 @@ def test_figures_are_saved_as_svg_png_and_csv(server: OrreryServer, open_page: O
     job = train(server, "figure", [0.5, 0.6, 0.7])
     page = open_page(server)
     page.goto(f"/#/job/{job['id']}")
-    page.get_by_text("3 epochs").first.wait_for()
+    wait_until_drawn(page)
     chart = page.locator("figure.chart").first
     kept: dict[str, bytes] = {}
     for form in ("SVG", "PNG", "CSV"):
@@ -397,6 +397,7 @@ def test_the_raw_curve_stays_behind_the_smoothed_one(
     job = train(server, "rough", [0.5 + 0.4 * (n % 2) for n in range(30)])
     page = open_page(server)
     page.goto(f"/#/job/{job['id']}?mean=5")
+    wait_until_drawn(page)
     with page.expect_download() as download:
         page.locator("figure.chart").first.get_by_role("button", name="SVG").click()
     figure = download.value.path().read_text()
@@ -437,7 +438,7 @@ def test_seeds_are_a_band_around_their_mean(server: OrreryServer, open_page: Ope
     ]
     page = open_page(server)
     page.goto("/#/compare?by=lr&" + "&".join(f"id={run}" for run in runs))
-    page.get_by_text("lr = 0.1 (2)").first.wait_for()
+    wait_until_drawn(page)
     with page.expect_download() as download:
         page.locator("figure.chart").get_by_role("button", name="CSV").click()
     rows = list(csv.reader(io.StringIO(download.value.path().read_text())))
@@ -448,8 +449,15 @@ def test_seeds_are_a_band_around_their_mean(server: OrreryServer, open_page: Ope
     assert download.value.path().read_text().count("<polyline") == 6  # mean, + s, − s of each
 
 
+def wait_until_drawn(page: Any) -> None:
+    """Return once a page's first chart has its points: its frame is there before."""
+    drawn = page.get_by_role("img", name=re.compile("[1-9][0-9]* points"))
+    page.locator("figure.chart").first.filter(has=drawn).wait_for()
+
+
 def strokes(page: Any) -> list[tuple[str, str]]:
     """Colour and dashes of the lines of a page's only chart."""
+    wait_until_drawn(page)
     with page.expect_download() as download:
         page.locator("figure.chart").get_by_role("button", name="SVG").click()
     found = re.findall(r"<polyline[^>]*>", download.value.path().read_text())
@@ -516,7 +524,7 @@ def test_what_happened_is_on_every_chart_and_on_a_timeline(
     server.finish(again["lease_id"], "stopped", "user")
     page = open_page(server)
     page.goto(f"/#/job/{job['id']}")
-    page.get_by_text("4 epochs").first.wait_for()
+    wait_until_drawn(page)
     for chart in page.locator("figure.chart").all():
         with page.expect_download() as download:
             chart.get_by_role("button", name="SVG").click()

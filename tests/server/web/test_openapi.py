@@ -139,7 +139,7 @@ def test_a_query_parameter_that_is_not_there_is_answered_with_those_that_are(
         parameters = methods["get"].get("parameters", ())
         known = [item["name"] for item in parameters if item["in"] == "query"]
         answer = shared_server.admin.get(path.replace("{", "").replace("}", "") + "?qqqzzz=1")
-        if answer.status_code == 401:  # of workers
+        if answer.status_code in {401, 403}:  # of workers
             continue
         assert answer.status_code == 422, (path, answer.text)
         (problem,) = answer.json()["errors"]
