@@ -64,10 +64,10 @@ export function asSvg({ name, xLabel, log, logX, points: dots, lines, marks }) {
   const height = bottom + 62 + lines.length * LEGEND_LINE;
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${WIDTH}" height="${height}" font-family="sans-serif" font-size="12">
 <rect width="100%" height="100%" fill="white"/>
-<rect x="${PLOT.left}" y="${PLOT.top}" width="${PLOT.width}" height="${PLOT.height}" fill="none" stroke="black"/>
 ${text(PLOT.left + PLOT.width / 2, bottom + 36, xLabel, "middle")}
 <g transform="translate(16 ${PLOT.top + PLOT.height / 2}) rotate(-90)">${text(0, 0, name, "middle")}</g>
 ${parts.join("\n")}
+<rect x="${PLOT.left}" y="${PLOT.top}" width="${PLOT.width}" height="${PLOT.height}" fill="none" stroke="black"/>
 </svg>`;
 }
 
