@@ -167,6 +167,7 @@ def test_a_training_is_submitted_by_its_form(server: OrreryServer, open_page: Op
     page.get_by_role("link", name="Submit", exact=True).click()
     page.get_by_label("Name", exact=True).fill("from the form")
     page.get_by_label("Begin with").select_option("kepler_demo")
+    page.get_by_role("button", name="default of adam_beta2").wait_for()
     page.get_by_label("Find a field").fill("lr")
     field = page.locator("#field-lr")
     field.fill("-1")
