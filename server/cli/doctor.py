@@ -3,7 +3,6 @@
 Each check looks at one thing and answers one finding. Nothing is changed.
 """
 
-import hashlib
 import os
 import shutil
 import sqlite3
@@ -21,6 +20,7 @@ from typing import Any, Literal
 from rich.table import Column, Table
 from rich.text import Text
 
+from nbody.file_hash import is_file_of
 from server import __version__
 from server.client import ApiProblem, Client, ClientError
 from server.data_folder import locate
@@ -164,8 +164,7 @@ def _files(settings: ServerSettings) -> Iterator[Finding]:
 
 def _is_whole(data: Path, relative: str, size: int, sha256: str) -> bool:
     try:
-        with locate(data, relative, size).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+        return is_file_of(locate(data, relative, size), sha256)
     except (NotFound, OSError):
         return False
 

@@ -6,7 +6,6 @@ copied before the files, so that each file that the copy lists was there by then
 """
 
 import contextlib
-import hashlib
 import io
 import os
 import secrets
@@ -24,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from nbody.confined_path import PathEscapes, confined
 from nbody.durable_file import make_folder_durably, sync_folder, write_durably
+from nbody.file_hash import sha256_of
 from server.data_folder import locate
 from server.database import backup
 from server.errors import NotFound
@@ -150,7 +150,7 @@ def _add_listed(data: Path, copy: Path, members: dict[str, Path]) -> list[str]:
         except (NotFound, FileNotFoundError):
             missing += [] if rolling else [path]
             continue
-        if _sha256(file) == sha256:
+        if sha256_of(file) == sha256:
             members[path] = file
         else:
             missing.append(path)
@@ -177,12 +177,7 @@ def _linked(file: Path, links: Path) -> Path:
 
 
 def _describe(path: str, file: Path) -> Member:
-    return Member(path=path, bytes=file.stat().st_size, sha256=_sha256(file))
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return Member(path=path, bytes=file.stat().st_size, sha256=sha256_of(file))
 
 
 def _write(target: Path, manifest: Manifest, members: dict[str, Path]) -> None:
@@ -253,7 +248,7 @@ def _extract_one(
         shutil.copyfileobj(stream, file, PIECE)
         file.flush()
         os.fsync(file.fileno())
-    if _sha256(target) != member.sha256:
+    if sha256_of(target) != member.sha256:
         raise ValueError(member.path)
 
 
@@ -270,7 +265,7 @@ def _place_of(member: Member, folder: Path) -> Path:
 def _put(fresh: Path, place: Path) -> None:
     """Move a file to its place, durably."""
     if place.is_file():
-        if _sha256(place) == _sha256(fresh):
+        if sha256_of(place) == sha256_of(fresh):
             return
         place.rename(place.with_name(f"{place.name}.before-{time.strftime('%Y%m%dT%H%M%S')}"))
     make_folder_durably(place.parent)

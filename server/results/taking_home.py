@@ -1,11 +1,11 @@
 """All that a job left, as files in a folder of the user's."""
 
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from nbody.durable_file import write_durably
+from nbody.file_hash import is_file_of
 from server.results.run import Run
 
 
@@ -32,7 +32,7 @@ def take_home(run: Run, folder: Path) -> Iterator[Path]:
         yield _written(folder / "log.txt", log)
     for file in (*run.checkpoints, *run.artifacts.values()):
         place = folder / Path(file["path"]).name
-        if not _is(place, file["sha256"]):
+        if not is_file_of(place, file["sha256"]):
             place.parent.mkdir(parents=True, exist_ok=True)
             run.client.download(file["id"], place)
         yield place
@@ -40,11 +40,3 @@ def take_home(run: Run, folder: Path) -> Iterator[Path]:
 
 def _written(path: Path, content: bytes) -> Path:
     return write_durably(path, lambda temporary: temporary.write_bytes(content))
-
-
-def _is(path: Path, sha256: str) -> bool:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
-    except FileNotFoundError:
-        return False

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from nbody.durable_file import make_folder_durably, sync_folder
+from nbody.file_hash import is_file_of
 from server.data_folder import file_size
 from server.errors import ArrivalConflict, OtherContent
 from server.web.receiving import pieces, told_as_full
@@ -46,7 +47,7 @@ class _Arrival:
     def partial(self) -> Path:
         return _partial(self.target)
 
-    async def take(self, turn: int, file: IO[bytes], piece: bytearray) -> None:
+    async def append(self, turn: int, file: IO[bytes], piece: bytearray) -> None:
         async with self.writing:
             if self.turn != turn:
                 raise ArrivalConflict("Somebody else sends this file now.")
@@ -129,7 +130,7 @@ class Arrivals:
                     if written is not None:
                         await written
                     # While it is written the next one comes; of many files there is no room.
-                    written = asyncio.create_task(arrival.take(turn, file, piece))
+                    written = asyncio.create_task(arrival.append(turn, file, piece))
                     del piece
                     if self.are_many:
                         await written
@@ -180,7 +181,7 @@ def _digest(path: Path) -> Any:
 
 
 def _is_whole(target: Path, size: int, sha256: str) -> bool:
-    return file_size(target) == size and _digest(target).hexdigest() == sha256
+    return file_size(target) == size and is_file_of(target, sha256)
 
 
 def _publish(partial: Path, target: Path) -> None:

@@ -1,6 +1,5 @@
 """Files and numbers as records hold them."""
 
-import hashlib
 import json
 import math
 from collections.abc import Callable
@@ -8,14 +7,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from nbody.durable_file import write_durably
+from nbody.file_hash import sha256_of
 from server.wire.workers import Assignment
 from worker.spool import SpoolWriter
-
-
-def sha256(path: Path) -> str:
-    """Of a file's bytes, as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def describe_file(path: Path, data: Path) -> dict[str, Any]:
@@ -23,7 +17,7 @@ def describe_file(path: Path, data: Path) -> dict[str, Any]:
     return {
         "path": path.relative_to(data).as_posix(),
         "bytes": path.stat().st_size,
-        "sha256": sha256(path),
+        "sha256": sha256_of(path),
     }
 
 

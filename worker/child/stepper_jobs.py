@@ -10,6 +10,7 @@ from nbody.errors import CheckpointUnreadable
 from nbody.evaluation.beside_criteria import beside_criteria, factors_of, network_and_criteria
 from nbody.evaluation.close_look import close_look
 from nbody.evaluation.score import held_out_for, score_all
+from nbody.file_hash import is_file_of
 from nbody.initial_conditions.from_config import initial_particle
 from nbody.simulation.orbit import orbit_of
 from nbody.simulation.run import simulate
@@ -17,7 +18,7 @@ from nbody.stepper import Stepper, load_stepper
 from nbody.watcher import Phase
 from server.wire.states import StopReason
 from server.wire.workers import Assignment
-from worker.child.file_records import Artifacts, replace_nonfinite, sha256
+from worker.child.file_records import Artifacts, replace_nonfinite
 from worker.child.looks import keep_look
 from worker.child.watcher import ChildWatcher
 from worker.child.whereabouts import whereabouts
@@ -86,7 +87,7 @@ def _stepper(assignment: Assignment, data: Path) -> Stepper:
         raise CheckpointUnreadable("of the stepper", "it was deleted; choose another one")
     point = assignment.resume_from[-1]
     path = data / point.path
-    if not path.is_file() or sha256(path) != point.sha256:
+    if not is_file_of(path, point.sha256):
         raise CheckpointUnreadable(point.path, "it is gone or damaged; choose another one")
     print(f"stepper {point.path}", flush=True)
     config = assignment.config

@@ -12,13 +12,14 @@ from nbody.errors import CheckpointUnreadable, NBodyError
 from nbody.evaluation.beside_criteria import factors_of
 from nbody.evaluation.close_look import close_look
 from nbody.evaluation.score import held_out_for, score_all, stepper_and_free_fall
+from nbody.file_hash import sha256_of
 from nbody.stepper import Stepper
 from nbody.training.run import TrainingRun
 from nbody.unified_training import checkpoint_path, epochs, is_checkpoint_epoch
 from nbody.watcher import Phase
 from server.wire.states import StopReason
 from server.wire.workers import Assignment
-from worker.child.file_records import Artifacts, describe_file, replace_nonfinite, sha256
+from worker.child.file_records import Artifacts, describe_file, replace_nonfinite
 from worker.child.looks import keep_look
 from worker.child.watcher import ChildWatcher
 from worker.child.whereabouts import whereabouts
@@ -67,7 +68,7 @@ def _start_or_resume(assignment: Assignment, data: Path) -> TrainingRun:
     for point in assignment.resume_from:
         path = data / point.path
         try:
-            if sha256(path) == point.sha256:
+            if sha256_of(path) == point.sha256:
                 return TrainingRun.resume(assignment.config, path, data)
             print(f"{point.path} is damaged", flush=True)
         except (FileNotFoundError, CheckpointUnreadable) as error:

@@ -3,13 +3,13 @@
 Each is kept by its sha256, so that the next job of the kind finds it.
 """
 
-import hashlib
 import os
 import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from nbody.file_hash import is_file_of
 from server.wire.workers import Assignment
 from worker.back_off import BackOff
 from worker.client import FileRefused, Unreachable, WorkerClient
@@ -58,7 +58,7 @@ def take_inputs(
                 return kept is not None
 
     for point in assignment.resume_from:
-        if _is(data / point.path, point.sha256) or take(point.path, point.sha256):
+        if is_file_of(data / point.path, point.sha256) or take(point.path, point.sha256):
             break
     if (path := assignment.config.ic_path) is not None:
         take(path)
@@ -91,11 +91,3 @@ def _lay(kept: Path, place: Path) -> None:
         os.link(kept, place)
     except OSError:  # a file system without links
         shutil.copyfile(kept, place)
-
-
-def _is(path: Path, sha256: str) -> bool:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
-    except FileNotFoundError:
-        return False

@@ -1,12 +1,12 @@
 """A worker's own folder for jobs: what it keeps for the next one, and what it takes away."""
 
-import hashlib
 import os
 import shutil
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from nbody.file_hash import is_file_of
 from worker.wandb_journal import Journal
 
 
@@ -23,12 +23,9 @@ class Cache:
     def find(self, sha256: str) -> Path | None:
         """A file, if it is here and whole."""
         path = self._folder / sha256
-        if not path.is_file():
+        if not is_file_of(path, sha256):
+            path.unlink(missing_ok=True)
             return None
-        with path.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != sha256:
-                path.unlink()
-                return None
         os.utime(path)
         return path
 

@@ -51,8 +51,13 @@ class Content(FileResponse):
         service: asked before each piece whether the caller may still be here.
     """
 
-    def __init__(self, service: Service, path: Path, **options: Any) -> None:
-        super().__init__(path, **options)
+    def __init__(self, service: Service, path: Path, sha256: str) -> None:
+        super().__init__(
+            path,
+            media_type="application/octet-stream",
+            filename=path.name,
+            headers={"ETag": f'"{sha256}"'},
+        )
         self._service = service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -162,10 +167,4 @@ def _content(
 ) -> Content:
     path = locate(service.settings.data, file.path, file.bytes)
     check_range(requested_range, file.bytes)
-    return Content(
-        service,
-        path,
-        media_type="application/octet-stream",
-        filename=path.name,
-        headers={"ETag": f'"{file.sha256}"'},
-    )
+    return Content(service, path, file.sha256)

@@ -1,7 +1,6 @@
 """Files between a server and workers that do not see its folder: brought in pieces, taken whole."""
 
 import asyncio
-import hashlib
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +9,7 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import FileResponse
 
 from nbody.confined_path import PathEscapes, confined
+from nbody.file_hash import sha256_of
 from server.data_folder import check_range, file_size, locate
 from server.errors import ContentRangeMalformed, NotFound
 from server.queue.files import rights
@@ -97,13 +97,7 @@ async def take_file(
     else:
         place = locate(data, path, file_size(data / path))
     check_range(requested_range, file_size(place))
-    return Content(
-        service,
-        place,
-        media_type="application/octet-stream",
-        filename=place.name,
-        headers={"ETag": f'"{sha256}"'},
-    )
+    return Content(service, place, sha256)
 
 
 def _place(data: Path, path: str) -> Path:
@@ -115,7 +109,6 @@ def _place(data: Path, path: str) -> Path:
 
 def _sha256(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError:
         raise NotFound(f"file {path.name}") from None

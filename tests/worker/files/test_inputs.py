@@ -55,21 +55,9 @@ class _Ends(httpx.SyncByteStream):
         raise httpx.ReadError("cut off")
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OrreryServer]:
-    with OrreryServer(tmp_path_factory.mktemp("server")) as running:
-        yield running
-
-
 @pytest.fixture
 def line() -> Line:
     return Line()
-
-
-@pytest.fixture
-def client(server: OrreryServer, line: Line) -> Iterator[WorkerClient]:
-    with WorkerClient(server.url, server.worker_token, line) as made:
-        yield made
 
 
 def second_attempt(server: OrreryServer, epochs: tuple[int, ...], **fields: Any) -> Assignment:

@@ -68,12 +68,6 @@ class _Cut(httpx.SyncByteStream):
                     raise httpx.WriteError("cut off")
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OrreryServer]:
-    with OrreryServer(tmp_path_factory.mktemp("server")) as running:
-        yield running
-
-
 @pytest.fixture
 def assignment(server: OrreryServer) -> Json:
     server.empty()
@@ -86,12 +80,6 @@ def assignment(server: OrreryServer) -> Json:
 @pytest.fixture
 def line() -> Line:
     return Line()
-
-
-@pytest.fixture
-def client(server: OrreryServer, line: Line) -> Iterator[WorkerClient]:
-    with WorkerClient(server.url, server.worker_token, line) as made:
-        yield made
 
 
 @pytest.fixture(autouse=True)
