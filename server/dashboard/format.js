@@ -50,3 +50,6 @@ export function runtime(job, now = Date.now()) {
 export function title(job) {
   return job.name || job.id;
 }
+
+/** A share of steps. */
+export const percent = (share) => (share === null || share === undefined ? "–" : `${(100 * share).toFixed(2)} %`);

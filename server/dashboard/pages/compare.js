@@ -1,6 +1,6 @@
 // Runs side by side: their curves in one figure, what they end with, and only what differs.
 import { all, get } from "../api.js";
-import { number, title, value } from "../format.js";
+import { number, percent, title, value } from "../format.js";
 import { html } from "../html.js";
 import { useLive } from "../live.js";
 import { useLoaded, useQuietly } from "../load.js";
@@ -58,6 +58,10 @@ export default function Compare({ route }) {
       ...(by ? [] : [{ name: "colour", of: (job) => html`<input type="color" aria-label=${`colour of ${title(job)}`} value=${looks[known.indexOf(job)].colour} onChange=${(event) => change({ paint: [...others(paints, job.id), `${job.id}.${event.target.value.slice(1)}`] })} />` }]),
       { name: "status", of: (job) => html`<${Status} status=${job.status} />` },
       ...["last", "best", "min", "max"].map((over) => ({ name: over, number: true, of: (job) => number(summary(series.data?.data[job.id], key, over, names.data?.more_is_better ?? [])) })),
+      ...(known.some(heldOut) ? [
+        { name: "held out: calibrated η", number: true, of: (job) => number(heldOut(job)?.calibrated_efficiency) },
+        { name: "at V", number: true, of: (job) => percent(heldOut(job)?.calibrated_violation_rate) },
+      ] : []),
     ]} />
     <h2>What differs</h2>
     <${ConfigTable} configs=${known.map((job) => job.config)} names=${known.map(title)} />`;
@@ -75,6 +79,9 @@ function missing(error) {
   if (error.status === 404 || error.status === 422) return null;
   throw error;
 }
+
+/** The scores of a training's stepper on systems that it has not seen. */
+const heldOut = (job) => job.result?.stepper;
 
 const others = (paints, id) => paints.filter((paint) => !paint.startsWith(`${id}.`));
 

@@ -1,6 +1,6 @@
 // How good a stepper is, looked at closely: over eccentricity, over dt/dt*, and where it fails.
 import { get } from "../api.js";
-import { number } from "../format.js";
+import { number, title } from "../format.js";
 import { html } from "../html.js";
 import { useLoaded } from "../load.js";
 import { Chart } from "../parts/chart.js";
@@ -35,11 +35,11 @@ export function HeldOut({ job, artifact, session }) {
   const orbit = found.orbits.find((each) => String(each.system) === query.get("orbit"));
   const hard = found.orbits.length > 0;
   return html`<div class="charts">
-      ${over.length > 0 && html`<${Chart} name="calibrated η over eccentricity" xLabel="eccentricity" series=${over} note="oracle steps over steps, in the middle of each bin" />`}
-      <${Chart} name="how long steps are: share of states" xLabel="log₁₀(dt/dt*)" series=${ratios} note="the network as it is, the criteria calibrated; right of 0 a step is beyond the first crossing of the threshold" />
+      ${over.length > 0 && html`<${Chart} name="calibrated η over eccentricity" of=${title(job)} xLabel="eccentricity" series=${over} note="oracle steps over steps, in the middle of each bin" />`}
+      <${Chart} name="share of states" of=${title(job)} xLabel="log₁₀(dt/dt*)" series=${ratios} note="how long steps are: the network as it is, the criteria calibrated; right of 0 a step is beyond the first crossing of the threshold" />
     </div>
     <h3>Where it fails</h3>
-    <p>${found.violations} of ${found.states} steps violate, in ${found.systems_with_violations} of ${found.systems} systems.
+    <p>${found.violations} of ${found.states} steps of the network as it is violate, in ${found.systems_with_violations} of ${found.systems} systems; V above is of the half of them that nothing was calibrated on.
       ${hard && job.kind !== "simulate" && session.role !== "viewer" && html` <a class="button" href=${link("submit", "", { from: job.id, hard: artifact.id })}>train on these</a>`}</p>
     ${orbit && html`<${Failing} orbit=${orbit} />`}
     ${hard && html`<${Table} caption="Systems with violations, the worst first" rows=${found.orbits.map((each) => ({ ...each, id: each.system }))} columns=${[

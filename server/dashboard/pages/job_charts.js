@@ -1,5 +1,6 @@
 // A training's metrics over its epochs, with what happened to it.
 import { get } from "../api.js";
+import { title } from "../format.js";
 import { html, useEffect } from "../html.js";
 import { useLoaded } from "../load.js";
 import { Chart } from "../parts/chart.js";
@@ -40,12 +41,12 @@ function MetricChart({ job, name, events, version, range }) {
   }, [version]);
   const rows = series.data?.data ?? [];
   const done = range ? range[1] - range[0] + 1 : job.progress.epochs_done;
-  const note = !series.data ? "…" : rows.length < done ? `${rows.length} of ${done} epochs: the least and the largest of each stretch; drag to look closer` : `${rows.length} ${rows.length === 1 ? "epoch" : "epochs"}`;
+  const note = !series.data ? "…" : rows.length === 0 ? "no epoch yet" : rows.length < done ? `${rows.length} of ${done} epochs: the least and the largest of each stretch; drag to look closer` : `${rows.length} ${rows.length === 1 ? "epoch" : "epochs"}`;
   const zoom = (ends) => change({ epochs: ends && ends.map((end) => Math.max(0, Math.round(end))).join("-") });
   const marks = marksOf(events);
   return html`<div>
     <${Failure} error=${series.error} />
-    <${Chart} name=${name} series=${[{ label: name, x: rows.map((row) => row.epoch), y: rows.map((row) => row[name]) }]} marks=${marks}
+    <${Chart} name=${name} of=${title(job)} series=${[{ label: name, x: rows.map((row) => row.epoch), y: rows.map((row) => row[name]) }]} marks=${marks}
       note=${note} onZoom=${zoom} />
   </div>`;
 }

@@ -17,10 +17,10 @@ export default function Queue() {
     <${Table} caption="Waiting jobs" rows=${rows} empty="nothing waits" columns=${[
       { name: "turn", number: true, of: (job) => job.place },
       { name: "job", of: (job) => html`<a href=${link("job", job.id)}>${title(job)}</a>` },
+      { name: "why it waits", wrap: true, of: (job) => job.waits_for ?? "its turn" },
       { name: "kind", of: (job) => job.kind },
       { name: "priority", number: true, of: (job) => job.priority },
       { name: "since", of: (job) => instant(job.created_at) },
-      { name: "why it waits", wrap: true, of: (job) => job.waits_for ?? "its turn" },
     ]} />
     ${queue.data?.has_more && html`<p class="quiet">the first 500</p>`}`;
 }

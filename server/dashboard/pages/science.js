@@ -1,6 +1,6 @@
 // What simulations cost and keep: energy error against forces, each a click away from its orbit.
 import { all } from "../api.js";
-import { number, title, value } from "../format.js";
+import { number, percent, title, value } from "../format.js";
 import { html } from "../html.js";
 import { useLoaded } from "../load.js";
 import { Chart } from "../parts/chart.js";
@@ -56,7 +56,7 @@ export default function Science({ route }) {
       { name: "training", of: (job) => html`<a href=${link("job", job.id)}>${title(job)}</a>` },
       { name: "population", of: (job) => job.values[SYSTEM] },
       { name: "calibrated η", number: true, of: (job) => number(job.values[SCORES[0]]) },
-      { name: "V as it is", number: true, of: (job) => number(job.values[SCORES[1]], 2) },
+      { name: "V as it is", number: true, of: (job) => percent(job.values[SCORES[1]]) },
       { name: "η of free fall", number: true, of: (job) => number(job.values[SCORES[2]]) },
     ]} />`;
 }

@@ -23,9 +23,9 @@ export const dashOf = (n) => DASHES[Math.floor(n / COLOURS.length) % DASHES.leng
  * series: [{ label, x, y, colour?, dash?, band?: [low, high] }]; marks: [{ x, label }] on the chart;
  * note: what is shown of how much; onZoom(range or null): somebody looks closer, or at all again;
  * onPick(label, x): somebody chose a line; points: no lines, dots alone; logX: for good, too;
- * logY: unless somebody says otherwise.
+ * logY: unless somebody says otherwise; of: what it is of, which names its files.
  */
-export function Chart({ name, series, marks = [], note = "", xLabel = "epoch", onZoom, onPick, points = false, logX = false, logY = false }) {
+export function Chart({ name, series, marks = [], note = "", xLabel = "epoch", onZoom, onPick, points = false, logX = false, logY = false, of = "" }) {
   const place = useRef();
   const plot = useRef();
   const { query } = useRoute();
@@ -84,19 +84,20 @@ export function Chart({ name, series, marks = [], note = "", xLabel = "epoch", o
   picked.current = onPick;
   useEffect(() => plot.current?.setData(shown.data, true), [shown.data]);
 
-  const figure = () => ({ name, xLabel, log, logX, points, lines: shown.lines, marks });
+  const file = of ? `${of} ${name}` : name;
+  const figure = () => ({ name, of, xLabel, log, logX, points, lines: shown.lines, marks });
   return html`<figure class="chart">
     <figcaption>
       <span>${name}</span>
       <span class="tools">
         <label class="beside"><input type="checkbox" checked=${log} onChange=${(e) => change({ log: e.target.checked !== logY ? [...logs, name] : logs.filter((each) => each !== name) })} /> log</label>
         ${!points && html`<${Select} class="beside" label="mean of" value=${width} choices=${SMOOTHINGS} take=${(each) => change({ mean: each === "0" ? null : each })} />`}
-        <button onClick=${() => save(`${name}.svg`, asSvg(figure()), "image/svg+xml")}>SVG</button>
-        <button onClick=${() => savePng(figure())}>PNG</button>
-        <button onClick=${() => save(`${name}.csv`, csv(...table(series, xLabel)), "text/csv")}>CSV</button>
+        <button onClick=${() => save(`${file}.svg`, asSvg(figure()), "image/svg+xml")}>SVG</button>
+        <button onClick=${() => savePng(figure(), file)}>PNG</button>
+        <button onClick=${() => save(`${file}.csv`, csv(...table(series, xLabel)), "text/csv")}>CSV</button>
       </span>
     </figcaption>
-    <div ref=${place} role="img" aria-label=${`${name} over ${xLabel}: ${describe(series)}`}></div>
+    <div ref=${place} hidden=${series.every((one) => one.x.length === 0)} role="img" aria-label=${`${name} over ${xLabel}: ${describe(series)}`}></div>
     ${shown.hidden > 0 && html`<p class="quiet">${shown.hidden} values that are zero or negative have no place on a log axis</p>`}
     ${note && html`<p class="quiet">${note}</p>`}
     <details>
@@ -108,6 +109,7 @@ export function Chart({ name, series, marks = [], note = "", xLabel = "epoch", o
 
 /** From the least to the largest; around one value there is room. */
 function closely(_, low, high) {
+  if (low === null) return [0, 1];
   return low === high ? [low - 1, high + 1] : [low, high];
 }
 
@@ -178,7 +180,7 @@ function DataTable({ series, xLabel }) {
   </table></div>${rows.length > last.length && html`<p class="quiet">the last ${last.length} of ${rows.length}; CSV has all</p>`}`;
 }
 
-function savePng(figure) {
+function savePng(figure, file) {
   const image = new Image();
   image.onload = () => {
     const canvas = document.createElement("canvas");
@@ -187,7 +189,7 @@ function savePng(figure) {
     const paper = canvas.getContext("2d");
     paper.scale(2, 2);
     paper.drawImage(image, 0, 0);
-    canvas.toBlob((blob) => save(`${figure.name}.png`, blob));
+    canvas.toBlob((blob) => save(`${file}.png`, blob));
   };
   image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(asSvg(figure))}`;
 }

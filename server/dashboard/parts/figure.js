@@ -30,7 +30,7 @@ export function drawMarks(chart, marks) {
 }
 
 /** A figure as SVG, white paper, black ink. */
-export function asSvg({ name, xLabel, log, logX, points: dots, lines, marks }) {
+export function asSvg({ name, of, xLabel, log, logX, points: dots, lines, marks }) {
   const xs = lines.flatMap((line) => line.x);
   const ys = lines.flatMap((line) => line.y).filter((y) => y !== null);
   const across = scale(xs, logX, PLOT.left, PLOT.left + PLOT.width, { whole: xLabel === "epoch" });
@@ -66,6 +66,7 @@ export function asSvg({ name, xLabel, log, logX, points: dots, lines, marks }) {
 <rect width="100%" height="100%" fill="white"/>
 ${text(PLOT.left + PLOT.width / 2, bottom + 36, xLabel, "middle")}
 <g transform="translate(16 ${PLOT.top + PLOT.height / 2}) rotate(-90)">${text(0, 0, name, "middle")}</g>
+${of ? text(PLOT.left + PLOT.width / 2, PLOT.top - 5, of, "middle") : ""}
 ${parts.join("\n")}
 <rect x="${PLOT.left}" y="${PLOT.top}" width="${PLOT.width}" height="${PLOT.height}" fill="none" stroke="black"/>
 </svg>`;

@@ -19,7 +19,8 @@ def test_a_failing_state_is_one_click_from_its_orbit(
     job = a_scored_training(server)
     page = open_page(server)
     page.goto(f"/#/job/{job['id']}")
-    page.get_by_text("3 of 1024 steps violate, in 2 of 64 systems").wait_for()
+    told = "3 of 1024 steps of the network as it is violate, in 2 of 64 systems"
+    page.get_by_text(told).wait_for()
     page.get_by_role("img", name="η over eccentricity").wait_for()
     page.get_by_role("img", name="share of states").wait_for()
     page.get_by_role("link", name="7", exact=True).click()
@@ -70,7 +71,7 @@ def test_a_viewer_is_not_offered_to_train(server: OrreryServer, open_page: OpenP
     job = a_scored_training(server)
     page = open_page(server, role="viewer")
     page.goto(f"/#/job/{job['id']}")
-    page.get_by_text("steps violate").wait_for()
+    page.get_by_text("violate, in").wait_for()
     assert page.get_by_role("link", name="train on these").count() == 0
 
 
