@@ -1,8 +1,9 @@
 """Files on their way: `python tests/bench/files.py [--out FILE] [--only NAME …]`.
 
 A checkpoint of a gigabyte is sent by a worker's own code to a server, in turns with `curl -T` to
-nginx, which writes it beside; and by 32 at once, while the server's memory is looked at. Needs
-nginx (with its DAV module) and curl.
+nginx, which writes it beside; and by 32 at once, while the server's memory is looked at. Epochs are
+timed that leave a checkpoint each, over a link of a megabyte a second and over a free one, in
+turns. Needs nginx (with its DAV module), curl and, for the link, to be root.
 """
 
 import argparse
@@ -24,6 +25,8 @@ from bench_service import HOST, Lease, Server, add_jobs, claim_jobs, filling, se
 
 from server.cli.local_service import free_port
 from server.wire.workers import Report
+from tests.cluster import Cluster
+from tests.hosts import hosts
 from worker.client import WorkerClient
 from worker.files.uploads import Uploads
 from worker.spool import Record
@@ -36,6 +39,20 @@ ROUNDS = 5
 AT_ONCE, SIZE_OF_EACH = 32, 10**8
 PATIENCE_S, HEARTBEAT_S = 600.0, 5.0
 LOOK_S = 0.05
+SLOW = 8 * 10**6  # bits a second
+LINK_ROUNDS = 3
+# Checkpoints come faster than they can be sent.
+TRAINING = {
+    "num_orbits": 32,
+    "resample_each_epoch": True,
+    "steps_per_epoch": 8,
+    "epochs": 30,
+    "hidden_dims": [256, 256],
+    "replay_steps": 100,
+    "checkpoint_every": 1,
+    "evaluation_orbits": 4,
+    "seed": 1,
+}
 NGINX = """
 user root; daemon off; worker_processes 1; pid {folder}/pid; error_log {folder}/log;
 events {{ }}
@@ -166,7 +183,37 @@ def memory() -> Row:
     return {"uploads": len(threads), "idle_mb": idle, "more_mb": most - idle}
 
 
-BENCHMARKS: dict[str, Callable[[], Row]] = {"upload": upload, "memory": memory}
+def slow_link() -> Row:
+    """Epochs over a link that checkpoints fill, and over one that has room."""
+    seconds: dict[bool, list[float]] = {True: [], False: []}
+    with tempfile.TemporaryDirectory() as folder, hosts(3, Path(folder)) as made:
+        cluster = Cluster(made, leases={})
+        (far,) = cluster.workers
+        cluster.work(far)
+        config = cluster.user.folder / "config.json"
+        cluster.user.run("sh", "-c", f"echo '{json.dumps(TRAINING)}' > {config}")
+        for is_slow in [False, True] * LINK_ROUNDS:
+            if is_slow:
+                far.slow_down(SLOW)
+            job = json.loads(cluster.orrery("submit", str(config), "--json"))["id"]
+            cluster.orrery("watch", job)
+            rows = json.loads(cluster.orrery("metrics", job, "--json"))
+            seconds[is_slow].append(median(row["epoch_time"] for row in rows))
+            if is_slow:
+                far.speed_up()
+    ratio = median(slow / free for slow, free in zip(seconds[True], seconds[False], strict=True))
+    return {
+        "epoch_s": median(seconds[False]),
+        "slow_epoch_s": median(seconds[True]),
+        "ratio": ratio,
+    }
+
+
+BENCHMARKS: dict[str, Callable[[], Row]] = {
+    "upload": upload,
+    "memory": memory,
+    "slow_link": slow_link,
+}
 
 
 def main() -> None:
