@@ -1,5 +1,6 @@
 """Files that are either whole and durable, or not there."""
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Callable
@@ -47,3 +48,25 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file's bytes, as hexadecimal digits.
+
+    Raises:
+        OSError
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_file_of(path: Path, sha256: str) -> bool:
+    """Whether there is a file, and its bytes have that sha256.
+
+    Raises:
+        OSError: it is there, and cannot be read.
+    """
+    try:
+        return sha256_of(path) == sha256
+    except FileNotFoundError:
+        return False

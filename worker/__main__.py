@@ -10,6 +10,7 @@ from server.known_variables import misspelt
 from server.log_format import configure
 from worker.agent import Agent
 from worker.client import ServerRefused, WorkerClient
+from worker.gpus.share import GpusGone
 from worker.own_name import AlreadyRunning
 from worker.settings import InvalidSettings, read_settings
 from worker.workplace import warm_up
@@ -38,7 +39,7 @@ def main() -> int:
         try:
             warm_up()
             agent.run()
-        except (AlreadyRunning, ServerRefused) as error:
+        except (AlreadyRunning, GpusGone, ServerRefused) as error:
             sys.stderr.write(f"error: {error}\n")
             return 1
     return 0

@@ -21,7 +21,6 @@ from server.wire.workers import (
     FOLDER_MARK,
     Assignment,
     Outcome,
-    Vitals,
     WorkerRegistration,
     WorkerTerms,
 )
@@ -31,7 +30,7 @@ from worker.client import LeaseEnded, NotRegistered, ServerRefused, Unreachable,
 from worker.files.keep_alive import Interrupted, KeepAlive
 from worker.files.proof import proof
 from worker.files.room import Room
-from worker.gpus import find_gpus, look_at_gpus, visible_devices
+from worker.gpus.share import Gpus
 from worker.lifetime import Lifetime
 from worker.memory import memory_bytes
 from worker.own_name import own_name
@@ -43,6 +42,7 @@ CLOCK_INTERVAL_S = 5.0
 LOOK_S = 0.2  # between tries to say farewell
 CLAIM_WAIT_S = 2.0  # also the longest that an idle worker takes to stop
 VITALS_INTERVAL_S = 10.0
+UNFIT_S = 15.0  # between looks at a GPU that jobs cannot use
 WANDB_INTERVAL_S = 600.0  # between looks for what W&B was not told
 FAREWELL_S = 5.0  # for the last reports, when the agent itself must end
 FAREWELL_OF_FILES_S = 12.0  # for those that are under way then
@@ -65,8 +65,7 @@ class Agent:
         self._settings, self._client = settings, client
         self._stopping = threading.Event()
         self._lifetime = Lifetime(settings.bounds)
-        self._gpus = find_gpus()
-        self._devices = visible_devices(len(self._gpus))
+        self._gpus = Gpus(settings.slots)
         self._failure: Exception | None = None
         self._room = Room(settings.data)
         self._sweeping = threading.Lock()  # against a job that begins
@@ -75,9 +74,10 @@ class Agent:
         """Work until told to stop.
 
         Raises:
-            AlreadyRunning, ServerRefused
+            AlreadyRunning, GpusGone, ServerRefused
         """
         with own_name(self._settings) as self._settings:
+            self._gpus.remember(self._settings.state_folder, socket.gethostname())
             terms = self._register()
             if terms is None:
                 return
@@ -88,7 +88,7 @@ class Agent:
                 threading.Thread(target=self._keep_working, args=(slot, terms), name=f"slot-{slot}")
                 for slot in range(self._settings.slots)
             ]
-            if self._gpus:
+            if self._gpus.told:
                 threading.Thread(target=self._tell_vitals, args=(terms,), daemon=True).start()
             threading.Thread(target=self._keep_wandb_told, daemon=True).start()
             threading.Thread(target=self._stop_in_time, daemon=True).start()
@@ -123,7 +123,7 @@ class Agent:
             folder=_folder_id(self._settings.data),
             proof=seen,
             slots=self._settings.slots,
-            gpus=self._gpus,
+            gpus=self._gpus.told,
             memory_bytes=memory_bytes(),
             versions={name: version(name) for name in ("orrery", "torch")},
         )
@@ -141,11 +141,13 @@ class Agent:
 
     def _tell_vitals(self, terms: WorkerTerms) -> None:
         """Say how the GPUs are doing, now and then; nothing depends on it."""
-        while not self._stopping.wait(VITALS_INTERVAL_S):
+        while True:
             try:
-                self._client.tell_vitals(terms.id, Vitals(gpus=look_at_gpus()))
+                self._client.tell_vitals(terms.id, self._gpus.vitals())
             except (Unreachable, ServerRefused) as error:
                 logger.debug("cannot tell how the GPUs are doing: %s", error)
+            if self._stopping.wait(VITALS_INTERVAL_S):
+                return
 
     def _keep_wandb_told(self) -> None:
         """What earlier processes left to tell W&B, when they were killed or could not reach it."""
@@ -174,6 +176,9 @@ class Agent:
         back_off = BackOff(self._stopping)
         claim_id = uuid4().hex
         while not self._stopping.is_set():
+            if not self._gpus.is_fit(slot):
+                self._stopping.wait(UNFIT_S)
+                continue
             if (reason := self._lifetime.ask()) is not None:
                 logger.info("slot %d ends: %s", slot, reason)
                 return
@@ -210,7 +215,6 @@ class Agent:
         """
         of_job = {"job_id": assignment.job}
         logger.info("job %s, attempt %d", assignment.job, assignment.attempt, extra=of_job)
-        gpu = self._devices[slot % len(self._devices)] if self._devices else None
         state = self._settings.state_folder / assignment.lease_id
         with self._sweeping:
             state.mkdir(parents=True, exist_ok=True)
@@ -227,10 +231,10 @@ class Agent:
                 self._room.data,
                 state,
                 self._settings.threads,
-                gpu,
+                self._gpus.place_of(slot),
                 self._stopping,
             )
-            outcome = attempt.supervise(reporter)
+            outcome = self._gpus.explain(slot, attempt.supervise(reporter))
             told = f"{outcome.status}, {outcome.stop_reason}"
             detail = f": {outcome.detail}" if outcome.detail else ""
             logger.info("job %s ended: %s%s", assignment.job, told, detail, extra=of_job)

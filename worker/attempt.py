@@ -16,7 +16,14 @@ from worker.memory import memory_kills
 from worker.reporter import Reporter
 from worker.spool import ProgressFile, SpoolWriter, recorded_outcome
 from worker.wandb_journal import Journal, start_telling
-from worker.workplace import EXIT_DISK_FULL, SMALLER, Workplace, processes, run_child
+from worker.workplace import (
+    EXIT_DISK_FULL,
+    SMALLER,
+    GpuPlace,
+    Workplace,
+    processes,
+    run_child,
+)
 
 SHUTDOWN_GRACE_S = 8.0  # for the process to end its epoch, when the agent itself must end
 RUNTIME_GRACE_S = 8.0
@@ -40,7 +47,7 @@ class Attempt:
         data: Path,
         state: Path,
         threads: int,
-        gpu: str | None,
+        gpu: GpuPlace | None,
         stopping: threading.Event,
     ) -> None:
         self._assignment, self._terms, self._stopping = assignment, terms, stopping
@@ -67,7 +74,7 @@ class Attempt:
             parent=os.getpid(),
             patience_s=self._patience_s,
             threads=threads,
-            visible_gpu=gpu,
+            gpu=gpu,
         )
         for_child, self._pulse = processes.Pipe(duplex=False)
         os.set_blocking(self._pulse.fileno(), False)

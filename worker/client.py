@@ -20,7 +20,7 @@ import httpx
 from server.wire.files import Arrived
 from server.wire.kinds import JobKind
 from server.wire.messages import Message
-from server.wire.states import JobStatus
+from server.wire.states import OF_A_GPU, JobStatus, StopReason
 from server.wire.workers import (
     Assignment,
     ClaimRequest,
@@ -37,6 +37,11 @@ logger = logging.getLogger(__name__)
 KINDS: tuple[JobKind, ...] = get_args(JobKind)
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 20.0
+# Came since release 0.1.0.
+LATER_OF_VITALS: dict[str, Any] = {
+    "trouble": True,
+    "gpus": {"__all__": {"is_slowed", "ecc_errors", "foreign_memory_bytes"}},
+}
 PARTIAL_CONTENT, RANGE_IMPOSSIBLE = 206, 416
 PIECE = 2**20  # bytes of a file that are written at once
 
@@ -114,7 +119,13 @@ class WorkerClient:
 
     def tell_vitals(self, worker_id: str, vitals: Vitals) -> None:
         """Say how the host's GPUs are doing."""
-        self._post(f"/v1/workers/{worker_id}/vitals", vitals.model_dump_json())
+        path = f"/v1/workers/{worker_id}/vitals"
+        try:
+            self._post(path, vitals.model_dump_json(exclude_none=True))
+        except NotRegistered:
+            raise
+        except ServerRefused:  # an earlier release knows less of GPUs
+            self._post(path, vitals.model_dump_json(exclude=LATER_OF_VITALS))
 
     def report(self, lease_id: str, report: Report) -> ReportAnswer:
         """Report, renew the lease, and learn what to do."""
@@ -124,7 +135,17 @@ class WorkerClient:
 
     def finish(self, lease_id: str, outcome: Outcome) -> JobStatus:
         """End the attempt; returns the job's status."""
-        answer = self._post(f"/v1/leases/{lease_id}/finish", outcome.model_dump_json())
+        path = f"/v1/leases/{lease_id}/finish"
+        try:
+            answer = self._post(path, outcome.model_dump_json())
+        except LeaseEnded:
+            raise
+        except ServerRefused:
+            if outcome.stop_reason not in OF_A_GPU:
+                raise
+            # An earlier release knows no such reasons.
+            lost = outcome.model_copy(update={"stop_reason": StopReason.WORKER_LOST})
+            answer = self._post(path, lost.model_dump_json())
         return FinishAnswer.model_validate_json(answer.content).status
 
     def has_come(self, lease_id: str, path: str, size: int, sha256: str) -> Arrived:

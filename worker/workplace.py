@@ -15,6 +15,21 @@ processes = get_context("forkserver")
 
 
 @dataclass(frozen=True)
+class GpuPlace:
+    """What a process has of a GPU.
+
+    Attributes:
+        device: for CUDA_VISIBLE_DEVICES.
+        must_work: jobs that may use a GPU run on this one, or not at all.
+        share: of its memory, that this process may use.
+    """
+
+    device: str
+    must_work: bool
+    share: float
+
+
+@dataclass(frozen=True)
 class Workplace:
     """Where and on what a training process works."""
 
@@ -24,7 +39,7 @@ class Workplace:
     parent: int  # process id of the agent
     patience_s: float  # with an agent that gives no sign of life
     threads: int  # at most
-    visible_gpu: str | None  # for CUDA_VISIBLE_DEVICES
+    gpu: GpuPlace | None
 
 
 def run_child(workplace: Workplace, pulse: Connection) -> None:

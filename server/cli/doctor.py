@@ -20,7 +20,7 @@ from typing import Any, Literal
 from rich.table import Column, Table
 from rich.text import Text
 
-from nbody.file_hash import is_file_of
+from nbody.durable_file import is_file_of
 from server import __version__
 from server.client import ApiProblem, Client, ClientError
 from server.data_folder import locate
@@ -209,6 +209,9 @@ def _workers(client: Client) -> Iterator[Finding]:
     for worker in workers:
         if worker.get("refusal"):
             detail = f"{worker['name']} on {worker['host']} was refused: {worker['refusal']}"
+            yield Finding("error", "worker", detail)
+        elif worker.get("trouble") and _is_alive(worker):
+            detail = f"{worker['name']} on {worker['host']} takes no jobs: {worker['trouble']}"
             yield Finding("error", "worker", detail)
     alive = {worker["name"] for worker in workers if _is_alive(worker)}
     if alive:

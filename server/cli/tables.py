@@ -107,6 +107,8 @@ def _mark_of(worker: Json) -> str:
         or (datetime.now(UTC) - datetime.fromisoformat(seen)).total_seconds() > SILENCE_S
     ):
         return " (not heard of any more)"
+    if trouble := worker.get("trouble"):
+        return f" ({trouble.partition(':')[0]}: `orrery doctor` says more)"
     return " (draining)" if worker["draining"] else ""
 
 

@@ -22,8 +22,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from nbody.confined_path import PathEscapes, confined
-from nbody.durable_file import make_folder_durably, sync_folder, write_durably
-from nbody.file_hash import sha256_of
+from nbody.durable_file import make_folder_durably, sha256_of, sync_folder, write_durably
 from server.data_folder import locate
 from server.database import backup
 from server.errors import NotFound

@@ -242,6 +242,7 @@ class Worker(SQLModel, table=True):
     last_seen_at: float | None = None  # noted once a minute
     draining: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
     refusal: str | None = None  # why it gets no jobs at all
+    trouble: str | None = None  # why it asks for none at the moment
     files: str = Field(default="shared", sa_column_kwargs={"server_default": "shared"})
 
 

@@ -18,11 +18,11 @@ from server.queue.job_rows import JobRow
 from server.queue.steppers import stepper_jobs
 from server.queue.transitions import Trigger, move, status_after
 from server.wire.kinds import KINDS
-from server.wire.states import JobStatus, StopReason
+from server.wire.states import OF_A_GPU, JobStatus, StopReason
 from server.wire.workers import Outcome
 
 # Failures that another attempt, from the last checkpoint, may survive.
-RETRYABLE = frozenset({StopReason.WORKER_LOST, StopReason.STALLED})
+RETRYABLE = frozenset({StopReason.WORKER_LOST, StopReason.STALLED}) | OF_A_GPU
 LAST_EPOCHS = 5  # that tell how long the next one takes
 
 

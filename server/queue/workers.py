@@ -142,10 +142,18 @@ def capacity_of(worker: Row[Any], kinds: Iterable[str], seconds: float | None = 
 
 
 def memory_of(worker: Row[Any]) -> dict[str, int]:
-    """Bytes that jobs of each device may use there: those of the host, or of its smallest GPU."""
+    """Bytes that jobs of each device may use there: those of the host, or a slot's share of its
+    smallest GPU."""
     gpus = [gpu["memory_bytes"] or NO_BOUND for gpu in worker.gpus]
-    on_gpu, on_host = min(gpus, default=0), worker.memory_bytes or NO_BOUND
+    of_one = -(-worker.slots // max(len(gpus), 1))
+    on_gpu, on_host = min(gpus, default=0) // of_one, worker.memory_bytes or NO_BOUND
     return {"cpu": on_host, "cuda": on_gpu, "auto": on_gpu or on_host}
+
+
+def note_trouble(connection: Connection, worker_id: str, trouble: str | None) -> None:
+    """Why a worker takes no jobs at the moment; None: it does."""
+    changed = update(workers).where(workers.c.id == worker_id).values(trouble=trouble)
+    connection.execute(changed)
 
 
 def note_seen(connection: Connection, last_seen: dict[str, float], *, now: float) -> None:

@@ -4,8 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from nbody.durable_file import write_durably
-from nbody.file_hash import is_file_of
+from nbody.durable_file import is_file_of, write_durably
 from server.results.run import Run
 
 

@@ -4,9 +4,9 @@ import time
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, func, select
 
-from server.database.tables import workers
+from server.database.tables import attempts, jobs, workers
 from server.queue.fair_turns import busy_owners
 from server.queue.workers import ROOM, memory_of
 from server.wire.states import JobStatus
@@ -40,7 +40,12 @@ class Waiting:
             return (
                 "a worker: none was heard of in the last five minutes (`python -m worker` is one)"
             )
-        most = max(memory[device] for memory in self._memories)
+        fit = [memory[device] for worker, memory in self._memories if worker.trouble is None]
+        unfit = [worker for worker, memory in self._memories if worker.trouble and memory[device]]
+        most = max(fit, default=0)
+        if not most and unfit:
+            name, host = unfit[0].name, unfit[0].host
+            return f"a worker that is fit: {name} on {host} has {unfit[0].trouble}"
         if not most:
             here = len(self._memories)
             return f"a worker with a GPU: none of {here} has one; or set device to auto or cpu"
@@ -50,18 +55,36 @@ class Waiting:
                 f"a worker with more memory: it needs about {needs}, the largest has {has}; or use "
                 "a smaller network, batch or number of orbits"
             )
+        able = [
+            worker
+            for worker, memory in self._memories
+            if worker.trouble is None and memory_bytes < ROOM * memory[device]
+        ]
+        if all(self._held.get(worker.id, 0) >= worker.slots for worker in able):
+            slots = sum(worker.slots for worker in able)
+            return f"a free slot: the workers that can take it are busy ({slots} in all)"
         return None
 
     @cached_property
-    def _memories(self) -> list[dict[str, int]]:
-        """Of the workers that may take jobs, by device [bytes]."""
+    def _memories(self) -> list[tuple[Row[Any], dict[str, int]]]:
+        """The workers that may take jobs, and by device what jobs may use there [bytes]."""
         here = (
             workers.c.last_seen_at > time.time() - HEARD_S,
             workers.c.refusal.is_(None),
             workers.c.draining.is_(False),
         )
         rows = self._connection.execute(select(workers).where(*here))
-        return [memory_of(row) for row in rows]
+        return [(row, memory_of(row)) for row in rows]
+
+    @cached_property
+    def _held(self) -> dict[str, int]:
+        """How many jobs each worker holds."""
+        held = (
+            select(attempts.c.worker_id, func.count().label("held"))
+            .join(jobs, jobs.c.lease_id == attempts.c.lease_id)
+            .group_by(attempts.c.worker_id)
+        )
+        return {row.worker_id: row.held for row in self._connection.execute(held)}
 
     @cached_property
     def _busy_owners(self) -> set[str]:

@@ -33,6 +33,7 @@ def list_workers(
             jobs=held.get(row.id, []),
             draining=row.draining,
             refusal=row.refusal,
+            trouble=row.trouble,
             files=row.files,
         )
         for row in rows

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-from nbody.durable_file import make_folder_durably, sync_folder
-from nbody.file_hash import is_file_of
+from nbody.durable_file import is_file_of, make_folder_durably, sync_folder
 from server.data_folder import file_size
 from server.errors import ArrivalConflict, OtherContent
 from server.web.receiving import pieces, told_as_full

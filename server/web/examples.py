@@ -211,7 +211,14 @@ MODELS: dict[str, BaseModel] = {
     "ClaimRequest": workers.ClaimRequest(claim_id="slot-0-41", wait_s=2),
     "Vitals": workers.Vitals(
         gpus=[
-            workers.GpuVitals(memory_used_bytes=2_147_483_648, utilisation=0.93, temperature_c=61)
+            workers.GpuVitals(
+                memory_used_bytes=2_147_483_648,
+                utilisation=0.93,
+                temperature_c=61,
+                is_slowed=False,
+                ecc_errors=0,
+                foreign_memory_bytes=0,
+            )
         ]
     ),
     "DrainRequest": workers.DrainRequest(),

@@ -27,9 +27,21 @@ class StopReason(StrEnum):
     OOM = "oom"
     DIVERGED = "diverged"
     DISK_FULL = "disk_full"
+    GPU_LOST = "gpu_lost"
+    GPU_FAULT = "gpu_fault"
+    DRIVER_MISMATCH = "driver_mismatch"
+    GPU_MEMORY_TAKEN = "gpu_memory_taken"
     INVALID_CONFIG = "invalid_config"
     ERROR = "error"
 
 
+OF_A_GPU = frozenset(  # of the host, not of the job: another worker may do it
+    {
+        StopReason.GPU_LOST,
+        StopReason.GPU_FAULT,
+        StopReason.DRIVER_MISMATCH,
+        StopReason.GPU_MEMORY_TAKEN,
+    }
+)
 LEASED = frozenset({JobStatus.RUNNING, JobStatus.PAUSING, JobStatus.CANCELLING})
 TERMINAL = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED})

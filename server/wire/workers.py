@@ -53,11 +53,24 @@ class GpuVitals(Message):
         Annotated[float, Field(strict=True, ge=-100, le=300, allow_inf_nan=False)] | None
     ) = Field(default=None, description="In degrees Celsius.")
 
+    is_slowed: Annotated[bool, Field(strict=True)] | None = Field(
+        default=None, description="Whether heat or power make it run slower."
+    )
+    ecc_errors: FileSize | None = Field(
+        default=None, description="Errors of its memory that were not corrected, since it started."
+    )
+    foreign_memory_bytes: FileSize | None = Field(
+        default=None, description="What processes that are not the worker's hold of its memory."
+    )
+
 
 class Vitals(Message):
     """How a worker's GPUs are doing, in the order in which they were registered."""
 
     gpus: list[GpuVitals] = Field(max_length=64)
+    trouble: Annotated[str, Field(max_length=1000)] | None = Field(
+        default=None, description="Why it takes no jobs at the moment, and what to do."
+    )
 
 
 class WorkerRegistration(Message):
@@ -101,6 +114,11 @@ class WorkerView(View):
     jobs: list[str] = Field(description="Jobs that it holds.")
     draining: bool = Field(default=False, description="It gets no more jobs.")
     refusal: str | None = Field(default=None, description="Why it was refused; it gets no jobs.")
+    trouble: str | None = Field(
+        default=None,
+        description="Why it takes no jobs at the moment, and what to do: `gpu_lost`, `gpu_fault`, "
+        "`driver_mismatch` or `gpu_memory_taken`.",
+    )
     files: FileWays = Field(
         default="shared", description="Whether it sees the server's folder, or sends its files."
     )

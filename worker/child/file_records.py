@@ -6,8 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
-from nbody.durable_file import write_durably
-from nbody.file_hash import sha256_of
+from nbody.durable_file import sha256_of, write_durably
 from server.wire.workers import Assignment
 from worker.spool import SpoolWriter
 

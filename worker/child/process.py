@@ -32,13 +32,14 @@ from nbody.errors import (
 from server.wire.jobs import OF_A_JOB
 from server.wire.states import StopReason
 from server.wire.workers import Assignment
+from worker.child import gpu
 from worker.child.lifeline import hold_on
 from worker.child.out_of_memory import is_out_of_memory
 from worker.child.stepper_jobs import evaluate_job, simulate_job
 from worker.child.train import train_job
 from worker.child.watcher import ChildWatcher, StopRequested
 from worker.spool import ProgressFile, SpoolWriter
-from worker.workplace import EXIT_DISK_FULL, SMALLER, Workplace
+from worker.workplace import EXIT_DISK_FULL, SMALLER, GpuPlace, Workplace
 
 INVALID = (
     InvalidInitialConditions,
@@ -65,11 +66,10 @@ def run(workplace: Workplace, pulse: Connection) -> None:
     watcher = ChildWatcher(ProgressFile(state / "progress"))
     signal.signal(signal.SIGTERM, watcher.ask_to_stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if workplace.visible_gpu is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = workplace.visible_gpu
+    gpu.choose(workplace.gpu)
     spool = SpoolWriter(state / "spool.jsonl")
     assignment = on_the_gpu_shown(
-        Assignment.model_validate_json(workplace.assignment), workplace.visible_gpu
+        Assignment.model_validate_json(workplace.assignment), workplace.gpu
     )
     watcher.threads = Threads.for_run(assignment.config, workplace.threads)
     set_process_switches(assignment.config)
@@ -77,6 +77,7 @@ def run(workplace: Workplace, pulse: Connection) -> None:
 
     def task() -> dict[str, Any]:
         refuse_files_of_jobs(assignment.config, data)
+        gpu.hold_to(workplace.gpu, assignment.config.device)
         return TASKS[assignment.kind](assignment, data, spool, watcher)
 
     outcome = ended(task)
@@ -98,10 +99,10 @@ def ended(task: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return outcome_of(error)
 
 
-def on_the_gpu_shown(assignment: Assignment, visible_gpu: str | None) -> Assignment:
+def on_the_gpu_shown(assignment: Assignment, place: GpuPlace | None) -> Assignment:
     """A job that names a GPU by its number, on a worker that shows each job one of its own."""
     device = assignment.config.device
-    if visible_gpu is None or not device.startswith("cuda:"):
+    if place is None or not device.startswith("cuda:"):
         return assignment
     print(f"device {device}: this worker shows the job one GPU, which is cuda", flush=True)
     config = assignment.config.model_copy(update={"device": "cuda"})
@@ -134,6 +135,10 @@ def outcome_of(error: Exception) -> dict[str, Any]:
     elif is_out_of_memory(error):
         reason = StopReason.OOM
         detail = f"out of memory: {error}; {SMALLER}"
+        if trouble := gpu.memory_of_others():
+            reason, detail = trouble.reason, f"{trouble} ({error})"
+    elif trouble := gpu.trouble_behind(error):
+        reason, detail = trouble.reason, str(trouble)
     elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
         reason = StopReason.DISK_FULL
         detail = "the disk of the data folder is full; free some space and retry"

@@ -6,11 +6,11 @@ from typing import Any
 from nbody.config import Config
 from nbody.config.size import evaluated_systems
 from nbody.device import resolve_device
+from nbody.durable_file import is_file_of
 from nbody.errors import CheckpointUnreadable
 from nbody.evaluation.beside_criteria import beside_criteria, factors_of, network_and_criteria
 from nbody.evaluation.close_look import close_look
 from nbody.evaluation.score import held_out_for, score_all
-from nbody.file_hash import is_file_of
 from nbody.initial_conditions.from_config import initial_particle
 from nbody.simulation.orbit import orbit_of
 from nbody.simulation.run import simulate

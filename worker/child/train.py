@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from nbody.config.size import evaluated_systems
+from nbody.durable_file import sha256_of
 from nbody.errors import CheckpointUnreadable, NBodyError
 from nbody.evaluation.beside_criteria import factors_of
 from nbody.evaluation.close_look import close_look
 from nbody.evaluation.score import held_out_for, score_all, stepper_and_free_fall
-from nbody.file_hash import sha256_of
 from nbody.stepper import Stepper
 from nbody.training.run import TrainingRun
 from nbody.unified_training import checkpoint_path, epochs, is_checkpoint_epoch

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from nbody.file_hash import is_file_of
+from nbody.durable_file import is_file_of
 from server.wire.workers import Assignment
 from worker.back_off import BackOff
 from worker.client import FileRefused, Unreachable, WorkerClient

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from nbody.file_hash import is_file_of
+from nbody.durable_file import is_file_of
 from worker.wandb_journal import Journal
 
 

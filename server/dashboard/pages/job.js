@@ -50,7 +50,7 @@ export default function Job({ route, session }) {
     </div>
     <${Failure} error=${job.error} />
     ${seen.failure && html`<div class="note bad" role="alert"><b>${seen.failure.code}</b>: ${seen.failure.detail}</div>`}
-    ${seen.waits_for && html`<div class="note warn"><b>It waits for</b> ${seen.waits_for}</div>`}
+    ${seen.waits_for && html`<div class="note warn"><b>It waits for</b> ${seen.waits_for}${seen.queue_position > 0 && `; ${seen.queue_position} before it`}. <a href="#/queue">The queue</a></div>`}
     ${seen.status === "queued" && !seen.waits_for && html`<div class="note">It waits for its turn: ${seen.queue_position} before it. <a href="#/queue">The queue</a></div>`}
     ${seen.warnings.map((text) => html`<div class="note warn">${text}</div>`)}
     <${Facts} of=${facts(seen, source.data)} />

@@ -26,7 +26,7 @@ export default function Workers({ session }) {
     { name: "versions", wrap: true, of: (worker) => Object.entries(worker.versions).map(([name, version]) => `${name} ${version}`).join(", ") },
     { name: "last seen", of: (worker) => instant(worker.last_seen_at) },
     { name: "jobs", of: (worker) => worker.jobs.map((id) => html`<a href=${link("job", id)}>…${id.slice(-8)}</a> `) },
-    { name: "", wrap: true, of: (worker) => worker.refusal || (isSilent(worker) ? "not heard of any more" : worker.draining ? "draining" : "") },
+    { name: "", wrap: true, of: (worker) => worker.refusal || (isSilent(worker) ? "not heard of any more" : worker.trouble || (worker.draining ? "draining" : "")) },
   ];
   if (session.role === "admin") {
     columns.push({

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Header, Query, Request
 from fastapi.responses import FileResponse
 
 from nbody.confined_path import PathEscapes, confined
-from nbody.file_hash import sha256_of
+from nbody.durable_file import sha256_of
 from server.data_folder import check_range, file_size, locate
 from server.errors import ContentRangeMalformed, NotFound
 from server.queue.files import rights

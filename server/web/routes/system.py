@@ -96,6 +96,12 @@ def _gpu_gauges(
         ("memory_used_bytes", "Memory in use."): "memory_used_bytes",
         ("utilization_ratio", "Share of the last second in which a kernel ran."): "utilisation",
         ("temperature_celsius", "Temperature."): "temperature_c",
+        ("slowed", "Whether heat or power make it run slower."): "is_slowed",
+        ("ecc_errors", "Errors of its memory that were not corrected."): "ecc_errors",
+        (
+            "foreign_memory_bytes",
+            "Memory that others hold.",
+        ): "foreign_memory_bytes",
     }
     return {
         (f"orrery_gpu_{name}", help_text): [

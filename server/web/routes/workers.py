@@ -92,8 +92,15 @@ async def list_workers(service: TheService, caller: Caller) -> Page[WorkerView]:
 async def tell_vitals(
     worker_id: WorkerId, vitals: Vitals, service: TheService, caller: Caller
 ) -> None:
-    """How a worker's GPUs are doing; kept until it says so again."""
-    await service.read(lambda connection: workers.find_own(connection, worker_id, caller.token_id))
+    """How a worker's GPUs are doing, and why it takes no jobs, where it does not; kept until it
+    says so again."""
+    known = await service.read(
+        lambda connection: workers.find_own(connection, worker_id, caller.token_id)
+    )
+    if known.trouble != vitals.trouble:
+        await service.write(
+            lambda connection: workers.note_trouble(connection, worker_id, vitals.trouble)
+        )
     service.last_seen[worker_id] = time.time()
     service.vitals[worker_id] = vitals.gpus
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from server.wire.states import OF_A_GPU
 from tests.server.conftest import (
     OrreryServer,
     assert_problem,
@@ -105,15 +106,16 @@ def test_a_job_whose_attempts_are_spent_fails_as_worker_lost(server: OrreryServe
     assert server.claim() is None
 
 
-def test_a_stalled_attempt_is_tried_again(server: OrreryServer) -> None:
+@pytest.mark.parametrize("reason", ["stalled", *sorted(OF_A_GPU)])
+def test_what_is_the_hosts_fault_is_tried_again(server: OrreryServer, reason: str) -> None:
     job, assignment = server.start(max_attempts=2)
-    answer = server.finish(assignment["lease_id"], "failed", "stalled", detail="no progress")
+    answer = server.finish(assignment["lease_id"], "failed", reason, detail="no progress")
     assert answer.json() == {"status": "queued"}
     again = server.claim()
     assert again is not None
-    answer = server.finish(again["lease_id"], "failed", "stalled", detail="no progress")
+    answer = server.finish(again["lease_id"], "failed", reason, detail="no progress")
     assert answer.json() == {"status": "failed"}
-    assert server.job(job["id"])["failure"] == {"code": "stalled", "detail": "no progress"}
+    assert server.job(job["id"])["failure"] == {"code": reason, "detail": "no progress"}
 
 
 @pytest.mark.parametrize("reason", ["oom", "diverged", "disk_full", "invalid_config", "error"])

@@ -37,6 +37,8 @@ def waits_for(server: OrreryServer, job: dict[str, Any]) -> str | None:
         ({"device": "cuda:0"}, {"gpus": [gpu(80)]}, True),
         ({"device": "cuda"}, {"gpus": [gpu(0)]}, True),  # shared memory: the driver tells no size
         (LARGE | {"device": "cuda"}, {"gpus": [gpu(80), gpu(1)]}, False),  # it may get either
+        (LARGE | {"device": "cuda"}, {"gpus": [gpu(NEEDS / GIB)]}, True),
+        (LARGE | {"device": "cuda"}, {"gpus": [gpu(NEEDS / GIB)], "slots": 2}, False),  # shared
     ],
 )
 def test_a_worker_gets_only_what_it_can_hold(
@@ -90,6 +92,34 @@ def test_a_drained_or_silent_worker_is_nobody_to_wait_for(server: OrreryServer) 
     silent = update(workers).values(last_seen_at=time.time() - 3600)
     server.write(lambda connection: connection.execute(silent))
     assert "none was heard of" in (waits_for(server, job) or "")
+
+
+def test_a_job_behind_busy_workers_says_so(server: OrreryServer) -> None:
+    worker_id = server.register(slots=2)
+    jobs = [server.submit() for _ in range(3)]
+    server.claim(worker_id)
+    assert waits_for(server, jobs[2]) is None  # it is the second's turn
+    server.claim(worker_id)
+    assert "a free slot: the workers that can take it are busy (2 in all)" in (
+        waits_for(server, jobs[2]) or ""
+    )
+    server.register()
+    assert waits_for(server, jobs[2]) is None
+
+
+def test_a_worker_in_trouble_is_nobody_to_wait_for(server: OrreryServer, orrery: Orrery) -> None:
+    job = server.submit(config={"device": "cuda"})
+    worker_id = server.register(name="node-7", gpus=[gpu(80)])
+    vitals = f"/v1/workers/{worker_id}/vitals"
+    body = {"gpus": [{"memory_used_bytes": 0}], "trouble": "gpu_lost: it is gone; restart it"}
+    assert server.worker.post(vitals, json=body).status_code == 204
+    assert waits_for(server, job) == (
+        "a worker that is fit: node-7 on here has gpu_lost: it is gone; restart it"
+    )
+    assert "node-7 (gpu_lost: `orrery doctor` says more)" in orrery("workers").out
+    assert "node-7 on here takes no jobs: gpu_lost: it is gone; restart it" in orrery("doctor").out
+    assert server.worker.post(vitals, json={**body, "trouble": None}).status_code == 204
+    assert waits_for(server, job) is None
 
 
 def test_an_owner_with_enough_running_jobs_is_told(server: OrreryServer) -> None:

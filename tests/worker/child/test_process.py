@@ -10,6 +10,7 @@ from nbody.errors import InvalidInitialConditions
 from tests.worker.child.test_train import assignment
 from worker.child.process import ended, on_the_gpu_shown, refuse_files_of_jobs
 from worker.child.watcher import StopRequested
+from worker.workplace import GpuPlace
 
 JOB = f"job_{'0' * 26}"
 
@@ -39,7 +40,8 @@ def test_a_link_into_the_folder_of_a_job_leads_to_no_initial_conditions(tmp_path
 def test_a_gpus_number_is_that_of_the_one_gpu_that_a_job_is_shown(
     device: str, visible: str | None, taken: str
 ) -> None:
-    found = on_the_gpu_shown(assignment({"device": device}), visible)
+    place = None if visible is None else GpuPlace(visible, must_work=True, share=1.0)
+    found = on_the_gpu_shown(assignment({"device": device}), place)
     assert found.config.device == taken
     assert found.job == "job"
 

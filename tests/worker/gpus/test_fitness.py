@@ -1,0 +1,163 @@
+"""Whether jobs may use a GPU, and what is said where they may not."""
+
+from pathlib import Path
+
+import pytest
+
+from nbody.device import has_kernels
+from server.wire.states import OF_A_GPU, StopReason
+from server.wire.workers import Gpu, Outcome
+from tests.worker.gpus.conftest import FakeGpu
+from worker.gpus.devices import Device
+from worker.gpus.fitness import Fitness, look_for, probe
+from worker.gpus.share import Gpus, GpusGone
+from worker.gpus.troubles import FIXES, Trouble, trouble_of
+
+DEVICE = Device("GPU-a", Gpu(name="NVIDIA H200", memory_bytes=80))
+FAULT = Trouble(StopReason.GPU_FAULT, "it does not add")
+
+
+class Doctor:
+    """Says of each GPU what it was told to, and counts how often it was asked."""
+
+    def __init__(self) -> None:
+        self.looked: Trouble | None = None
+        self.probed: Trouble | None = None
+        self.probes = 0
+
+    def look(self, _: Device) -> Trouble | None:
+        return self.looked
+
+    def probe(self, _: Device) -> Trouble | None:
+        self.probes += 1
+        return self.probed
+
+
+@pytest.fixture
+def doctor() -> Doctor:
+    return Doctor()
+
+
+@pytest.fixture
+def fitness(doctor: Doctor) -> Fitness:
+    return Fitness(doctor.look, doctor.probe)
+
+
+def test_a_gpu_is_probed_once_and_again_after_a_doubt(doctor: Doctor, fitness: Fitness) -> None:
+    assert fitness.is_fit(DEVICE)
+    assert fitness.is_fit(DEVICE)
+    assert doctor.probes == 1
+    fitness.doubt(DEVICE)
+    assert fitness.is_fit(DEVICE)
+    assert doctor.probes == 2
+
+
+def test_one_that_fails_is_tried_until_it_works(doctor: Doctor, fitness: Fitness) -> None:
+    doctor.probed = FAULT
+    assert not fitness.is_fit(DEVICE)
+    assert not fitness.is_fit(DEVICE)
+    assert fitness.troubles == [FAULT]
+    doctor.probed = None
+    assert fitness.is_fit(DEVICE)
+    assert fitness.troubles == []
+
+
+def test_one_that_the_driver_lost_is_not_probed(doctor: Doctor, fitness: Fitness) -> None:
+    assert fitness.is_fit(DEVICE)
+    doctor.looked = Trouble(StopReason.GPU_LOST, "gone")
+    assert not fitness.is_fit(DEVICE)
+    assert doctor.probes == 1
+    doctor.looked = None
+    assert fitness.is_fit(DEVICE)
+    assert doctor.probes == 2  # it came back: is it well?
+
+
+@pytest.mark.parametrize("how", ["away", "lost"])
+def test_the_driver_is_asked_for_a_gpu(driver: list[FakeGpu], how: str) -> None:
+    driver.append(FakeGpu("GPU-a"))
+    assert look_for(DEVICE) is None
+    if how == "away":
+        driver.clear()
+    else:
+        driver[0].is_lost = True
+    trouble = look_for(DEVICE)
+    assert trouble is not None
+    assert trouble.reason == StopReason.GPU_LOST
+    assert "nvidia-smi" in str(trouble)
+
+
+def test_a_child_tries_a_gpu(driver: list[FakeGpu]) -> None:
+    trouble = probe(DEVICE)  # this host has none
+    assert trouble is not None
+    assert trouble.reason in {StopReason.GPU_LOST, StopReason.DRIVER_MISMATCH}
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("CUDA error: no CUDA-capable device is detected", StopReason.GPU_LOST),
+        ("No CUDA GPUs are available", StopReason.GPU_LOST),
+        ("CUDA error: all CUDA-capable devices are busy or unavailable", StopReason.GPU_LOST),
+        ("this host has 0 GPU(s)", StopReason.GPU_LOST),
+        ("CUDA error: uncorrectable ECC error encountered", StopReason.GPU_FAULT),
+        ("CUDA error: unspecified launch failure\nCUDA kernel errors …", StopReason.GPU_FAULT),
+        ("CUDA error: an illegal memory access was encountered", StopReason.GPU_FAULT),
+        ("CUDA driver version is insufficient for CUDA runtime", StopReason.DRIVER_MISMATCH),
+        ("Failed to initialize NVML: Driver/library version mismatch", StopReason.DRIVER_MISMATCH),
+        ("torch 2.13 has no kernels for Tesla K80, of …", StopReason.DRIVER_MISMATCH),
+        ("mat1 and mat2 shapes cannot be multiplied", None),
+    ],
+)
+def test_what_a_message_means(said: str, reason: StopReason | None) -> None:
+    trouble = trouble_of(said)
+    assert (trouble and trouble.reason) == reason
+    assert trouble is None or "\n" not in str(trouble)
+
+
+def test_each_reason_has_its_fix() -> None:
+    assert FIXES.keys() == OF_A_GPU
+    assert not has_kernels((3, 7), ["sm_50", "sm_90"])  # which the message above is of
+
+
+@pytest.mark.parametrize(
+    ("slots", "gpus", "shares"), [(1, 1, [1.0]), (4, 2, [0.5] * 4), (3, 2, [0.5, 1.0, 0.5])]
+)
+def test_slots_share_gpus(
+    driver: list[FakeGpu], slots: int, gpus: int, shares: list[float]
+) -> None:
+    driver += [FakeGpu(f"GPU-{number}") for number in range(gpus)]
+    shared = Gpus(slots)
+    places = [place for slot in range(slots) if (place := shared.place_of(slot))]
+    assert [place.share for place in places] == shares
+    assert [place.device for place in places] == [f"GPU-{slot % gpus}" for slot in range(slots)]
+
+
+def test_a_failure_is_explained_by_the_gpu_that_went_away(
+    driver: list[FakeGpu], doctor: Doctor, fitness: Fitness
+) -> None:
+    driver.append(FakeGpu("GPU-a"))
+    gpus = Gpus(1, fitness)
+    assert gpus.is_fit(0)
+    crash = Outcome(status="failed", stop_reason=StopReason.WORKER_LOST, detail="died")
+    assert gpus.explain(0, crash) == crash
+    assert gpus.is_fit(0)
+    assert doctor.probes == 2
+    doctor.looked = Trouble(StopReason.GPU_LOST, "gone")
+    assert gpus.explain(0, crash).stop_reason == StopReason.GPU_LOST
+    for reason in (StopReason.DIVERGED, StopReason.OOM):
+        own = Outcome(status="failed", stop_reason=reason, detail="x")
+        assert gpus.explain(0, own) == own
+
+
+def test_a_worker_that_had_gpus_does_not_start_without(
+    driver: list[FakeGpu], tmp_path: Path
+) -> None:
+    driver.append(FakeGpu("GPU-a"))
+    Gpus(1).remember(tmp_path, "here")
+    driver.clear()
+    Gpus(1).remember(tmp_path, "elsewhere")
+    with pytest.raises(GpusGone, match="NVIDIA H200") as gone:
+        Gpus(1).remember(tmp_path, "here")
+    note = str(gone.value).rpartition(" ")[2]
+    Path(note).unlink()
+    Gpus(1).remember(tmp_path, "here")

@@ -1,0 +1,41 @@
+"""How GPUs are doing, and what of it is told."""
+
+import os
+
+import pynvml
+
+from tests.worker.gpus.conftest import FakeGpu
+from worker.gpus.devices import find_devices
+from worker.gpus.vitals import look_at
+
+
+def test_what_is_told_of_a_gpu(driver: list[FakeGpu]) -> None:
+    driver.append(FakeGpu("GPU-a", others={os.getpid(): 5, os.getppid(): 3}))
+    (vitals,) = look_at(find_devices())
+    assert (vitals.memory_used_bytes, vitals.utilisation, vitals.temperature_c) == (10, 0.93, 61)
+    assert (vitals.is_slowed, vitals.ecc_errors, vitals.foreign_memory_bytes) == (False, 2, 3)
+
+
+def test_one_that_is_too_hot_is_slowed(driver: list[FakeGpu]) -> None:
+    driver.append(FakeGpu("GPU-a", throttle=pynvml.nvmlClocksThrottleReasonHwThermalSlowdown))
+    assert look_at(find_devices())[0].is_slowed
+
+
+def test_what_is_not_answered_is_not_told(driver: list[FakeGpu]) -> None:
+    names = ("CurrentClocksThrottleReasons", "TotalEccErrors", "ComputeRunningProcesses")
+    asked = (*names, "UtilizationRates", "Temperature", "MemoryInfo")
+    driver.append(FakeGpu("GPU-a", unanswered={f"nvmlDeviceGet{name}" for name in asked}))
+    (vitals,) = look_at(find_devices())
+    assert vitals.model_dump(exclude_none=True) == {"memory_used_bytes": 0}
+
+
+def test_processes_of_another_world_are_not_counted(driver: list[FakeGpu]) -> None:
+    driver.append(FakeGpu("GPU-a", others={2**22 + 1: 5}))  # beyond any number of a process
+    assert look_at(find_devices())[0].foreign_memory_bytes is None
+
+
+def test_one_that_is_gone_keeps_its_place(driver: list[FakeGpu]) -> None:
+    driver += [FakeGpu("GPU-a"), FakeGpu("GPU-b", used=7)]
+    devices = find_devices()
+    driver.pop(0)
+    assert [each.memory_used_bytes for each in look_at(devices)] == [0, 7]

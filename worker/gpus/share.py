@@ -1,0 +1,92 @@
+"""What the slots of a worker have of its GPUs."""
+
+from pathlib import Path
+
+from server.wire.states import OF_A_GPU, StopReason
+from server.wire.workers import Gpu, Outcome, Vitals
+from worker.gpus.devices import Device, find_devices
+from worker.gpus.fitness import Fitness
+from worker.gpus.vitals import look_at
+from worker.workplace import GpuPlace
+
+# What a run can look like whose GPU went away.
+MAY_BE_ITS_LOSS = OF_A_GPU | {StopReason.WORKER_LOST, StopReason.STALLED, StopReason.ERROR}
+MOST_WORDS, MOST_DETAIL = 1000, 4000
+
+
+class GpusGone(Exception):
+    """This worker had GPUs, and has none now."""
+
+    def __init__(self, note: Path) -> None:
+        super().__init__(
+            f"gpu_lost: this worker had {note.read_text(encoding='utf-8').strip()} here, and the "
+            "driver knows no GPU now; jobs would run on the CPU unseen. Look at `nvidia-smi`, at "
+            "the driver and at how the container is started; if it is to work without a GPU from "
+            f"now on, remove {note}"
+        )
+
+
+class Gpus:
+    """The GPUs of one worker, shared between its slots.
+
+    Args:
+        slots: of the worker.
+    """
+
+    def __init__(self, slots: int, fitness: Fitness | None = None) -> None:
+        self.devices = find_devices()
+        self._slots = slots
+        self._fitness = fitness or Fitness()
+
+    @property
+    def told(self) -> list[Gpu]:
+        """Those that the driver knows."""
+        return [device.gpu for device in self.devices if device.gpu is not None]
+
+    def remember(self, folder: Path, host: str) -> None:
+        """Note what there is, for the next agent of this name on this host.
+
+        Raises:
+            GpusGone
+        """
+        note = folder / f"gpus-{host}"
+        if self.told:
+            names = ", ".join(gpu.name for gpu in self.told)
+            note.write_text(f"{names}\n", encoding="utf-8")
+        elif note.exists():
+            raise GpusGone(note)
+
+    def device_of(self, slot: int) -> Device | None:
+        """Slots take turns at them."""
+        return self.devices[slot % len(self.devices)] if self.devices else None
+
+    def place_of(self, slot: int) -> GpuPlace | None:
+        """What a slot's process has."""
+        device = self.device_of(slot)
+        if device is None:
+            return None
+        of_it = len(range(slot % len(self.devices), self._slots, len(self.devices)))
+        return GpuPlace(device.id, must_work=device.gpu is not None, share=1 / max(of_it, 1))
+
+    def is_fit(self, slot: int) -> bool:
+        """Whether a slot may take a job: it has no GPU, or one that works."""
+        device = self.device_of(slot)
+        return device is None or device.gpu is None or self._fitness.is_fit(device)
+
+    def explain(self, slot: int, outcome: Outcome) -> Outcome:
+        """How an attempt ended, where its GPU is why."""
+        device = self.device_of(slot)
+        if device is None or device.gpu is None or outcome.status != "failed":
+            return outcome
+        if outcome.stop_reason not in MAY_BE_ITS_LOSS:
+            return outcome
+        self._fitness.doubt(device)
+        if (trouble := self._fitness.seen(device)) is None:
+            return outcome
+        detail = f"{trouble} ({outcome.detail})"[:MOST_DETAIL]
+        return Outcome(status="failed", stop_reason=trouble.reason, detail=detail)
+
+    def vitals(self) -> Vitals:
+        """How they are doing, and what keeps jobs from them."""
+        troubles = "; ".join(map(str, self._fitness.troubles))[:MOST_WORDS]
+        return Vitals(gpus=look_at(self.devices), trouble=troubles or None)
