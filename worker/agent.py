@@ -126,6 +126,7 @@ class Agent:
             gpus=self._gpus.told,
             memory_bytes=memory_bytes(),
             versions={name: version(name) for name in ("orrery", "torch")},
+            labels=self._settings.labels,
         )
         back_off = BackOff(self._stopping)
         while not self._stopping.is_set():

@@ -101,7 +101,7 @@ class WorkerClient:
 
     def register(self, registration: WorkerRegistration) -> WorkerTerms:
         """Offer slots."""
-        answer = self._post_known("/v1/workers", registration, {"proof"})
+        answer = self._post_known("/v1/workers", registration, {"proof", "labels"})
         return WorkerTerms.model_validate_json(answer.content)
 
     def claim(

@@ -6,7 +6,7 @@ import os
 import re
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -18,6 +18,7 @@ ANY_NUMBER = "*"  # at the end of a name
 CACHE_BYTES = 8 * 2**30
 FOR_EVER = Bounds()
 DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
+LABEL = re.compile(r"[A-Za-z0-9._:-]{1,64}=[^\x00-\x1f\x7f,]{0,200}")
 UNITS_S = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -33,6 +34,7 @@ class WorkerSettings:
     threads: int
     log_format: Literal["text", "json"] = "text"
     cache_bytes: int = CACHE_BYTES
+    labels: dict[str, str] = field(default_factory=dict[str, str])
     bounds: Bounds = FOR_EVER
 
     @property
@@ -95,6 +97,12 @@ def option_parser() -> argparse.ArgumentParser:
         help="most that a worker with a folder of its own keeps of checkpoints and initial "
         "conditions, for jobs that begin with them (ORRERY_CACHE_BYTES)",
     )
+    parser.add_argument(
+        "--label",
+        action="append",
+        metavar="KEY=TEXT",
+        help="jobs may ask for it; can be repeated (ORRERY_WORKER_LABELS, separated by commas)",
+    )
     parser.add_argument("--once", action="store_true", help="take one job, and end")
     parser.add_argument("--max-jobs", type=int, metavar="N", help="take so many jobs, and end")
     parser.add_argument(
@@ -152,8 +160,20 @@ def read_settings(arguments: list[str] | None = None) -> WorkerSettings:
         threads,
         options.log_format,
         options.cache_bytes,
+        _labels(options),
         _bounds(options),
     )
+
+
+def _labels(options: argparse.Namespace) -> dict[str, str]:
+    of_environment = os.environ.get("ORRERY_WORKER_LABELS", "").split(",")
+    given = options.label or [text.strip() for text in of_environment if text.strip()]
+    for text in given:
+        if not LABEL.fullmatch(text):
+            raise InvalidSettings(
+                f"label {text!r}: use KEY=TEXT, the key of letters, digits, '.', '_', ':' or '-'"
+            )
+    return {key: text for key, _, text in (each.partition("=") for each in given)}
 
 
 def _bounds(options: argparse.Namespace) -> Bounds:

@@ -67,6 +67,20 @@ def submit(
     labels: Annotated[
         list[str] | None, typer.Option("--label", metavar="KEY=TEXT", help="Can be repeated.")
     ] = None,
+    requires: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--require",
+            metavar="KEY=TEXT",
+            help="Only workers with this label (`orrery work --label`). Can be repeated.",
+        ),
+    ] = None,
+    gpu_memory: Annotated[
+        float | None,
+        typer.Option(
+            "--gpu-memory", metavar="GIB", min=0, help="Only workers with a GPU of so much; 0: any."
+        ),
+    ] = None,
     webhook: Annotated[
         str | None,
         typer.Option(
@@ -103,6 +117,11 @@ def submit(
     options: dict[str, Any] = {
         key: value for key, value in given.items() if value not in (None, "")
     }
+    needs: dict[str, Any] = {} if gpu_memory is None else _gpu_of(gpu_memory)
+    if requires:
+        needs["labels"] = dict(map(label, requires))
+    if needs:
+        options["requires"] = needs
     if then_simulate:
         options["simulate"] = dict(map(parse_override, then_simulate))
     for path, (fields, warned) in zip(configs, read, strict=True):
@@ -114,6 +133,10 @@ def submit(
         for text in [*warned, *job["warnings"]]:
             errors.print(f"warning: {text}")
         _show_new(client, job, watch=watch, as_json=as_json)
+
+
+def _gpu_of(gib: float) -> dict[str, Any]:
+    return {"gpus": 1, "gpu_memory": int(min(gib * 2**30, 2**50))}
 
 
 @app.command()

@@ -175,6 +175,10 @@ def work(
             help="Most that is kept of files that were sent, for jobs that begin with them.",
         ),
     ] = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option("--label", metavar="KEY=TEXT", help="Jobs may ask for it. Can be repeated."),
+    ] = None,
     once: Annotated[bool, typer.Option("--once", help="Take one job, and end.")] = False,
     max_jobs: Annotated[
         int | None, typer.Option("--max-jobs", min=1, help="Take so many jobs, and end.")
@@ -211,6 +215,7 @@ def work(
         "--log-format": log_format,
     }
     words = [(option, str(value)) for option, value in given.items() if value is not None]
+    words += [("--label", text) for text in labels or []]
     flags = ["--once"] if once else []
     _become("worker", [*flags, *(word for pair in words for word in pair)])
 

@@ -62,10 +62,11 @@ class Session(SQLModel, table=True):
     expires_at: float
 
 
+NO_LABELS = "[]"
 # What a claim looks at, so that it need not read a row that its worker cannot take.
 QUEUE = (
     *("status", "queue_rank", "owner_id", "queue_turn", "id"),
-    *("kind", "device", "memory_bytes", "epoch_s"),
+    *("kind", "device", "memory_bytes", "epoch_s", "gpu_bytes", "needs"),
 )
 
 
@@ -104,6 +105,15 @@ class Job(SQLModel, table=True):
     thinned_every: int | None = None  # by which rule retention thinned its checkpoints
     max_runtime_s: float | None = None
     max_attempts: int
+    requires: dict[str, Any] = Field(
+        default_factory=dict, sa_column=Column(JSON, nullable=False, server_default="{}")
+    )
+    gpu_bytes: int = Field(  # least memory of a GPU; 0: it may do without
+        default=0, sa_column=Column(BigInteger(), nullable=False, server_default=text("0"))
+    )
+    needs: str = Field(  # labels of a worker, each as one text, as a JSON array
+        default=NO_LABELS, sa_column_kwargs={"server_default": NO_LABELS}
+    )
     failures: int = 0
     attempt: int = 0
     lease_id: str | None = Field(default=None, unique=True)
@@ -238,6 +248,9 @@ class Worker(SQLModel, table=True):
     gpus: list[dict[str, Any]] = Field(sa_column=Column(JSON, nullable=False))
     memory_bytes: int | None = Field(default=None, sa_column=Column(BigInteger()))
     versions: dict[str, str] = Field(sa_column=Column(JSON, nullable=False))
+    labels: dict[str, str] = Field(
+        default_factory=dict, sa_column=Column(JSON, nullable=False, server_default="{}")
+    )
     registered_at: float
     last_seen_at: float | None = None  # noted once a minute
     draining: bool = Field(default=False, sa_column_kwargs={"server_default": false()})

@@ -23,11 +23,12 @@ from sqlalchemy import (
     bindparam,
     case,
     func,
+    or_,
     select,
 )
 from sqlalchemy.dialects.sqlite import Insert, insert
 
-from server.database.tables import jobs, turns
+from server.database.tables import NO_LABELS, jobs, turns
 from server.queue.job_rows import JobRow
 from server.queue.workers import Capacity
 from server.wire.states import LEASED, JobStatus
@@ -62,6 +63,8 @@ def next_job(connection: Connection, capacity: Capacity, most_running: int) -> s
         "kinds": capacity.kinds,
         "most_running": most_running or NO_LIMIT,
         "seconds": capacity.seconds,
+        "gpu_bytes": capacity.gpu_bytes,
+        "labels": capacity.labels,
         **capacity.memory,
     }
     rank = connection.execute(NEXT_RANK, asked).scalar()
@@ -128,8 +131,17 @@ def _fits() -> ColumnElement[bool]:
         *((jobs.c.device == device, bindparam(device)) for device in ("cpu", "cuda")),
         else_=bindparam("auto"),
     )
-    of_kind = jobs.c.kind.in_(bindparam("kinds", expanding=True))
-    return of_kind & (jobs.c.memory_bytes < room) & (jobs.c.epoch_s <= bindparam("seconds"))
+    needed = func.json_each(jobs.c.needs).table_valued("value")
+    lacking = select(needed.c.value).where(
+        needed.c.value.not_in(bindparam("labels", expanding=True))
+    )
+    return and_(
+        jobs.c.kind.in_(bindparam("kinds", expanding=True)),
+        jobs.c.memory_bytes < room,
+        jobs.c.epoch_s <= bindparam("seconds"),
+        jobs.c.gpu_bytes <= bindparam("gpu_bytes"),
+        or_(jobs.c.needs == NO_LABELS, ~lacking.exists()),
+    )
 
 
 def _may_run(owner_id: ColumnElement[str]) -> ColumnElement[bool]:

@@ -50,6 +50,7 @@ def retry(
                 "priority": -job.queue_rank,
                 "max_runtime_s": job.max_runtime_s,
                 "max_attempts": job.max_attempts,
+                "requires": job.requires,
                 "metadata": labels,
                 "webhook": job.webhook,
             }

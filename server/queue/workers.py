@@ -22,6 +22,7 @@ from sqlalchemy import (
 from server.database.ids import new_id
 from server.database.tables import attempts, workers
 from server.errors import LeaseLost, NotFound
+from server.wire.jobs import label_texts
 from server.wire.workers import FileWays, WorkerRegistration
 
 ROOM = 1.25  # estimates of a job's memory are that near, measured
@@ -115,17 +116,21 @@ class Capacity:
         kinds: of jobs.
         memory: by a job's device, the bytes that its estimate must be below.
         seconds: that an epoch of a job may take, as far as is known.
+        gpu_bytes: of a GPU that jobs may ask for; 0 without one.
+        labels: that jobs may ask for, each as one text.
     """
 
     kinds: tuple[str, ...]
     memory: dict[str, float]
     seconds: float = NO_BOUND
+    gpu_bytes: float = NO_BOUND
+    labels: tuple[str, ...] = ()
 
     @property
     def pool(self) -> str:
         """The name of those that can take the same jobs, but for a factor of two in memory."""
         powers = (f"{device}:{int(room).bit_length()}" for device, room in self.memory.items())
-        return " ".join((*sorted(self.kinds), *powers))
+        return " ".join((*sorted(self.kinds), *powers, *self.labels))
 
 
 ANYTHING = Capacity(("train",), dict.fromkeys(("cpu", "cuda", "auto"), NO_BOUND))
@@ -137,8 +142,14 @@ def capacity_of(worker: Row[Any], kinds: Iterable[str], seconds: float | None = 
     Args:
         seconds: that it has; None: as many as it likes.
     """
-    room = {device: ROOM * memory for device, memory in memory_of(worker).items()}
-    return Capacity(tuple(kinds), room, NO_BOUND if seconds is None else seconds)
+    memory = memory_of(worker)
+    return Capacity(
+        tuple(kinds),
+        {device: ROOM * each for device, each in memory.items()},
+        NO_BOUND if seconds is None else seconds,
+        memory["cuda"],
+        tuple(label_texts(worker.labels)),
+    )
 
 
 def memory_of(worker: Row[Any]) -> dict[str, int]:

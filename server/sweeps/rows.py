@@ -222,6 +222,7 @@ def _begin(
                 "config": {**request.config, **params},
                 "priority": request.priority,
                 "max_runtime_s": request.max_runtime_s,
+                "requires": request.requires,
                 "metadata": {**request.metadata, "sweep": row.id, "trial": str(number)},
             }
         )

@@ -22,7 +22,15 @@ from server.views.tokens import name_of
 from server.views.waiting import Waiting
 from server.wire.columns import JobColumn, Order
 from server.wire.job_lists import JobFilter, ListedJob
-from server.wire.jobs import Failure, JobSummary, JobView, Progress, QueueEntry, ResultView
+from server.wire.jobs import (
+    Failure,
+    JobSummary,
+    JobView,
+    Progress,
+    QueueEntry,
+    Requirements,
+    ResultView,
+)
 from server.wire.messages import Page
 from server.wire.states import TERMINAL, JobStatus
 from server.wire.urls import NoticeAddress
@@ -74,6 +82,7 @@ def job_view(connection: Connection, row: Row[Any], waiting: Waiting) -> JobView
         failure=Failure(code=row.stop_reason, detail=row.failure) if failed else None,
         max_runtime_s=row.max_runtime_s,
         max_attempts=row.max_attempts,
+        requires=Requirements.model_validate(row.requires),
         webhook=row.webhook and NoticeAddress.parse(row.webhook).without_secrets(),
         files_deleted_at=instant_or_none(row.files_gone_at),
         from_checkpoint=row.from_checkpoint,

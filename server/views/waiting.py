@@ -9,7 +9,8 @@ from sqlalchemy import Connection, Row, func, select
 from server.database.tables import attempts, jobs, workers
 from server.queue.fair_turns import busy_owners
 from server.queue.workers import ROOM, memory_of
-from server.wire.states import JobStatus
+from server.wire.jobs import Requirements, label_texts
+from server.wire.states import LEASED, JobStatus
 
 HEARD_S = 300.0  # a worker is there if it was heard of so lately; that is noted once a minute
 GIB = 2**30
@@ -29,9 +30,12 @@ class Waiting:
         """What a job waits for, besides its turn."""
         if job.status != JobStatus.QUEUED:
             return None
-        return self.reason_of(job.owner_id, job.device, job.memory_bytes)
+        requires = Requirements.model_validate(job.requires)
+        return self.reason_of(job.owner_id, job.device, job.memory_bytes, requires)
 
-    def reason_of(self, owner_id: str | None, device: str, memory_bytes: int) -> str | None:
+    def reason_of(
+        self, owner_id: str | None, device: str, memory_bytes: int, requires: Requirements
+    ) -> str | None:
         """What a job of somebody's would wait for on a device, besides its turn."""
         if owner_id in self._busy_owners:
             most = f"{self._most_running} running jobs (ORRERY_MAX_RUNNING_JOBS)"
@@ -40,14 +44,25 @@ class Waiting:
             return (
                 "a worker: none was heard of in the last five minutes (`python -m worker` is one)"
             )
-        fit = [memory[device] for worker, memory in self._memories if worker.trouble is None]
-        unfit = [worker for worker, memory in self._memories if worker.trouble and memory[device]]
+        needed = requires.needed_labels
+        labelled = [
+            (worker, memory)
+            for worker, memory in self._memories
+            if set(needed) <= set(label_texts(worker.labels))
+        ]
+        here = len(self._memories)
+        if not labelled:
+            return f"a worker with the labels {', '.join(needed)}: none of {here} has all of them"
+        if requires.gpu_bytes:
+            device = "cuda"
+        fit = [memory[device] for worker, memory in labelled if worker.trouble is None]
+        unfit = [worker for worker, memory in labelled if worker.trouble and memory[device]]
         most = max(fit, default=0)
         if not most and unfit:
             name, host = unfit[0].name, unfit[0].host
             return f"a worker that is fit: {name} on {host} has {unfit[0].trouble}"
         if not most:
-            here = len(self._memories)
+            here = len(labelled)
             return f"a worker with a GPU: none of {here} has one; or set device to auto or cpu"
         if memory_bytes >= ROOM * most:
             needs, has = (f"{size / GIB:,.1f} GiB" for size in (memory_bytes, most))
@@ -55,10 +70,15 @@ class Waiting:
                 f"a worker with more memory: it needs about {needs}, the largest has {has}; or use "
                 "a smaller network, batch or number of orbits"
             )
+        if requires.gpu_bytes > most:
+            asked, has = (f"{size / GIB:,.1f} GiB" for size in (requires.gpu_bytes, most))
+            return f"a worker with more memory on its GPU: {asked} is asked for, the most is {has}"
         able = [
             worker
-            for worker, memory in self._memories
-            if worker.trouble is None and memory_bytes < ROOM * memory[device]
+            for worker, memory in labelled
+            if worker.trouble is None
+            and memory_bytes < ROOM * memory[device]
+            and requires.gpu_bytes <= memory[device]
         ]
         if all(self._held.get(worker.id, 0) >= worker.slots for worker in able):
             slots = sum(worker.slots for worker in able)
@@ -82,6 +102,7 @@ class Waiting:
         held = (
             select(attempts.c.worker_id, func.count().label("held"))
             .join(jobs, jobs.c.lease_id == attempts.c.lease_id)
+            .where(jobs.c.status.in_(LEASED))
             .group_by(attempts.c.worker_id)
         )
         return {row.worker_id: row.held for row in self._connection.execute(held)}

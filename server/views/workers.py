@@ -28,6 +28,7 @@ def list_workers(
             gpus=[Gpu(**gpu) for gpu in row.gpus],
             memory_bytes=row.memory_bytes,
             versions=row.versions,
+            labels=row.labels,
             registered_at=instant(row.registered_at),
             last_seen_at=instant_or_none(last_seen.get(row.id, row.last_seen_at)),
             jobs=held.get(row.id, []),

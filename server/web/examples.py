@@ -94,6 +94,7 @@ VIEW = jobs.JobView(
     failure=None,
     max_runtime_s=None,
     max_attempts=5,
+    requires=jobs.Requirements(gpus=1, gpu_memory=42_949_672_960, labels={"site": "leiden"}),
     queue_position=None,
     waits_for=None,
     eta_s=35.3,

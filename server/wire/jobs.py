@@ -4,7 +4,7 @@ import re
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, JsonValue
+from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from nbody.config import Config
 from nbody.config.config import field_error
@@ -48,6 +48,38 @@ class StepperChoice(Message):
     )
 
 
+Labels = Annotated[dict[Identifier, Text], CLOSED]
+
+
+class Requirements(Message):
+    """What a job asks of its worker, besides the memory that its estimate says."""
+
+    gpus: Annotated[int, Whole(0, 1)] = Field(
+        default=0, description="1: only a worker with a GPU; a job trains on one."
+    )
+    gpu_memory: Annotated[int, Whole(0, 2**50)] = Field(
+        default=0, description="Least memory of that GPU, or of a slot's share of it [bytes]."
+    )
+    labels: Labels = Field(
+        default_factory=dict, max_length=32, description="Of the worker, as it was started with."
+    )
+
+    @property
+    def gpu_bytes(self) -> int:
+        """Least memory of a GPU; 0 where none is asked for."""
+        return max(self.gpu_memory, self.gpus)
+
+    @property
+    def needed_labels(self) -> list[str]:
+        """Labels, each as one text."""
+        return label_texts(self.labels)
+
+
+def label_texts(labels: dict[str, str]) -> list[str]:
+    """Labels, each as one text."""
+    return [f"{key}={text}" for key, text in sorted(labels.items())]
+
+
 class JobSubmission(Message):
     """A job, as a user submits it."""
 
@@ -81,8 +113,9 @@ class JobSubmission(Message):
         le=100,
         description="Attempts lost to crashes before the job fails; not those lost in a pause.",
     )
-    metadata: Annotated[dict[Identifier, Text], CLOSED] = Field(
-        default_factory=dict, max_length=32, description="Labels of your own."
+    metadata: Labels = Field(default_factory=dict, max_length=32, description="Labels of your own.")
+    requires: Requirements = Field(
+        default_factory=Requirements, description="Which workers may take it."
     )
     webhook: Annotated[str, Field(max_length=2000), AfterValidator(check_notice_address)] | None = (
         Field(
@@ -92,6 +125,12 @@ class JobSubmission(Message):
             "`matrix+https://HOST/!ROOM:SERVER?access_token=TOKEN`; `mailto:NAME@HOST`.",
         )
     )
+
+    @model_validator(mode="after")
+    def _check_device(self) -> "JobSubmission":
+        if self.config.device == "cpu" and self.requires.gpu_bytes:
+            raise field_error("requires", "asks for a GPU, and config.device is cpu")
+        return self
 
 
 class Progress(View):
@@ -148,6 +187,9 @@ class JobView(JobSummary):
     failure: Failure | None
     max_runtime_s: float | None
     max_attempts: int
+    requires: Requirements = Field(
+        default_factory=Requirements, description="Which workers may take it."
+    )
     webhook: str | None = None
     files_deleted_at: datetime | None = Field(
         default=None, description="When the server's retention took its files."

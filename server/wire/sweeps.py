@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from nbody.config import Config
 from nbody.metrics import METRIC_NAMES
+from server.wire.jobs import Requirements
 from server.wire.messages import CLOSED, Identifier, Message, Text, View
 
 SCORES = tuple(
@@ -139,6 +140,9 @@ class SweepRequest(Message):
     ) = Field(default=None, description="Of each job [s].")
     metadata: Annotated[dict[Identifier, Text], CLOSED] = Field(
         default_factory=dict, max_length=30, description="Labels of the jobs."
+    )
+    requires: Requirements = Field(
+        default_factory=Requirements, description="Which workers may take the jobs."
     )
 
     @model_validator(mode="after")

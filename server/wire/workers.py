@@ -96,6 +96,9 @@ class WorkerRegistration(Message):
         default=None, description="Of the host, or as much as its container may use."
     )
     versions: Annotated[dict[Identifier, Text], CLOSED] = Field(default_factory=dict, max_length=32)
+    labels: Annotated[dict[Identifier, Text], CLOSED] = Field(
+        default_factory=dict, max_length=32, description="That jobs may ask for."
+    )
 
 
 class WorkerView(View):
@@ -109,6 +112,9 @@ class WorkerView(View):
     gpus: list[Gpu]
     memory_bytes: int | None = Field(default=None, description="Of its host or container.")
     versions: dict[str, str]
+    labels: dict[str, str] = Field(
+        default_factory=dict[str, str], description="That jobs may ask for."
+    )
     registered_at: datetime
     last_seen_at: datetime | None = Field(description="None: an earlier release noted nothing.")
     jobs: list[str] = Field(description="Jobs that it holds.")

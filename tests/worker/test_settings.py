@@ -67,3 +67,16 @@ def test_a_name_may_leave_its_number_open(tmp_path: Path, name: str) -> None:
 def test_a_star_stands_at_the_end(tmp_path: Path, name: str) -> None:
     with pytest.raises(InvalidSettings, match="may end in"):
         read_settings(["--token-file", str(token(tmp_path)), "--name", name])
+
+
+def test_labels_are_given_or_in_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["--token-file", str(token(tmp_path))]
+    assert read_settings(arguments).labels == {}
+    monkeypatch.setenv("ORRERY_WORKER_LABELS", "site=leiden, net=a=b,")
+    assert read_settings(arguments).labels == {"site": "leiden", "net": "a=b"}
+    assert read_settings([*arguments, "--label", "x=y"]).labels == {"x": "y"}
+    for wrong in ("site", "a b=c", "=x"):
+        with pytest.raises(InvalidSettings, match="KEY=TEXT"):
+            read_settings([*arguments, "--label", wrong])

@@ -70,12 +70,19 @@ export default function Job({ route, session }) {
     <${Log} id=${id} version=${version} />`;
 }
 
+/** What is asked of workers, in words. */
+function only({ gpus, gpu_memory, labels }) {
+  const gpu = gpu_memory ? `a GPU of ${bytes(gpu_memory)} or more` : gpus ? "a GPU" : null;
+  return [gpu, ...Object.entries(labels ?? {}).map(([key, text]) => `${key}=${text}`)].filter(Boolean).join(", ") || null;
+}
+
 function facts(job, source) {
   return {
     id: html`<code>${job.id}</code>`,
     kind: job.kind,
     owner: job.owner,
     priority: job.priority || null,
+    "only on": only(job.requires),
     created: instant(job.created_at),
     ran: duration(runtime(job)),
     "time left": job.eta_s === null ? null : duration(job.eta_s),

@@ -49,7 +49,7 @@ function Form({ schema, old, route }) {
   const drafted = `${old?.id ?? ""} ${route.query.get("kind") ?? ""} ${route.query.get("stepper") ?? ""}`;
   const draft = drafts.get(drafted);
   const [config, setConfig] = useState(draft?.config ?? (old ? changed(old.config, defaults) : {}));
-  const [about, setAbout] = useState(draft?.about ?? { name: old?.name ?? "", priority: old?.priority ?? 0, labels: labelsOf(old), max_runtime_s: old?.max_runtime_s ?? "", webhook: old?.webhook?.includes("…") ? "" : (old?.webhook ?? ""), max_attempts: old?.max_attempts ?? "", kind: route.query.get("kind") || "train", stepper: route.query.get("stepper") || "" });
+  const [about, setAbout] = useState(draft?.about ?? { name: old?.name ?? "", priority: old?.priority ?? 0, labels: labelsOf(old), max_runtime_s: old?.max_runtime_s ?? "", webhook: old?.webhook?.includes("…") ? "" : (old?.webhook ?? ""), max_attempts: old?.max_attempts ?? "", ...asked(old?.requires), kind: route.query.get("kind") || "train", stepper: route.query.get("stepper") || "" });
   const [sought, setSought] = useState("");
   const [unread, setUnread] = useState({}); // fields whose text is no value yet, and why
   const [seen, setSeen] = useState({ report: null, error: null });
@@ -74,7 +74,7 @@ function Form({ schema, old, route }) {
   };
   const problems = Object.fromEntries((seen.error?.fields ?? []).map((field) => [field.pointer.split("/")[2] ?? "", field.detail]));
   const unreadNow = Object.fromEntries(Object.entries(unread).filter(([, problem]) => problem));
-  const noLabel = about.labels.split("\n").find((line) => line.trim() && !/^[A-Za-z0-9._:-]+=/.test(line));
+  const noLabel = `${about.labels}\n${about.needs}`.split("\n").find((line) => line.trim() && !/^[A-Za-z0-9._:-]+=/.test(line));
   const wrong = Object.keys(unreadNow).length > 0 || noLabel !== undefined || seen.error !== null;
   const submit = async () => go("job", (await post("/v1/jobs", body)).id);
   return html`<h1>${old ? `Change and submit again: ${old.name || old.id}` : "Submit a job"}</h1>
@@ -88,6 +88,8 @@ function Form({ schema, old, route }) {
           <label>Priority, −100 … 100 <input type="number" min="-100" max="100" value=${about.priority} onInput=${(e) => setAbout({ ...about, priority: Number(e.target.value) })} /></label>
           <label>Stop it after [s] <input type="number" min="1" value=${about.max_runtime_s} onInput=${(e) => setAbout({ ...about, max_runtime_s: e.target.value })} /></label>
           <label>Attempts, where workers are lost <input type="number" min="1" max="100" value=${about.max_attempts} onInput=${(e) => setAbout({ ...about, max_attempts: e.target.value })} /></label>
+          <label>Only on a GPU with at least [GiB]; 0: any <input type="number" min="0" step="any" value=${about.gpu_gib} onInput=${(e) => setAbout({ ...about, gpu_gib: e.target.value })} /></label>
+          <label>Only on workers with these labels, KEY=TEXT, one a line <textarea rows="1" value=${about.needs} onInput=${(e) => setAbout({ ...about, needs: e.target.value })}></textarea></label>
           <label>Tell this address when it is over <input placeholder="slack+https:…, mailto:ada@example.org" value=${about.webhook} onInput=${(e) => setAbout({ ...about, webhook: e.target.value })} /></label>
         </div></fieldset>
         <${Presets} choose=${(fields) => setConfig(changed(fields, defaults))} />
@@ -122,8 +124,25 @@ const shortly = (text) => (text.length > 200 ? `${text.slice(0, 200)} … (${tex
 
 const labelsOf = (job) => Object.entries(job?.metadata ?? {}).map(([key, text]) => `${key}=${text}`).join("\n");
 
+/** Requirements of workers, as the form has them. */
+function asked(requires) {
+  const gib = requires?.gpu_memory ? requires.gpu_memory / 2 ** 30 : requires?.gpus ? 0 : "";
+  return { gpu_gib: gib, needs: labelsOf({ metadata: requires?.labels }) };
+}
+
+function read(lines) {
+  const pairs = lines.split("\n").filter((line) => line.trim()).map((line) => line.split("="));
+  return pairs.length ? Object.fromEntries(pairs.map(([key, ...rest]) => [key, rest.join("=")])) : undefined;
+}
+
+function requirements(about) {
+  const labels = read(about.needs);
+  const onGpu = about.gpu_gib !== "";
+  if (!labels && !onGpu) return undefined;
+  return { ...(onGpu ? { gpus: 1, gpu_memory: Math.round(Number(about.gpu_gib) * 2 ** 30) } : {}), ...(labels ? { labels } : {}) };
+}
+
 function submission(config, about) {
-  const labels = about.labels.split("\n").filter((line) => line.trim()).map((line) => line.split("="));
   return {
     config,
     ...(about.kind === "train" ? {} : { kind: about.kind }),
@@ -133,7 +152,8 @@ function submission(config, about) {
     ...(Number(about.max_attempts) ? { max_attempts: Number(about.max_attempts) } : {}),
     ...(about.webhook ? { webhook: about.webhook } : {}),
     ...(Number(about.max_runtime_s) ? { max_runtime_s: Number(about.max_runtime_s) } : {}),
-    ...(labels.length ? { metadata: Object.fromEntries(labels.map(([key, ...rest]) => [key, rest.join("=")])) } : {}),
+    metadata: read(about.labels),
+    requires: requirements(about),
   };
 }
 

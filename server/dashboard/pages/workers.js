@@ -23,6 +23,7 @@ export default function Workers({ session }) {
     { name: "slots", number: true, of: (worker) => worker.slots },
     { name: "memory", number: true, of: (worker) => bytes(worker.memory_bytes) },
     { name: "GPUs", wrap: true, of: (worker) => worker.gpus.map((gpu) => `${gpu.name} (${bytes(gpu.memory_bytes)})`).join(", ") || "none" },
+    { name: "labels", wrap: true, of: (worker) => Object.entries(worker.labels).map(([key, text]) => `${key}=${text}`).join(", ") },
     { name: "versions", wrap: true, of: (worker) => Object.entries(worker.versions).map(([name, version]) => `${name} ${version}`).join(", ") },
     { name: "last seen", of: (worker) => instant(worker.last_seen_at) },
     { name: "jobs", of: (worker) => worker.jobs.map((id) => html`<a href=${link("job", id)}>…${id.slice(-8)}</a> `) },

@@ -18,7 +18,7 @@ from server.queue.job_rows import JobRow, record_event
 from server.queue.ownership import may_see
 from server.queue.steppers import users_checkpoints
 from server.queue.submission import submit
-from server.wire.jobs import JobSubmission, StepperChoice, check_new
+from server.wire.jobs import JobSubmission, Requirements, StepperChoice, check_new
 from server.wire.kinds import KINDS, JobKind
 
 # How epochs start: no matter to a single run, and refused where the system is another one.
@@ -73,6 +73,7 @@ def simulate_next(connection: Connection, job: JobRow, *, now: float) -> None:
         priority=-job.queue_rank,
         max_runtime_s=job.max_runtime_s,
         max_attempts=job.max_attempts,
+        requires=Requirements.model_validate(job.requires),
         metadata=job.labels,
         webhook=job.webhook,
     )

@@ -90,7 +90,8 @@ async def validate_job(
     def look(connection: Connection) -> tuple[JobSubmission, str | None]:
         whole, _ = stepper_jobs.resolve(connection, submission, caller.owner_filter)
         waiting = service.waiting(connection)
-        return whole, waiting.reason_of(caller.token_id, device_of(whole), memory_bytes_of(whole))
+        needs = device_of(whole), memory_bytes_of(whole), whole.requires
+        return whole, waiting.reason_of(caller.token_id, *needs)
 
     _check_notice(submission, service)
     whole, waits_for = await service.read(look)

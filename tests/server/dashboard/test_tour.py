@@ -184,6 +184,26 @@ def test_a_training_is_submitted_by_its_form(server: OrreryServer, open_page: Op
     assert (config["lr"], config["adam_beta2"]) == (0.003, 0.99)
 
 
+def test_a_job_asks_for_workers_by_the_form(server: OrreryServer, open_page: OpenPage) -> None:
+    page = open_page(server)
+    page.get_by_role("link", name="Submit", exact=True).click()
+    page.get_by_label("Name", exact=True).fill("for leiden")
+    page.get_by_label("Only on a GPU").fill("0.5")
+    page.get_by_label("Only on workers with these labels").fill("site=leiden\nnet=fast")
+    page.get_by_role("button", name="Submit", exact=True).click()
+    page.get_by_role("heading", name="for leiden").wait_for()
+    page.get_by_text("a GPU of 537 MB or more, site=leiden, net=fast").wait_for()
+    (job,) = server.admin.get("/v1/jobs").json()["data"]
+    assert server.job(job["id"])["requires"] == {
+        "gpus": 1,
+        "gpu_memory": 2**29,
+        "labels": {"site": "leiden", "net": "fast"},
+    }
+    page.get_by_role("link", name="duplicate and change").click()
+    page.get_by_role("heading", name="Change and submit again").wait_for()
+    assert page.get_by_label("Only on a GPU").input_value() == "0.5"
+
+
 def test_a_job_is_duplicated_and_changed(server: OrreryServer, open_page: OpenPage) -> None:
     old = train(server, "first", [0.5], config={"lr": 0.02})
     page = open_page(server)

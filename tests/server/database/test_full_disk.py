@@ -70,13 +70,13 @@ def test_a_transaction_that_cannot_begin_answers_everyone(database: Database) ->
 
 
 def test_a_report_that_does_not_fit_is_a_problem_and_writes_nothing(server: OrreryServer) -> None:
-    job, assignment = server.start(config={"epochs": 4000})
+    job, assignment = server.start(config={"epochs": 100_000})
     server.report(assignment["lease_id"], first_epoch=0, epochs=[epoch_metrics(0)])
     pages = server.write(lambda c: c.exec_driver_sql("PRAGMA page_count").scalar_one())
     server.write(lambda c: c.exec_driver_sql(f"PRAGMA max_page_count = {pages}"))
     answers = []
-    for epoch in range(1, 3000, 50):
-        more = [epoch_metrics(number) for number in range(epoch, epoch + 50)]
+    for epoch in range(1, 90_000, 500):  # first it fills what others left free
+        more = [epoch_metrics(number) for number in range(epoch, epoch + 500)]
         answers.append(server.report(assignment["lease_id"], epochs=more))
         if answers[-1].status_code != 200:
             break
@@ -84,4 +84,4 @@ def test_a_report_that_does_not_fit_is_a_problem_and_writes_nothing(server: Orre
     assert answers[-1].headers["retry-after"] == "10"
     server.write(lambda c: c.exec_driver_sql("PRAGMA max_page_count = 1000000"))
     assert server.report(assignment["lease_id"], epochs=more).status_code == 200
-    assert server.job(job["id"])["progress"]["epochs_done"] == epoch + 50
+    assert server.job(job["id"])["progress"]["epochs_done"] == epoch + 500

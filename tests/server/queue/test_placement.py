@@ -1,6 +1,8 @@
 """Jobs go to workers that can hold them; what none can hold says what it waits for."""
 
+import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from nbody.config import Config
 from nbody.config.size import estimate
 from server.database.tables import workers
 from server.queue.workers import REMEMBERED_S, note_seen
-from tests.server.conftest import Orrery, OrreryServer
+from tests.server.conftest import Orrery, OrreryServer, assert_problem
 
 LARGE = {"hidden_dims": [8192, 8192]}
 NEEDS = estimate(Config.model_validate(LARGE)).memory_bytes
@@ -92,6 +94,67 @@ def test_a_drained_or_silent_worker_is_nobody_to_wait_for(server: OrreryServer) 
     silent = update(workers).values(last_seen_at=time.time() - 3600)
     server.write(lambda connection: connection.execute(silent))
     assert "none was heard of" in (waits_for(server, job) or "")
+
+
+@pytest.mark.parametrize(
+    ("requires", "worker", "why"),
+    [
+        ({"gpus": 1}, {}, "a worker with a GPU: none of 1 has one"),
+        ({"gpus": 1}, {"gpus": [gpu(8)]}, None),
+        ({"gpu_memory": 40 * GIB}, {"gpus": [gpu(80)]}, None),
+        (
+            {"gpu_memory": 40 * GIB},
+            {"gpus": [gpu(80)], "slots": 4},
+            "a worker with more memory on its GPU: 40.0 GiB is asked for, the most is 20.0 GiB",
+        ),
+        ({"gpu_memory": 40 * GIB}, {"gpus": [gpu(0)]}, None),  # the driver tells no size
+        ({"labels": {"site": "leiden"}}, {"labels": {"site": "leiden", "net": "fast"}}, None),
+        (
+            {"labels": {"site": "leiden", "net": "fast"}},
+            {"labels": {"site": "leiden"}},
+            "a worker with the labels net=fast, site=leiden: none of 1 has all of them",
+        ),
+        ({"labels": {"site": "it's \""}}, {"labels": {"site": "it's \""}}, None),
+        ({}, {"labels": {"site": "leiden"}}, None),
+    ],
+)
+def test_a_worker_gets_only_jobs_whose_requirements_it_meets(
+    server: OrreryServer, requires: dict[str, Any], worker: dict[str, Any], why: str | None
+) -> None:
+    job = server.submit(requires=requires)
+    worker_id = server.register(memory_bytes=2**40, **worker)
+    assert (server.claim(worker_id) is None) == (why is not None)
+    assert why is None or why in (waits_for(server, job) or "")
+
+
+def test_requirements_are_kept_by_whatever_comes_of_a_job(
+    server: OrreryServer, orrery: Orrery, tmp_path: Path
+) -> None:
+    asked = {"gpus": 1, "gpu_memory": 8 * GIB, "labels": {"site": "leiden"}}
+    (tmp_path / "c.json").write_text("{}")
+    options = ("--gpu-memory", "8", "--require", "site=leiden", "--json")
+    job_id = json.loads(orrery("submit", str(tmp_path / "c.json"), *options).out)["id"]
+    assert server.job(job_id)["requires"] == asked
+    server.admin.post(f"/v1/jobs/{job_id}/cancel")
+    again = server.admin.post(f"/v1/jobs/{job_id}/retry", json={}).json()
+    assert server.job(again["id"])["requires"] == asked
+
+
+@pytest.mark.parametrize(
+    ("requires", "config", "pointer"),
+    [
+        ({"gpus": 2}, {}, "/requires/gpus"),
+        ({"gpu_memory": -1}, {}, "/requires/gpu_memory"),
+        ({"labels": {"a b": "x"}}, {}, "/requires/labels"),
+        ({"cpus": 4}, {}, "/requires/cpus"),
+        ({"gpus": 1}, {"device": "cpu"}, "/requires"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_refused(
+    server: OrreryServer, requires: dict[str, Any], config: dict[str, Any], pointer: str
+) -> None:
+    answer = server.admin.post("/v1/jobs", json={"config": config, "requires": requires})
+    assert pointer in str(assert_problem(answer, 422)["errors"])
 
 
 def test_a_job_behind_busy_workers_says_so(server: OrreryServer) -> None:
