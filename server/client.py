@@ -11,7 +11,6 @@ ClientError
 
 import json
 import os
-import ssl
 import time
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -23,7 +22,9 @@ from urllib.parse import quote
 import httpx
 
 from server.patience import Patience
+from server.wire.between import not_ours
 from server.wire.states import TERMINAL
+from server.wire.trust import explain, trusted
 
 Json = dict[str, Any]
 TIMEOUT_S = 30.0
@@ -111,7 +112,11 @@ class Client:
     """Talks to one server with one token."""
 
     def __init__(
-        self, url: str, token: str | None = None, transport: httpx.BaseTransport | None = None
+        self,
+        url: str,
+        token: str | None = None,
+        transport: httpx.BaseTransport | None = None,
+        authorities: Path | None = None,
     ) -> None:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self.url = url.rstrip("/")
@@ -123,7 +128,7 @@ class Client:
                 timeout=TIMEOUT_S,
                 transport=transport,
                 trust_env=False,
-                verify=_trust(self.url),
+                verify=trusted(self.url, authorities),
             )
         except httpx.InvalidURL as error:
             raise ServerUnreachable(self.url, f"that is no address: {error}") from error
@@ -486,21 +491,14 @@ def _in_words(error: httpx.TransportError) -> str:
     if isinstance(error, httpx.UnsupportedProtocol):
         return "an address begins with http:// or https://"
     if isinstance(error, httpx.ConnectError):
-        if "WRONG_VERSION_NUMBER" in str(error):
-            return "it does not speak https; use http://"
+        if (wrong := explain(error)) is not None:
+            return wrong
         return "nothing listens there" if "refused" in str(error) else str(error)
     return type(error).__name__
 
 
 def _say_nothing(why: str) -> None:
     del why
-
-
-def _trust(url: str) -> bool | ssl.SSLContext:
-    """Whom to trust: the usual authorities; nobody where no call is encrypted, for to read their
-    certificates takes longer than all else that a client begins with."""
-    is_plain = url.startswith("http://")
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if is_plain else True
 
 
 def _messages(lines: Iterator[str]) -> Iterator[tuple[str, Json]]:
@@ -531,7 +529,10 @@ def _problem(answer: httpx.Response) -> ApiProblem:
     try:
         return ApiProblem(answer.status_code, answer.json())
     except ValueError:
-        return ApiProblem(answer.status_code, {"detail": answer.text[:200]})
+        return ApiProblem(
+            answer.status_code,
+            {"detail": not_ours(answer.status_code, answer.headers, answer.text)},
+        )
 
 
 def _once(idempotency_key: str | None) -> dict[str, str]:

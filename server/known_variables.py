@@ -15,7 +15,7 @@ SERVER = {
 }
 # Those of clients, of workers, of the compose files, in capitals.
 OTHERS = {
-    *("URL", "TOKEN", "TOKEN_FILE", "WORKER_NAME", "WORKER_LABELS", "SLOTS", "THREADS"),
+    *("URL", "CA", "TOKEN", "TOKEN_FILE", "WORKER_NAME", "WORKER_LABELS", "SLOTS", "THREADS"),
     "CACHE_BYTES",
     *("PUBLISH", "HOST_NAME", "SECRETS"),
 }

@@ -108,7 +108,10 @@ class ServerSettings(BaseSettings):
         default=False, description="Call webhooks on addresses that are not public, too."
     )
     public_url: Annotated[str, AfterValidator(check_url)] | None = Field(
-        default=None, description="Where people reach the dashboard; messages link there."
+        default=None,
+        description="Where people reach the server, as https://orrery.example.org or "
+        "https://example.org/orrery: it answers for that name, and a proxy in front of it may take "
+        "the path away. Messages link there.",
     )
     mail_server: Annotated[str, AfterValidator(check_mail_server)] | None = Field(
         default=None,

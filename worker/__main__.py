@@ -30,7 +30,12 @@ def main() -> int:
     configure(settings.log_format)
     for sentence in unread:
         logger.warning("%s", sentence)
-    with WorkerClient(settings.server, settings.token) as client:
+    try:
+        client = WorkerClient(settings.server, settings.token, authorities=settings.authorities)
+    except OSError as error:
+        sys.stderr.write(f"error: cannot read certificates of --ca: {error}\n")
+        return 2
+    with client:
         agent = Agent(settings, client)
         # A batch system's warning before its time is over is one of these.
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):

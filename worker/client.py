@@ -3,6 +3,7 @@
 ServerRefused     the server said no in a way that repeating does not change
 ├── LeaseEnded     the lease holds nothing any more
 ├── FileRefused    a file is not there, or not taken as it is sent
+│   └── PieceTooLarge  something in between takes no bodies of this size
 └── NotRegistered the server does not know this worker (another database, another token)
 Unreachable       no answer, or 5xx: try again later
 """
@@ -17,10 +18,12 @@ from typing import Any, Self, get_args
 
 import httpx
 
+from server.wire.between import not_ours
 from server.wire.files import Arrived
 from server.wire.kinds import JobKind
 from server.wire.messages import Message
 from server.wire.states import OF_A_GPU, JobStatus, StopReason
+from server.wire.trust import explain, trusted
 from server.wire.workers import (
     Assignment,
     ClaimRequest,
@@ -42,7 +45,7 @@ LATER_OF_VITALS: dict[str, Any] = {
     "trouble": True,
     "gpus": {"__all__": {"is_slowed", "ecc_errors", "foreign_memory_bytes"}},
 }
-PARTIAL_CONTENT, RANGE_IMPOSSIBLE = 206, 416
+PARTIAL_CONTENT, TOO_LARGE, RANGE_IMPOSSIBLE = 206, 413, 416
 PIECE = 2**20  # bytes of a file that are written at once
 
 
@@ -58,6 +61,10 @@ class FileRefused(ServerRefused):
     """A file is not there, or not taken as it is sent."""
 
 
+class PieceTooLarge(FileRefused):
+    """Something in between takes no bodies of this size."""
+
+
 class NotRegistered(ServerRefused):
     """The server does not know this worker."""
 
@@ -70,7 +77,11 @@ class WorkerClient:
     """One method per route. Close it, or use it as a context manager."""
 
     def __init__(
-        self, server: str, token: str, transport: httpx.BaseTransport | None = None
+        self,
+        server: str,
+        token: str,
+        transport: httpx.BaseTransport | None = None,
+        authorities: Path | None = None,
     ) -> None:
         timeout = httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
         self._http = httpx.Client(
@@ -79,6 +90,7 @@ class WorkerClient:
             timeout=timeout,
             transport=transport,
             trust_env=False,
+            verify=trusted(server, authorities),
         )
         self._unknown: set[str] = set()  # fields of messages, to this server
         self._telling = threading.Lock()
@@ -255,7 +267,7 @@ class WorkerClient:
         try:
             answer = request()
         except httpx.TransportError as error:
-            raise self._away(f"{type(error).__name__}: {error}") from error
+            raise self._away(explain(error) or f"{type(error).__name__}: {error}") from error
         self._check(answer, path)
         return answer
 
@@ -281,7 +293,8 @@ class WorkerClient:
         if answer.status_code == 404 and path.endswith("/claim"):
             raise NotRegistered(problem.get("detail", path))
         if path.endswith("/files"):
-            raise FileRefused(f"{answer.status_code}: {problem.get('detail', '')}")
+            refused = PieceTooLarge if answer.status_code == TOO_LARGE else FileRefused
+            raise refused(f"{answer.status_code}: {problem.get('detail', '')}")
         raise ServerRefused(f"{answer.status_code}: {problem.get('detail', answer.text[:200])}")
 
     def _away(self, why: str) -> Unreachable:
@@ -301,4 +314,4 @@ def _problem(answer: httpx.Response) -> dict[str, Any]:
     try:
         return answer.json()
     except ValueError:
-        return {}
+        return {"detail": not_ours(answer.status_code, answer.headers, answer.text)}

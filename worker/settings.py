@@ -34,6 +34,7 @@ class WorkerSettings:
     threads: int
     log_format: Literal["text", "json"] = "text"
     cache_bytes: int = CACHE_BYTES
+    authorities: Path | None = None
     labels: dict[str, str] = field(default_factory=dict[str, str])
     bounds: Bounds = FOR_EVER
 
@@ -98,6 +99,14 @@ def option_parser() -> argparse.ArgumentParser:
         "conditions, for jobs that begin with them (ORRERY_CACHE_BYTES)",
     )
     parser.add_argument(
+        "--ca",
+        type=Path,
+        default=environment.get("ORRERY_CA"),
+        metavar="FILE",
+        help="certificates of the authority that the server's is of, in PEM format; default: "
+        "SSL_CERT_FILE's, else the system's and the usual ones (ORRERY_CA)",
+    )
+    parser.add_argument(
         "--label",
         action="append",
         metavar="KEY=TEXT",
@@ -160,6 +169,7 @@ def read_settings(arguments: list[str] | None = None) -> WorkerSettings:
         threads,
         options.log_format,
         options.cache_bytes,
+        options.ca,
         _labels(options),
         _bounds(options),
     )

@@ -82,9 +82,11 @@ def connected(command: Callable[..., Shown | None]) -> Callable[..., None]:
     parameters = own + CONNECTION + ([AS_JSON] if shows else [])
 
     @wraps(command)
-    def run(url: str, data: Path, token_file: Path | None, **options: Any) -> None:
+    def run(
+        url: str, data: Path, token_file: Path | None, authorities: Path | None, **options: Any
+    ) -> None:
         as_json = options.pop(AS_JSON.name) if shows else False
-        with open_client(url, data, token_file) as client:
+        with open_client(url, data, token_file, authorities) as client:
             for name in jobs:
                 options[name] = _ids_of(client, options[name])
             shown = command(client, **options)
@@ -105,21 +107,26 @@ def _ids_of(client: "Client", called: Any) -> Any:
 
 
 @contextmanager
-def open_client(url: str, data: Path, token_file: Path | None) -> Generator["Client"]:
+def open_client(
+    url: str, data: Path, token_file: Path | None, authorities: Path | None = None
+) -> Generator["Client"]:
     """A client with the token that was named, or of the environment, or of the data folder."""
     from server.client import find_token  # noqa: PLC0415 - not for `--help`
 
     token, whence = find_token(data, token_file)
-    with connect(url, token, whence) as client:
+    with connect(url, token, whence, authorities) as client:
         yield client
 
 
 @contextmanager
-def connect(url: str, token: str | None, whence: str = "") -> Generator["Client"]:
+def connect(
+    url: str, token: str | None, whence: str = "", authorities: Path | None = None
+) -> Generator["Client"]:
     """A client; what it raises ends the command with an exit code of its own.
 
     Args:
         whence: where the token is from, for whoever is told that it is none.
+        authorities: whose certificates are trusted.
     """
     from server.client import (  # noqa: PLC0415 - not for `--help`
         ApiProblem,
@@ -130,7 +137,7 @@ def connect(url: str, token: str | None, whence: str = "") -> Generator["Client"
     )
 
     try:
-        with Client(url, token) as client:
+        with Client(url, token, authorities=authorities) as client:
             yield client
     except NoSuchJob as error:
         raise CommandFailed(str(error), EXIT_NO_ANSWER) from error
@@ -176,6 +183,16 @@ CONNECTION = [
             typer.Option(
                 envvar="ORRERY_TOKEN_FILE",
                 help="File with a token; default: $ORRERY_TOKEN, else DATA/.orrery/admin.token.",
+            ),
+        ],
+        None,
+    ),
+    _option(
+        "authorities",
+        Annotated[
+            Path | None,
+            typer.Option(
+                "--ca", envvar="ORRERY_CA", help="Certificates of the server's authority (PEM)."
             ),
         ],
         None,

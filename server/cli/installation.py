@@ -175,6 +175,12 @@ def work(
             help="Most that is kept of files that were sent, for jobs that begin with them.",
         ),
     ] = None,
+    authorities: Annotated[
+        Path | None,
+        typer.Option(
+            "--ca", envvar="ORRERY_CA", help="Certificates of the server's authority (PEM)."
+        ),
+    ] = None,
     labels: Annotated[
         list[str] | None,
         typer.Option("--label", metavar="KEY=TEXT", help="Jobs may ask for it. Can be repeated."),
@@ -212,6 +218,7 @@ def work(
         "--slots": slots,
         "--threads": threads,
         "--cache-bytes": cache_bytes,
+        "--ca": authorities,
         "--log-format": log_format,
     }
     words = [(option, str(value)) for option, value in given.items() if value is not None]

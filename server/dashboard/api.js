@@ -1,5 +1,5 @@
 // The public API, as any other client calls it. The session's cookie goes along by itself.
-import { withQuery } from "./query.js";
+import { ours, withQuery } from "./query.js";
 
 export class ApiError extends Error {
   constructor(status, problem) {
@@ -32,7 +32,7 @@ async function call(method, path, { query, body, signal, raw = false } = {}) {
   }
   let answer;
   try {
-    answer = await fetch(withQuery(path, query), options);
+    answer = await fetch(withQuery(ours(path), query), options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new Away("The server does not answer; it may be starting again.");

@@ -1,7 +1,7 @@
 // One stream of changes a tab. It comes again by itself, and says since when nothing is heard.
 import { get, signedOut } from "./api.js";
 import { useEffect, useState } from "./html.js";
-import { withQuery } from "./query.js";
+import { ours, withQuery } from "./query.js";
 
 const RETRY_MS = 2000;
 const SILENCE_MS = 40000; // the stream says every 15 s that it is there
@@ -73,7 +73,7 @@ async function listen() {
   const asked = columns;
   let heard = setTimeout(() => here.abort(), SILENCE_MS);
   try {
-    const address = withQuery("/v1/stream", { topics: ["jobs", "queue"], columns });
+    const address = withQuery(ours("/v1/stream"), { topics: ["jobs", "queue"], columns });
     const answer = await fetch(address, { signal: here.signal });
     if (answer.status === 401) {
       running = false;

@@ -10,6 +10,9 @@ function fill(given, query) {
   return given;
 }
 
+/** A path of the server, from where the page is: before it there may be more, of a proxy. */
+export const ours = (path) => path.replace(/^\//, "");
+
 /** `path?name=value…`, with the parameters of `before` that `query` does not replace. */
 export function withQuery(path, query = {}, before = "") {
   const text = fill(new URLSearchParams(before), query).toString();

@@ -29,6 +29,7 @@ from server.web.layers.quick_polls import QuickPolls
 from server.web.layers.quick_reports import QuickReports
 from server.web.live_feeds import LiveFeeds
 from server.web.openapi import describe
+from server.web.public_place import PublicPlace
 from server.web.route_names import RouteNames
 from server.web.routes import (
     dashboard,
@@ -91,7 +92,7 @@ def create_app(settings: ServerSettings, service: Service | None = None) -> Acce
     )
     app.state.service, app.state.feeds = service, LiveFeeds(service)
     app.state.arrivals = Arrivals(settings.body_timeout_s)
-    app.openapi = partial(describe, app)
+    app.openapi = partial(describe, app, PublicPlace.of(settings.public_url).prefix)
     app.include_router(system.router)
     for routes in BY_RESOURCE:
         app.include_router(routes.router, dependencies=[Depends(known_query)])

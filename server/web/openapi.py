@@ -12,8 +12,12 @@ from server.wire.service import Problem
 PROBLEM_TYPE = "application/problem+json"
 
 
-def describe(app: FastAPI) -> dict[str, Any]:
-    """The document, made once."""
+def describe(app: FastAPI, prefix: str = "") -> dict[str, Any]:
+    """The document, made once.
+
+    Args:
+        prefix: of all paths, as they are seen from outside.
+    """
     if app.openapi_schema is None:
         document = get_openapi(
             title=app.title,
@@ -29,6 +33,8 @@ def describe(app: FastAPI) -> dict[str, Any]:
             schemas.pop(unused, None)
         document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         document["security"] = [{"token": []}]
+        if prefix:
+            document["servers"] = [{"url": prefix}]
         for path, operations in document["paths"].items():
             for method, operation in operations.items():
                 _describe_problems(operation["responses"])

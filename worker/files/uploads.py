@@ -15,10 +15,18 @@ from typing import IO
 
 from server.wire.files import Arrived
 from worker.back_off import BackOff
-from worker.client import FileRefused, LeaseEnded, ServerRefused, Unreachable, WorkerClient
+from worker.client import (
+    FileRefused,
+    LeaseEnded,
+    PieceTooLarge,
+    ServerRefused,
+    Unreachable,
+    WorkerClient,
+)
 from worker.spool import Record
 
 FIRST_PIECE, LARGEST_PIECE = 2**20, 2**26  # bytes
+LEAST_PIECE = 2**16  # of a proxy that takes no large bodies
 PIECE_S = 2.0  # a piece that took less is followed by a larger one
 SLICE = 2**20  # bytes that are read at once
 MOST_REFUSALS = 5  # of one file
@@ -51,6 +59,7 @@ class Uploads:
         self._over = threading.Event()
         self._is_sending = False
         self._piece = FIRST_PIECE
+        self._most_bytes = LARGEST_PIECE  # of a piece; less where a proxy takes less
         self._thread = threading.Thread(target=self._run, name="uploads", daemon=True)
         self._thread.start()
 
@@ -155,6 +164,13 @@ class Uploads:
                 except Unreachable:
                     back_off.wait()
                     come = None
+                except PieceTooLarge:
+                    if self._most_bytes == LEAST_PIECE:
+                        raise
+                    self._most_bytes = max(self._piece // 2, LEAST_PIECE)
+                    self._piece = self._most_bytes
+                    logger.info("pieces of files are %d bytes at most from now on", self._piece)
+                    come = None
                 except FileRefused:
                     refusals += 1
                     if refusals == MOST_REFUSALS:
@@ -178,9 +194,9 @@ class Uploads:
             self._lease_id, path, size, sha256, come.bytes, length, _slices(file, length)
         )
         if time.monotonic() - began < PIECE_S:
-            self._piece = min(2 * self._piece, LARGEST_PIECE)
+            self._piece = min(2 * self._piece, self._most_bytes)
         else:
-            self._piece = max(self._piece // 2, FIRST_PIECE)
+            self._piece = min(max(self._piece // 2, FIRST_PIECE), self._most_bytes)
         return come
 
 

@@ -3,6 +3,7 @@ import { get } from "../api.js";
 import { html, useState } from "../html.js";
 import { useLoaded } from "../load.js";
 import { Failure } from "../parts/pieces.js";
+import { ours } from "../query.js";
 
 const METHODS = ["get", "post", "patch", "put", "delete"];
 
@@ -15,7 +16,7 @@ export default function Api() {
   );
   const shown = routes.filter(({ path, about }) => `${path} ${about.description ?? ""}`.toLowerCase().includes(sought.toLowerCase()));
   return html`<h1>API</h1>
-    <p>As <a href="/openapi.json">OpenAPI</a>. Scripts send <code>Authorization: Bearer TOKEN</code>; here requests are yours, and they are real.</p>
+    <p>As <a href="openapi.json">OpenAPI</a>. Scripts send <code>Authorization: Bearer TOKEN</code>; here requests are yours, and they are real.</p>
     <label>Find <input type="search" value=${sought} onInput=${(event) => setSought(event.target.value)} /></label>
     ${shown.map((route) => html`<${Route} key=${`${route.method} ${route.path}`} ...${route} spec=${spec.data} />`)}`;
 }
@@ -39,7 +40,7 @@ function Trial({ path, method, about, spec }) {
   const [answer, setAnswer] = useState(null);
   const missing = parameters.filter((each) => each.required && !given[each.name]).map((each) => each.name);
   const send = async () => {
-    const url = new URL(path.replace(/\{(\w+)\}/g, (_, name) => encodeURIComponent(given[name])), location.origin);
+    const url = new URL(ours(path).replace(/\{(\w+)\}/g, (_, name) => encodeURIComponent(given[name])), location.href.split("#")[0]);
     for (const each of parameters.filter((one) => one.in === "query" && given[one.name])) {
       for (const one of given[each.name].split("\n")) url.searchParams.append(each.name, one);
     }

@@ -4,7 +4,7 @@ import { number, value } from "../format.js";
 import { html } from "../html.js";
 import { useLoaded } from "../load.js";
 import { Failure, Table } from "../parts/pieces.js";
-import { withQuery } from "../query.js";
+import { ours, withQuery } from "../query.js";
 
 export function Groups({ by, wanted }) {
   const query = { by, columns: wanted.columns, name: wanted.name, status: wanted.status, filter: wanted.filter };
@@ -17,7 +17,7 @@ export function Groups({ by, wanted }) {
   return html`<section><h2>Groups by ${by.join(", ")}</h2>
     <${Failure} error=${found.error} />
     <${Table} caption="Groups" columns=${columns} rows=${found.data?.data} />
-    <p><a class="button" href=${withQuery("/v1/jobs/groups", { ...query, format: "csv" })} download="groups.csv">CSV</a></p>
+    <p><a class="button" href=${withQuery(ours("/v1/jobs/groups"), { ...query, format: "csv" })} download="groups.csv">CSV</a></p>
   </section>`;
 }
 

@@ -152,11 +152,11 @@ function Files({ files, job }) {
     { name: "η", number: true, of: (each) => number(each.efficiency) },
     { name: "", of: (each) => (best && each.id === best.id ? "best" : "") },
     { name: "size", number: true, of: (each) => bytes(each.bytes) },
-    { name: "file", of: (each) => html`<a href=${`/v1/checkpoints/${each.id}/content`} download>${each.path.split("/").pop()}</a>` },
+    { name: "file", of: (each) => html`<a href=${`v1/checkpoints/${each.id}/content`} download>${each.path.split("/").pop()}</a>` },
     { name: "written", of: (each) => instant(each.created_at) },
   ];
   const others = [
-    { name: "file", of: (each) => html`<a href=${`/v1/artifacts/${each.id}/content`} download>${each.name}</a>` },
+    { name: "file", of: (each) => html`<a href=${`v1/artifacts/${each.id}/content`} download>${each.name}</a>` },
     { name: "size", number: true, of: (each) => bytes(each.bytes) },
     { name: "written", of: (each) => instant(each.created_at) },
   ];
@@ -215,7 +215,7 @@ function Log({ id, version }) {
   }, [text, follow]);
   return html`<div class="row centre">
       <label class="beside"><input type="checkbox" checked=${follow} onChange=${(event) => setFollow(event.target.checked)} /> follow</label>
-      <a href=${`/v1/jobs/${id}/logs`} target="_blank" rel="noopener">as text</a>
+      <a href=${`v1/jobs/${id}/logs`} target="_blank" rel="noopener">as text</a>
     </div>
     <pre ref=${place} tabindex="0" aria-label="Log">${text || "nothing was printed"}</pre>`;
 }

@@ -5,7 +5,7 @@ import { html, useEffect, useState } from "../html.js";
 import { useColumns, useLive } from "../live.js";
 import { useLoaded, useQuietly } from "../load.js";
 import { Button, Failure, Progress, Select, Status } from "../parts/pieces.js";
-import { withQuery } from "../query.js";
+import { ours, withQuery } from "../query.js";
 import { change, link, read } from "../route.js";
 import { Groups } from "./groups.js";
 
@@ -71,7 +71,7 @@ export function Jobs({ route, session }) {
         change({ after: null });
       }}>First part</a>`}
       ${list.data?.has_more && html`<button onClick=${() => change({ after: list.data.last_id })}>Next ${LIMIT}</button>`}
-      <a class="button" href=${withQuery("/v1/jobs", { ...wanted, limit: 1000, format: "csv" })} download="jobs.csv">CSV</a>
+      <a class="button" href=${withQuery(ours("/v1/jobs"), { ...wanted, limit: 1000, format: "csv" })} download="jobs.csv">CSV</a>
     </div>`;
 }
 

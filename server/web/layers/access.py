@@ -31,6 +31,7 @@ from server.web.asgi import BODY_METHODS, App, Message, Receive, Scope, Send
 from server.web.layers.large_refusals import LARGE_BYTES, LargeRefusals, length_of
 from server.web.layers.unread_bodies import closing_if_unread
 from server.web.layers.whole_bodies import receive_whole
+from server.web.public_place import PublicPlace
 from server.web.route_names import RouteNames, is_to_wait
 
 LATE_S = 0.5  # an answer that took longer waited for something
@@ -55,6 +56,7 @@ class AccessControl:
         routes: RouteNames,
     ) -> None:
         self._app, self._settings, self._sessions = app, settings, sessions
+        self._public = PublicPlace.of(settings.public_url)
         self._telemetry, self._routes = telemetry, routes
         self._writes = WriteRate(settings.writes_per_minute)
         self._refusals = LargeRefusals()
@@ -84,7 +86,7 @@ class AccessControl:
                 ]
                 if not any(name == b"cache-control" for name, _ in own):
                     own.append((b"cache-control", b"no-store"))
-                message["headers"] = own
+                message["headers"] = self._public.prefixed(own)
             await send(message)
 
         try:
@@ -141,10 +143,14 @@ class AccessControl:
         """Against DNS rebinding and foreign pages: the host is ours, and so is the page."""
         host = headers.get(b"host", b"").decode("latin-1")
         name = host_name(f"//{host}") if len(host) <= LONGEST_HOST else ""
-        if not (is_address(name) or name == "localhost" or name in self._settings.allowed_hosts):
+        own = "localhost", self._public.host, *self._settings.allowed_hosts
+        if not (is_address(name) or name in own):
             raise Misdirected
         origin = headers.get(b"origin")
-        if origin is not None and origin.decode("latin-1").partition("://")[2] != host:
+        if origin is None:
+            return
+        told = origin.decode("latin-1")
+        if told.partition("://")[2] != host and told != self._public.origin:
             raise Forbidden("Requests from pages of other sites are not answered.")
 
     def _check_access(self, scope: Scope, headers: Headers) -> None:

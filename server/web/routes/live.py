@@ -14,7 +14,7 @@ from server.service import Service
 from server.web.live_feeds import LiveFeeds, Want
 from server.web.routes.job_filter import Columns
 from server.web.routes.parameters import JOB_ID, Caller, TheService
-from server.web.routes.stream import LONGEST_S, RECONNECT_MS, STREAM, message
+from server.web.routes.stream import LONGEST_S, RECONNECT_MS, STREAM, EventStream, message
 
 router = APIRouter(prefix="/v1/stream", tags=["jobs"])
 
@@ -48,7 +48,7 @@ async def stream_changes(
     """
     want = Want(frozenset(topics), tuple(dict.fromkeys(columns or ())), caller.owner_filter)
     told = _changes(service, request.app.state.feeds, caller, want)
-    return StreamingResponse(told, media_type="text/event-stream")
+    return EventStream(told)
 
 
 async def _changes(

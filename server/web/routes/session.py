@@ -45,7 +45,7 @@ async def log_in(
         max_age=sessions.LIFE_S,
         httponly=True,
         samesite="strict",
-        secure=request.url.scheme == "https",
+        secure=request.headers.get("origin", "").startswith("https://"),
     )
     return await _session(service, caller, has_cookie=True)
 

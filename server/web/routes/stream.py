@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterable
 from functools import partial
 from typing import Annotated, Any, NamedTuple
 
@@ -40,6 +40,15 @@ class Look(NamedTuple):
     end: str  # empty where it is not over
 
 
+class EventStream(StreamingResponse):
+    """Server-sent events, that no proxy holds back."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, events: AsyncIterable[str]) -> None:
+        super().__init__(events, headers={"X-Accel-Buffering": "no"})
+
+
 @router.get("/{job_id}/stream", response_class=StreamingResponse, responses=STREAM)
 async def stream_job(
     job_id: JobId,
@@ -60,9 +69,7 @@ async def stream_job(
         lambda connection: ownership.job_version(connection, job_id, caller.owner_filter)
     )
     after = int(last_event_id) if last_event_id else None
-    return StreamingResponse(
-        _events(service, job_id, caller, after), media_type="text/event-stream"
-    )
+    return EventStream(_events(service, job_id, caller, after))
 
 
 async def _events(
