@@ -43,7 +43,7 @@ ANSWER_TIMEOUT_S = 20.0
 # Came since release 0.1.0.
 LATER_OF_VITALS: dict[str, Any] = {
     "trouble": True,
-    "gpus": {"__all__": {"is_slowed", "ecc_errors", "foreign_memory_bytes"}},
+    "gpus": {"__all__": {"is_slowed", "ecc_errors", "foreign_memory_bytes", "trouble"}},
 }
 PARTIAL_CONTENT, TOO_LARGE, RANGE_IMPOSSIBLE = 206, 413, 416
 PIECE = 2**20  # bytes of a file that are written at once

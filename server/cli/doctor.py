@@ -213,6 +213,9 @@ def _workers(client: Client) -> Iterator[Finding]:
         elif worker.get("trouble") and _is_alive(worker):
             detail = f"{worker['name']} on {worker['host']} takes no jobs: {worker['trouble']}"
             yield Finding("error", "worker", detail)
+        elif troubles := [gpu["trouble"] for gpu in worker["gpu_vitals"] if gpu.get("trouble")]:
+            detail = f"{worker['name']} on {worker['host']} has fewer GPUs: {'; '.join(troubles)}"
+            yield Finding("warning", "worker", detail)
     alive = {worker["name"] for worker in workers if _is_alive(worker)}
     if alive:
         yield Finding("ok", "workers", ", ".join(sorted(alive)))

@@ -62,6 +62,9 @@ class GpuVitals(Message):
     foreign_memory_bytes: FileSize | None = Field(
         default=None, description="What processes that are not the worker's hold of its memory."
     )
+    trouble: Annotated[str, Field(max_length=1000)] | None = Field(
+        default=None, description="Why no jobs are taken for it at the moment, and what to do."
+    )
 
 
 class Vitals(Message):
@@ -69,7 +72,8 @@ class Vitals(Message):
 
     gpus: list[GpuVitals] = Field(max_length=64)
     trouble: Annotated[str, Field(max_length=1000)] | None = Field(
-        default=None, description="Why it takes no jobs at the moment, and what to do."
+        default=None,
+        description="Why it takes no jobs at the moment, with none of its slots, and what to do.",
     )
 
 

@@ -71,10 +71,9 @@ class Fitness:
         self._troubles: dict[str, Trouble] = {}
         self._asking = threading.Lock()
 
-    @property
-    def troubles(self) -> list[Trouble]:
-        """Of all GPUs, as far as is known."""
-        return list(self._troubles.values())
+    def trouble_of(self, device: Device) -> Trouble | None:
+        """What was found when a GPU was looked at last."""
+        return self._troubles.get(device.id)
 
     def is_fit(self, device: Device) -> bool:
         """Whether the next job can use a GPU."""

@@ -88,5 +88,12 @@ class Gpus:
 
     def vitals(self) -> Vitals:
         """How they are doing, and what keeps jobs from them."""
-        troubles = "; ".join(map(str, self._fitness.troubles))[:MOST_WORDS]
-        return Vitals(gpus=look_at(self.devices), trouble=troubles or None)
+        told = [device for device in self.devices if device.gpu is not None]
+        troubles = [self._fitness.trouble_of(device) for device in told]
+        words = [None if each is None else str(each)[:MOST_WORDS] for each in troubles]
+        gpus = [
+            vitals.model_copy(update={"trouble": text})
+            for vitals, text in zip(look_at(told), words, strict=True)
+        ]
+        works = len(told) < len(self.devices) or None in words
+        return Vitals(gpus=gpus, trouble=None if works else words[0])

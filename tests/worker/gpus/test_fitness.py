@@ -56,10 +56,10 @@ def test_one_that_fails_is_tried_until_it_works(doctor: Doctor, fitness: Fitness
     doctor.probed = FAULT
     assert not fitness.is_fit(DEVICE)
     assert not fitness.is_fit(DEVICE)
-    assert fitness.troubles == [FAULT]
+    assert fitness.trouble_of(DEVICE) == FAULT
     doctor.probed = None
     assert fitness.is_fit(DEVICE)
-    assert fitness.troubles == []
+    assert fitness.trouble_of(DEVICE) is None
 
 
 def test_one_that_the_driver_lost_is_not_probed(doctor: Doctor, fitness: Fitness) -> None:
@@ -147,6 +147,20 @@ def test_a_failure_is_explained_by_the_gpu_that_went_away(
     for reason in (StopReason.DIVERGED, StopReason.OOM):
         own = Outcome(status="failed", stop_reason=reason, detail="x")
         assert gpus.explain(0, own) == own
+
+
+def test_one_of_two_that_fails_is_told_and_the_worker_works_on(driver: list[FakeGpu]) -> None:
+    driver += [FakeGpu("GPU-a"), FakeGpu("GPU-b")]
+    gpus = Gpus(2, Fitness(look_for, lambda _: None))
+    assert [gpus.is_fit(slot) for slot in (0, 1)] == [True, True]
+    driver[0].is_lost = True
+    assert [gpus.is_fit(slot) for slot in (0, 1)] == [False, True]
+    vitals = gpus.vitals()
+    assert [each.trouble is None for each in vitals.gpus] == [False, True]
+    assert vitals.trouble is None
+    driver[1].is_lost = True
+    assert not gpus.is_fit(1)
+    assert (gpus.vitals().trouble or "").startswith("gpu_lost: GPU-a")
 
 
 def test_a_worker_that_had_gpus_does_not_start_without(
