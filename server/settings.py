@@ -111,7 +111,7 @@ class ServerSettings(BaseSettings):
         default=None,
         description="Where people reach the server, as https://orrery.example.org or "
         "https://example.org/orrery: it answers for that name, and a proxy in front of it may take "
-        "the path away. Messages link there.",
+        "the path away, which `Location` then has for whoever asks. Messages link there.",
     )
     mail_server: Annotated[str, AfterValidator(check_mail_server)] | None = Field(
         default=None,

@@ -30,6 +30,7 @@ from worker.client import LeaseEnded, NotRegistered, ServerRefused, Unreachable,
 from worker.files.keep_alive import Interrupted, KeepAlive
 from worker.files.proof import proof
 from worker.files.room import Room
+from worker.gpus.fitness import Fitness
 from worker.gpus.share import Gpus
 from worker.lifetime import Lifetime
 from worker.memory import memory_bytes
@@ -65,8 +66,9 @@ class Agent:
         self._settings, self._client = settings, client
         self._stopping = threading.Event()
         self._lifetime = Lifetime(settings.bounds)
-        self._gpus = Gpus(settings.slots)
+        self._gpus = Gpus(settings.slots, Fitness(self._stopping))
         self._failure: Exception | None = None
+        self._worker_id = ""  # as it registered last
         self._room = Room(settings.data)
         self._sweeping = threading.Lock()  # against a job that begins
 
@@ -89,7 +91,7 @@ class Agent:
                 for slot in range(self._settings.slots)
             ]
             if self._gpus.told:
-                threading.Thread(target=self._tell_vitals, args=(terms,), daemon=True).start()
+                threading.Thread(target=self._tell_vitals, daemon=True).start()
             threading.Thread(target=self._keep_wandb_told, daemon=True).start()
             threading.Thread(target=self._stop_in_time, daemon=True).start()
             for slot in slots:
@@ -136,16 +138,17 @@ class Agent:
                 back_off.wait()
             else:
                 sends = "" if terms.files == "shared" else "; its folder is its own: files are sent"
+                self._worker_id = terms.id
                 logger.info("registered as %s%s", terms.id, sends)
                 return terms
         return None
 
-    def _tell_vitals(self, terms: WorkerTerms) -> None:
+    def _tell_vitals(self) -> None:
         """Say how the GPUs are doing, now and then; nothing depends on it."""
         while True:
             try:
-                self._client.tell_vitals(terms.id, self._gpus.vitals())
-            except (Unreachable, ServerRefused) as error:
+                self._client.tell_vitals(self._worker_id, self._gpus.vitals())
+            except (Unreachable, ServerRefused, ValueError) as error:
                 logger.debug("cannot tell how the GPUs are doing: %s", error)
             if self._stopping.wait(VITALS_INTERVAL_S):
                 return
@@ -177,12 +180,13 @@ class Agent:
         back_off = BackOff(self._stopping)
         claim_id = uuid4().hex
         while not self._stopping.is_set():
-            if not self._gpus.is_fit(slot):
-                self._stopping.wait(UNFIT_S)
-                continue
-            if (reason := self._lifetime.ask()) is not None:
+            is_fit = self._gpus.is_fit(slot)
+            if (reason := self._lifetime.ask() if is_fit else self._lifetime.over()) is not None:
                 logger.info("slot %d ends: %s", slot, reason)
                 return
+            if not is_fit:
+                self._stopping.wait(UNFIT_S)
+                continue
             assignment = None
             try:
                 left_s = self._lifetime.left_s
@@ -235,7 +239,7 @@ class Agent:
                 self._gpus.place_of(slot),
                 self._stopping,
             )
-            outcome = self._gpus.explain(slot, attempt.supervise(reporter))
+            outcome = attempt.supervise(reporter, lambda ended: self._gpus.explain(slot, ended))
             told = f"{outcome.status}, {outcome.stop_reason}"
             detail = f": {outcome.detail}" if outcome.detail else ""
             logger.info("job %s ended: %s%s", assignment.job, told, detail, extra=of_job)

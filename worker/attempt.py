@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -91,8 +92,11 @@ class Attempt:
             except OSError as error:
                 logger.warning("nothing is logged to W&B: %s", error)
 
-    def supervise(self, reporter: Reporter) -> Outcome:
+    def supervise(self, reporter: Reporter, explain: Callable[[Outcome], Outcome]) -> Outcome:
         """Report until the process is gone; returns how it ended.
+
+        Args:
+            explain: what is made of that by whoever knows more of this host.
 
         Raises:
             LeaseEnded, ServerRefused
@@ -114,7 +118,7 @@ class Attempt:
         self._process.join()
         self._kill_group()  # whatever the process may have left behind
         recorded = reporter.recorded_outcome()
-        outcome = self._outcome(recorded)
+        outcome = explain(self._outcome(recorded))
         if outcome != recorded:
             self._record(outcome)
         return outcome

@@ -38,25 +38,35 @@ class Lifetime:
         until = self._bounds.until
         return None if until is None else max(until - time.time() - FAREWELL_S, 0.0)
 
+    def over(self) -> str | None:
+        """Why no more jobs are taken, for a slot that cannot ask for one; None: it may be able to
+        later."""
+        with self._changing:
+            return self._why_not(self._taken)
+
     def ask(self) -> str | None:
         """A slot is about to ask for a job, and says thereafter whether it `got` one.
 
         Returns:
             Why it is not to; None: it is.
         """
-        bounds, left_s = self._bounds, self.left_s
         with self._changing:
-            if self._idle_since is None:
-                self._idle_since = time.monotonic()
-            idle_s = 0.0 if self._running else time.monotonic() - self._idle_since
-            if bounds.jobs is not None and self._taken + self._asking >= bounds.jobs:
-                return f"it takes no more than {bounds.jobs} jobs"
-            if bounds.idle_s is not None and idle_s >= bounds.idle_s:
-                return f"there was no job for {bounds.idle_s:g} s"
-            if left_s is not None and left_s < LEAST_S:
-                return "its time is nearly over"
-            self._asking += 1
-            return None
+            why = self._why_not(self._taken + self._asking)
+            self._asking += why is None
+            return why
+
+    def _why_not(self, taken: int) -> str | None:
+        bounds, left_s = self._bounds, self.left_s
+        if self._idle_since is None:
+            self._idle_since = time.monotonic()
+        idle_s = 0.0 if self._running else time.monotonic() - self._idle_since
+        if bounds.jobs is not None and taken >= bounds.jobs:
+            return f"it takes no more than {bounds.jobs} jobs"
+        if bounds.idle_s is not None and idle_s >= bounds.idle_s:
+            return f"there was no job for {bounds.idle_s:g} s"
+        if left_s is not None and left_s < LEAST_S:
+            return "its time is nearly over"
+        return None
 
     def got(self, *, one: bool) -> None:
         """The slot that asked has a job, or none."""

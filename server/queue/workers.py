@@ -147,7 +147,7 @@ def capacity_of(worker: Row[Any], kinds: Iterable[str], seconds: float | None = 
         tuple(kinds),
         {device: ROOM * each for device, each in memory.items()},
         NO_BOUND if seconds is None else seconds,
-        memory["cuda"],
+        gpu_bytes_of(worker),
         tuple(label_texts(worker.labels)),
     )
 
@@ -159,6 +159,12 @@ def memory_of(worker: Row[Any]) -> dict[str, int]:
     of_one = -(-worker.slots // max(len(gpus), 1))
     on_gpu, on_host = min(gpus, default=0) // of_one, worker.memory_bytes or NO_BOUND
     return {"cpu": on_host, "cuda": on_gpu, "auto": on_gpu or on_host}
+
+
+def gpu_bytes_of(worker: Row[Any]) -> int:
+    """Memory of a GPU that jobs may ask for; 1 where there is a GPU, and it does not say."""
+    memory = memory_of(worker)["cuda"]
+    return memory if all(gpu["memory_bytes"] for gpu in worker.gpus) else min(memory, 1)
 
 
 def note_trouble(connection: Connection, worker_id: str, trouble: str | None) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row, func, select
 
 from server.database.tables import attempts, jobs, workers
 from server.queue.fair_turns import busy_owners
-from server.queue.workers import ROOM, memory_of
+from server.queue.workers import ROOM, gpu_bytes_of, memory_of
 from server.wire.jobs import Requirements, label_texts
 from server.wire.states import LEASED, JobStatus
 
@@ -70,15 +70,16 @@ class Waiting:
                 f"a worker with more memory: it needs about {needs}, the largest has {has}; or use "
                 "a smaller network, batch or number of orbits"
             )
-        if requires.gpu_bytes > most:
-            asked, has = (f"{size / GIB:,.1f} GiB" for size in (requires.gpu_bytes, most))
+        most_asked = max(gpu_bytes_of(worker) for worker, _ in labelled)
+        if requires.gpu_bytes > most_asked:
+            asked, has = (f"{size / GIB:,.1f} GiB" for size in (requires.gpu_bytes, most_asked))
             return f"a worker with more memory on its GPU: {asked} is asked for, the most is {has}"
         able = [
             worker
             for worker, memory in labelled
             if worker.trouble is None
             and memory_bytes < ROOM * memory[device]
-            and requires.gpu_bytes <= memory[device]
+            and requires.gpu_bytes <= gpu_bytes_of(worker)
         ]
         if all(self._held.get(worker.id, 0) >= worker.slots for worker in able):
             slots = sum(worker.slots for worker in able)

@@ -64,6 +64,15 @@ class Requirements(Message):
         default_factory=dict, max_length=32, description="Of the worker, as it was started with."
     )
 
+    def check(self, config: Config) -> None:
+        """That a config suits them.
+
+        Raises:
+            ValueError
+        """
+        if config.device == "cpu" and self.gpu_bytes:
+            raise field_error("requires", "asks for a GPU, and config.device is cpu")
+
     @property
     def gpu_bytes(self) -> int:
         """Least memory of a GPU; 0 where none is asked for."""
@@ -128,8 +137,7 @@ class JobSubmission(Message):
 
     @model_validator(mode="after")
     def _check_device(self) -> "JobSubmission":
-        if self.config.device == "cpu" and self.requires.gpu_bytes:
-            raise field_error("requires", "asks for a GPU, and config.device is cpu")
+        self.requires.check(self.config)
         return self
 
 

@@ -146,6 +146,12 @@ class SweepRequest(Message):
     )
 
     @model_validator(mode="after")
+    def _asks_for_a_gpu_to_use_it(self) -> Self:
+        if self.config.get("device") == "cpu" and self.requires.gpu_bytes:
+            raise ValueError("requires asks for a GPU, and config.device is cpu")
+        return self
+
+    @model_validator(mode="after")
     def _is_small(self) -> Self:
         if len(self.model_dump_json(include={"config", "space"})) > LARGEST:
             raise ValueError(

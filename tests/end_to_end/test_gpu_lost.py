@@ -27,8 +27,8 @@ from worker.__main__ import main
 from worker.child import gpu
 from worker.child.watcher import ChildWatcher
 
-def is_there():
-    return Path(os.environ["GPU_FILE"]).read_text() == "fine"
+def is_there(whole=("fine", "broken")):
+    return Path(os.environ["GPU_FILE"]).read_text() in whole
 
 def unanswered(*_):
     raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
@@ -42,10 +42,11 @@ pynvml.nvmlDeviceGetHandleByIndex = lambda number: number
 pynvml.nvmlDeviceGetUUID = lambda _: "GPU-1"
 pynvml.nvmlDeviceGetName = lambda _: "NVIDIA H200"
 pynvml.nvmlDeviceGetMemoryInfo = lambda _: SimpleNamespace(total=2**36, used=0)
-gpu.why_unusable = lambda _: None if is_there() else "no CUDA GPUs are available"
+works = lambda: is_there(("fine",))
+gpu.why_unusable = lambda _: None if works() else "CUDA error: uncorrectable ECC error"
 
 def tick(self):
-    if not is_there():
+    if not works():
         raise RuntimeError("CUDA error: unspecified launch failure")
     whole(self)
 
@@ -75,11 +76,11 @@ def gpu(tmp_path: Path) -> Path:
     return file
 
 
-def start(server: OrreryServer, gpu: Path) -> "subprocess.Popen[bytes]":
+def start(server: OrreryServer, gpu: Path, *options: str) -> "subprocess.Popen[bytes]":
     script = gpu.with_name("agent.py")  # a file: the fork server imports it again
     script.write_text(AGENT)
     command = [sys.executable, str(script), "--server", server.url, "--name", "gpu"]
-    command += ["--data", str(server.settings.data)]
+    command += ["--data", str(server.settings.data), *options]
     environment = {**os.environ, "GPU_FILE": str(gpu), "PYTHONPATH": str(Path.cwd())}
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE)
 
@@ -140,3 +141,13 @@ def test_a_worker_that_comes_again_without_its_gpu_does_not_work(
     _, said = again.communicate(timeout=60)
     assert again.returncode == 1
     assert b"gpu_lost: this worker had NVIDIA H200 here" in said
+
+
+def test_a_worker_for_a_while_ends_though_its_gpu_is_unfit(server: OrreryServer, gpu: Path) -> None:
+    job = server.submit(config=CONFIG)
+    gpu.write_text("broken")
+    agent = start(server, gpu, "--idle-exit", "1")
+    _, said = agent.communicate(timeout=60)
+    assert agent.returncode == 0
+    assert b"for 1 s" in said
+    assert server.job(job["id"])["status"] == "queued"

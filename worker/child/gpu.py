@@ -12,7 +12,8 @@ from worker.gpus.troubles import Trouble, trouble_of
 from worker.workplace import GpuPlace
 
 FIRST = torch.device("cuda", 0)
-OF_OTHERS = 0.1  # of a GPU's memory, that is more than libraries take
+OF_OTHERS = 0.1  # of a GPU's memory
+OF_LIBRARIES = 1.5 * 2**30  # bytes of it that CUDA takes for this process, at most
 SPEAKS_OF_GPU = ("cuda", "nvidia", "gpu", "hip error")
 
 
@@ -41,16 +42,26 @@ def hold_to(place: GpuPlace | None, device: str) -> None:
     """
     if place is None or not place.must_work or device == "cpu":
         return
-    if reason := why_unusable(FIRST):
-        raise GpuUnusable(trouble_of(reason) or Trouble(StopReason.GPU_FAULT, reason))
+    if trouble := trouble_of_first():
+        raise GpuUnusable(trouble)
     if place.share < 1:
         torch.cuda.set_per_process_memory_fraction(place.share, FIRST)
 
 
 def try_device(device_id: str, answer: Connection) -> None:
-    """Use a GPU once, and say why it cannot be, or None."""
+    """Use a GPU once, and say what is wrong with it, or None."""
     choose(GpuPlace(device_id, must_work=True, share=1.0))
-    answer.send(why_unusable(FIRST))
+    answer.send(trouble_of_first())
+
+
+def trouble_of_first() -> Trouble | None:
+    """What keeps this process from its GPU."""
+    reason = why_unusable(FIRST)
+    if reason is None:
+        return None
+    if torch.version.cuda is None and torch.version.hip is None:
+        return Trouble(StopReason.DRIVER_MISMATCH, f"torch {torch.__version__} knows no GPUs")
+    return trouble_of(reason) or Trouble(StopReason.GPU_FAULT, reason)
 
 
 def trouble_behind(error: BaseException) -> Trouble | None:
@@ -73,7 +84,7 @@ def memory_of_others() -> Trouble | None:
         of_slots = 1 - torch.cuda.get_per_process_memory_fraction(FIRST)  # this worker's others
     except RuntimeError:
         return None
-    if others < (of_slots + OF_OTHERS) * total:
+    if others < of_slots * total + max(OF_OTHERS * total, OF_LIBRARIES):
         return None
     what = f"others hold {others / 2**30:.1f} GiB of the GPU's {total / 2**30:.1f}"
     return Trouble(StopReason.GPU_MEMORY_TAKEN, what)

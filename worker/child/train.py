@@ -20,6 +20,7 @@ from nbody.watcher import Phase
 from server.wire.states import StopReason
 from server.wire.workers import Assignment
 from worker.child.file_records import Artifacts, describe_file, replace_nonfinite
+from worker.child.gpu import trouble_behind
 from worker.child.looks import keep_look
 from worker.child.watcher import ChildWatcher
 from worker.child.whereabouts import whereabouts
@@ -123,8 +124,10 @@ def _evaluate(
         rules = stepper_and_free_fall(stepper)
         scores = score_all(rules, held_out, watcher)
         look = close_look(held_out, rules, factors_of(scores), newton=run.config.newton)
-    except (RuntimeError, MemoryError, ValueError, NBodyError):  # the training is done all the same
+    except (RuntimeError, MemoryError, ValueError, NBodyError) as error:
+        if trouble_behind(error):  # another GPU can score it
+            raise
         traceback.print_exc()
-        return None
+        return None  # the training is done all the same
     keep_look(look, artifacts, picture=run.config.wandb)
     return replace_nonfinite(scores)

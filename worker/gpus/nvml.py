@@ -1,34 +1,50 @@
-"""NVML, the driver's own library: one question, and an answer or none."""
+"""NVML, the driver's own library: which GPUs there are, one question, and an answer or none."""
 
-import logging
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import pynvml
 
-logger = logging.getLogger(__name__)
 T = TypeVar("T")
+FAILURES = pynvml.NVMLError, pynvml.NVMLLibraryMismatchError
+_USING = threading.Lock()
 
 
 def ask(question: Callable[[], T]) -> T | None:
-    """What the driver says; not every GPU answers every question."""
+    """What the driver says; not every GPU answers every question, nor every driver."""
     try:
         return question()
-    except pynvml.NVMLError:
+    except FAILURES:
         return None
 
 
-def handles() -> list[Any]:
-    """Every GPU of this host in the order of their buses, and of one that is divided (MIG) its
-    instances; none where there is no driver, or none answers."""
+@contextmanager
+def gpus() -> Generator[tuple[list[list[Any]], str | None]]:
+    """Every GPU of this host in the order of their buses, each with its instances where it is
+    divided (MIG), else alone; and what the driver said in place of an answer. Asked anew each
+    time: one that was reset is another one.
+    """
+    with _USING:
+        try:
+            pynvml.nvmlInit()
+        except FAILURES as error:
+            yield [], str(error)
+            return
+        try:
+            yield _found()
+        finally:
+            ask(pynvml.nvmlShutdown)
+
+
+def _found() -> tuple[list[list[Any]], str | None]:
     try:
-        pynvml.nvmlInit()
         count = pynvml.nvmlDeviceGetCount()
-    except pynvml.NVMLError as error:
-        logger.debug("no GPUs: %s", error)
-        return []
+    except FAILURES as error:
+        return [], str(error)
     found = [ask(lambda n=number: pynvml.nvmlDeviceGetHandleByIndex(n)) for number in range(count)]
-    return [part for gpu in found if gpu is not None for part in _instances(gpu) or [gpu]]
+    return [_instances(gpu) or [gpu] for gpu in found if gpu is not None], None
 
 
 def uuid(gpu: Any) -> str | None:

@@ -1,11 +1,13 @@
 """What the slots of a worker have of its GPUs."""
 
+import os
 from pathlib import Path
 
 from server.wire.states import OF_A_GPU, StopReason
 from server.wire.workers import Gpu, Outcome, Vitals
-from worker.gpus.devices import Device, find_devices
+from worker.gpus.devices import CHOICE, Device, find_devices
 from worker.gpus.fitness import Fitness
+from worker.gpus.troubles import Trouble
 from worker.gpus.vitals import look_at
 from worker.workplace import GpuPlace
 
@@ -17,10 +19,10 @@ MOST_WORDS, MOST_DETAIL = 1000, 4000
 class GpusGone(Exception):
     """This worker had GPUs, and has none now."""
 
-    def __init__(self, note: Path) -> None:
+    def __init__(self, note: Path, why: str) -> None:
         super().__init__(
-            f"gpu_lost: this worker had {note.read_text(encoding='utf-8').strip()} here, and the "
-            "driver knows no GPU now; jobs would run on the CPU unseen. Look at `nvidia-smi`, at "
+            f"gpu_lost: this worker had {note.read_text(encoding='utf-8').strip()} here, and {why} "
+            "now; jobs would run on the CPU unseen. Look at `nvidia-smi`, at "
             "the driver and at how the container is started; if it is to work without a GPU from "
             f"now on, remove {note}"
         )
@@ -33,10 +35,9 @@ class Gpus:
         slots: of the worker.
     """
 
-    def __init__(self, slots: int, fitness: Fitness | None = None) -> None:
+    def __init__(self, slots: int, fitness: Fitness) -> None:
         self.devices = find_devices()
-        self._slots = slots
-        self._fitness = fitness or Fitness()
+        self._slots, self._fitness = slots, fitness
 
     @property
     def told(self) -> list[Gpu]:
@@ -54,7 +55,9 @@ class Gpus:
             names = ", ".join(gpu.name for gpu in self.told)
             note.write_text(f"{names}\n", encoding="utf-8")
         elif note.exists():
-            raise GpusGone(note)
+            chosen = os.environ.get(CHOICE)
+            none_left = f"{CHOICE}={chosen} leaves none"
+            raise GpusGone(note, "the driver knows no GPU" if chosen is None else none_left)
 
     def device_of(self, slot: int) -> Device | None:
         """Slots take turns at them."""
@@ -66,19 +69,23 @@ class Gpus:
         if device is None:
             return None
         of_it = len(range(slot % len(self.devices), self._slots, len(self.devices)))
-        return GpuPlace(device.id, must_work=device.gpu is not None, share=1 / max(of_it, 1))
+        return GpuPlace(device.id, must_work=device.must_work, share=1 / max(of_it, 1))
 
     def is_fit(self, slot: int) -> bool:
         """Whether a slot may take a job: it has no GPU, or one that works."""
         device = self.device_of(slot)
-        return device is None or device.gpu is None or self._fitness.is_fit(device)
+        return device is None or not device.must_work or self._fitness.is_fit(device)
 
     def explain(self, slot: int, outcome: Outcome) -> Outcome:
         """How an attempt ended, where its GPU is why."""
         device = self.device_of(slot)
-        if device is None or device.gpu is None or outcome.status != "failed":
+        if device is None or not device.must_work or outcome.status != "failed":
             return outcome
         if outcome.stop_reason not in MAY_BE_ITS_LOSS:
+            return outcome
+        if outcome.stop_reason is StopReason.GPU_MEMORY_TAKEN:
+            said = (outcome.detail or "").removeprefix(f"{outcome.stop_reason}: ").partition(";")[0]
+            self._fitness.doubt(device, Trouble(outcome.stop_reason, said))
             return outcome
         self._fitness.doubt(device)
         if (trouble := self._fitness.seen(device)) is None:
@@ -95,5 +102,6 @@ class Gpus:
             vitals.model_copy(update={"trouble": text})
             for vitals, text in zip(look_at(told), words, strict=True)
         ]
-        works = len(told) < len(self.devices) or None in words
-        return Vitals(gpus=gpus, trouble=None if works else words[0])
+        every = [self._fitness.trouble_of(device) for device in self.devices]
+        works = not every or None in every
+        return Vitals(gpus=gpus, trouble=None if works else str(every[0])[:MOST_WORDS])

@@ -16,11 +16,12 @@ FIXES = {
 }
 # What drivers and torch say, in lower case. The first that fits counts.
 SAID = {
+    StopReason.GPU_MEMORY_TAKEN: ("out of memory",),
     StopReason.DRIVER_MISMATCH: (
         "driver version is insufficient",
         "driver on your system is too old",
         "forward compatibility",
-        "driver/library version mismatch",
+        "version mismatch",
         "has no kernels for",
         "no kernel image",
         "not compiled with cuda",
@@ -54,6 +55,10 @@ SAID = {
 }
 
 
+# What a program does wrong, whatever GPU it is on.
+OF_PROGRAMS = ("device-side assert", "operation not supported", "invalid argument")
+
+
 @dataclass(frozen=True)
 class Trouble:
     """Something that keeps jobs from using a GPU.
@@ -74,6 +79,8 @@ class Trouble:
 def trouble_of(said: str) -> Trouble | None:
     """What a message means, if it speaks of a GPU."""
     lower = said.lower()
+    if any(each in lower for each in OF_PROGRAMS):
+        return None
     for reason, words in SAID.items():
         if any(each in lower for each in words):
             return Trouble(reason, said.strip().partition("\n")[0][:500])

@@ -11,6 +11,7 @@ from server.wire.workers import GpuVitals
 from worker.gpus import nvml
 from worker.gpus.devices import Device
 
+OF_DRIVER = 2**30  # bytes that a driver may hold of a GPU that nobody uses
 SLOWED = (  # clocks that the hardware took back, as bits of the driver's answer
     pynvml.nvmlClocksThrottleReasonHwSlowdown
     | pynvml.nvmlClocksThrottleReasonHwThermalSlowdown
@@ -21,8 +22,9 @@ SLOWED = (  # clocks that the hardware took back, as bits of the driver's answer
 
 def look_at(devices: Iterable[Device]) -> list[GpuVitals]:
     """Memory, utilisation, temperature and what is wrong of those that the driver knows."""
-    known = {nvml.uuid(handle): handle for handle in nvml.handles()}
-    return [_vitals(known.get(device.id)) for device in devices if device.gpu is not None]
+    with nvml.gpus() as (found, _):
+        known = {nvml.uuid(handle): handle for parts in found for handle in parts}
+        return [_vitals(known.get(device.id)) for device in devices if device.gpu is not None]
 
 
 def _vitals(gpu: Any) -> GpuVitals:
@@ -43,17 +45,17 @@ def _vitals(gpu: Any) -> GpuVitals:
                 gpu, pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, pynvml.NVML_VOLATILE_ECC
             )
         ),
-        foreign_memory_bytes=_foreign_memory(gpu),
+        foreign_memory_bytes=_foreign_memory(gpu, memory.used if memory else 0),
     )
 
 
-def _foreign_memory(gpu: Any) -> int | None:
+def _foreign_memory(gpu: Any, used: int) -> int | None:
     """What processes that are not this worker's hold of a GPU [bytes]; None: it cannot be told.
 
     In a container the driver's numbers of processes mean nothing, and it mostly lists none.
     """
     running = nvml.ask(lambda: list[Any](pynvml.nvmlDeviceGetComputeRunningProcesses(gpu)))
-    if running is None:
+    if running is None or (not running and used > OF_DRIVER):
         return None
     owners = {each.pid: _is_own(each.pid) for each in running}
     if None in owners.values():

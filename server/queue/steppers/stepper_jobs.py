@@ -51,6 +51,7 @@ def resolve(
         return submission, None
     checkpoint, trained_with = _find(connection, submission.stepper, owner_id)
     config = _over(trained_with, given, submission.kind, "/config")
+    _check_device(submission.requires, config, "/requires")
     return submission.model_copy(update={"config": config}), checkpoint
 
 
@@ -61,8 +62,10 @@ def simulate_next(connection: Connection, job: JobRow, *, now: float) -> None:
     last = users_checkpoints.last(connection, job.id)
     if last is None:
         return
+    requires = Requirements.model_validate(job.requires)
     try:
         config = _over(job.config, job.simulate, "simulate", "/simulate")
+        _check_device(requires, config, "/simulate/device")
     except InvalidRequest as error:  # of an earlier release's rules
         record_event(connection, job.id, now, "simulates_not", {"detail": error.detail})
         return
@@ -73,7 +76,7 @@ def simulate_next(connection: Connection, job: JobRow, *, now: float) -> None:
         priority=-job.queue_rank,
         max_runtime_s=job.max_runtime_s,
         max_attempts=job.max_attempts,
-        requires=Requirements.model_validate(job.requires),
+        requires=requires,
         metadata=job.labels,
         webhook=job.webhook,
     )
@@ -94,7 +97,16 @@ def _check_training(submission: JobSubmission) -> None:
         raise InvalidRequest(FieldProblem("/stepper", detail))
     if submission.simulate is not None:
         config = submission.config.model_dump(mode="json")
-        _over(config, submission.simulate, "simulate", "/simulate")
+        simulated = _over(config, submission.simulate, "simulate", "/simulate")
+        _check_device(submission.requires, simulated, "/simulate/device")
+
+
+def _check_device(requires: Requirements, config: Config, pointer: str) -> None:
+    try:
+        requires.check(config)
+    except ValueError:
+        detail = "the job asks for a GPU (requires), and here device is cpu"
+        raise InvalidRequest(FieldProblem(pointer, detail)) from None
 
 
 def _over(base: dict[str, Any], given: dict[str, Any], kind: JobKind, pointer: str) -> Config:

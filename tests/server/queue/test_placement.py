@@ -12,7 +12,7 @@ from nbody.config import Config
 from nbody.config.size import estimate
 from server.database.tables import workers
 from server.queue.workers import REMEMBERED_S, note_seen
-from tests.server.conftest import Orrery, OrreryServer, assert_problem
+from tests.server.conftest import Orrery, OrreryServer, assert_problem, checkpoint
 
 LARGE = {"hidden_dims": [8192, 8192]}
 NEEDS = estimate(Config.model_validate(LARGE)).memory_bytes
@@ -107,7 +107,8 @@ def test_a_drained_or_silent_worker_is_nobody_to_wait_for(server: OrreryServer) 
             {"gpus": [gpu(80)], "slots": 4},
             "a worker with more memory on its GPU: 40.0 GiB is asked for, the most is 20.0 GiB",
         ),
-        ({"gpu_memory": 40 * GIB}, {"gpus": [gpu(0)]}, None),  # the driver tells no size
+        ({"gpus": 1}, {"gpus": [gpu(0)]}, None),  # the driver tells no size
+        ({"gpu_memory": 40 * GIB}, {"gpus": [gpu(0)]}, "40.0 GiB is asked for, the most is 0.0"),
         ({"labels": {"site": "leiden"}}, {"labels": {"site": "leiden", "net": "fast"}}, None),
         (
             {"labels": {"site": "leiden", "net": "fast"}},
@@ -155,6 +156,19 @@ def test_what_cannot_be_asked_for_is_refused(
 ) -> None:
     answer = server.admin.post("/v1/jobs", json={"config": config, "requires": requires})
     assert pointer in str(assert_problem(answer, 422)["errors"])
+
+
+def test_a_gpu_that_is_asked_for_and_a_cpu_that_is_simulated_on_are_no_job(
+    server: OrreryServer,
+) -> None:
+    body = {"config": {}, "requires": {"gpus": 1}, "simulate": {"device": "cpu"}}
+    assert_problem(server.admin.post("/v1/jobs", json=body), 422)
+    job, assignment = server.start()
+    server.report(assignment["lease_id"], first_epoch=0, checkpoints=[checkpoint(assignment, 0)])
+    stepper = {"job": job["id"]}
+    body = {"kind": "simulate", "config": {"device": "cpu"}, "stepper": stepper}
+    assert server.admin.post("/v1/jobs", json=body).status_code == 201
+    assert_problem(server.admin.post("/v1/jobs", json={**body, "requires": {"gpus": 1}}), 422)
 
 
 def test_a_job_behind_busy_workers_says_so(server: OrreryServer) -> None:

@@ -66,6 +66,7 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> list[FakeGpu]:
     for name, answer in answers.items():
         monkeypatch.setattr(pynvml, name, of(answer, name))
     monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
+    monkeypatch.setattr(pynvml, "nvmlShutdown", lambda: None)
     monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", lambda: len(gpus))
     monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", lambda number: gpus[number])
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)

@@ -30,11 +30,28 @@ def test_those_that_are_left_by_number_or_uuid(
     assert [device.id for device in find_devices()] == taken
 
 
-def test_of_a_divided_gpu_its_instances(driver: list[FakeGpu]) -> None:
+def test_of_a_divided_gpu_its_instances(
+    driver: list[FakeGpu], monkeypatch: pytest.MonkeyPatch
+) -> None:
     parts = [FakeGpu("MIG-1", total=20), FakeGpu("MIG-2", total=40)]
     driver += [FakeGpu("GPU-a", instances=parts), FakeGpu("GPU-b")]
     found = [(each.id, each.gpu.memory_bytes) for each in find_devices() if each.gpu]
     assert found == [("MIG-1", 20), ("MIG-2", 40), ("GPU-b", 80)]
+    for chosen, taken in (("1", ["GPU-b"]), ("0", ["MIG-1", "MIG-2"]), ("MIG-2", ["MIG-2"])):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+        assert [device.id for device in find_devices()] == taken
+
+
+def test_one_that_is_named_and_missing_must_work_where_there_are_others(
+    driver: list[FakeGpu], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,7")
+    assert [device.must_work for device in find_devices()] == [False, False]
+    driver.append(FakeGpu("GPU-a"))
+    assert [(device.id, device.must_work) for device in find_devices()] == [
+        ("GPU-a", True),
+        ("7", True),
+    ]
 
 
 def test_one_that_does_not_tell_is_one_all_the_same(driver: list[FakeGpu]) -> None:

@@ -1,19 +1,25 @@
 """Whether jobs may use a GPU, and what is said where they may not."""
 
+import threading
+import time
 from pathlib import Path
 
+import pynvml
 import pytest
+import torch
 
 from nbody.device import has_kernels
 from server.wire.states import OF_A_GPU, StopReason
 from server.wire.workers import Gpu, Outcome
 from tests.worker.gpus.conftest import FakeGpu
+from worker.gpus import fitness as module
 from worker.gpus.devices import Device
 from worker.gpus.fitness import Fitness, look_for, probe
 from worker.gpus.share import Gpus, GpusGone
 from worker.gpus.troubles import FIXES, Trouble, trouble_of
 
 DEVICE = Device("GPU-a", Gpu(name="NVIDIA H200", memory_bytes=80))
+GOING = threading.Event()
 FAULT = Trouble(StopReason.GPU_FAULT, "it does not add")
 
 
@@ -28,7 +34,7 @@ class Doctor:
     def look(self, _: Device) -> Trouble | None:
         return self.looked
 
-    def probe(self, _: Device) -> Trouble | None:
+    def probe(self, _: Device, __: threading.Event) -> Trouble | None:
         self.probes += 1
         return self.probed
 
@@ -40,7 +46,7 @@ def doctor() -> Doctor:
 
 @pytest.fixture
 def fitness(doctor: Doctor) -> Fitness:
-    return Fitness(doctor.look, doctor.probe)
+    return Fitness(GOING, doctor.look, doctor.probe)
 
 
 def test_a_gpu_is_probed_once_and_again_after_a_doubt(doctor: Doctor, fitness: Fitness) -> None:
@@ -87,9 +93,10 @@ def test_the_driver_is_asked_for_a_gpu(driver: list[FakeGpu], how: str) -> None:
 
 
 def test_a_child_tries_a_gpu(driver: list[FakeGpu]) -> None:
-    trouble = probe(DEVICE)  # this host has none
+    trouble = probe(DEVICE, GOING)  # this host has none
     assert trouble is not None
-    assert trouble.reason in {StopReason.GPU_LOST, StopReason.DRIVER_MISMATCH}
+    knows_gpus = torch.version.cuda is not None
+    assert trouble.reason == (StopReason.GPU_LOST if knows_gpus else StopReason.DRIVER_MISMATCH)
 
 
 @pytest.mark.parametrize(
@@ -105,6 +112,8 @@ def test_a_child_tries_a_gpu(driver: list[FakeGpu]) -> None:
         ("CUDA driver version is insufficient for CUDA runtime", StopReason.DRIVER_MISMATCH),
         ("Failed to initialize NVML: Driver/library version mismatch", StopReason.DRIVER_MISMATCH),
         ("torch 2.13 has no kernels for Tesla K80, of …", StopReason.DRIVER_MISMATCH),
+        ("CUDA error: out of memory", StopReason.GPU_MEMORY_TAKEN),
+        ("CUDA error: device-side assert triggered", None),
         ("mat1 and mat2 shapes cannot be multiplied", None),
     ],
 )
@@ -126,7 +135,7 @@ def test_slots_share_gpus(
     driver: list[FakeGpu], slots: int, gpus: int, shares: list[float]
 ) -> None:
     driver += [FakeGpu(f"GPU-{number}") for number in range(gpus)]
-    shared = Gpus(slots)
+    shared = Gpus(slots, Fitness(GOING))
     places = [place for slot in range(slots) if (place := shared.place_of(slot))]
     assert [place.share for place in places] == shares
     assert [place.device for place in places] == [f"GPU-{slot % gpus}" for slot in range(slots)]
@@ -151,7 +160,7 @@ def test_a_failure_is_explained_by_the_gpu_that_went_away(
 
 def test_one_of_two_that_fails_is_told_and_the_worker_works_on(driver: list[FakeGpu]) -> None:
     driver += [FakeGpu("GPU-a"), FakeGpu("GPU-b")]
-    gpus = Gpus(2, Fitness(look_for, lambda _: None))
+    gpus = Gpus(2, Fitness(GOING, look_for, lambda *_: None))
     assert [gpus.is_fit(slot) for slot in (0, 1)] == [True, True]
     driver[0].is_lost = True
     assert [gpus.is_fit(slot) for slot in (0, 1)] == [False, True]
@@ -167,11 +176,67 @@ def test_a_worker_that_had_gpus_does_not_start_without(
     driver: list[FakeGpu], tmp_path: Path
 ) -> None:
     driver.append(FakeGpu("GPU-a"))
-    Gpus(1).remember(tmp_path, "here")
+    Gpus(1, Fitness(GOING)).remember(tmp_path, "here")
     driver.clear()
-    Gpus(1).remember(tmp_path, "elsewhere")
+    Gpus(1, Fitness(GOING)).remember(tmp_path, "elsewhere")
     with pytest.raises(GpusGone, match="NVIDIA H200") as gone:
-        Gpus(1).remember(tmp_path, "here")
+        Gpus(1, Fitness(GOING)).remember(tmp_path, "here")
     note = str(gone.value).rpartition(" ")[2]
     Path(note).unlink()
-    Gpus(1).remember(tmp_path, "here")
+    Gpus(1, Fitness(GOING)).remember(tmp_path, "here")
+
+
+def test_a_gpu_that_is_named_and_missing_takes_no_jobs(
+    driver: list[FakeGpu], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver.append(FakeGpu("GPU-a"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    gpus = Gpus(2, Fitness(GOING, probe=lambda *_: None))
+    assert [gpus.is_fit(slot) for slot in (0, 1)] == [True, False]
+    place = gpus.place_of(1)
+    assert place is not None
+    assert place.must_work
+    assert gpus.vitals().trouble is None
+
+
+def test_a_gpu_whose_memory_others_take_rests(
+    driver: list[FakeGpu], fitness: Fitness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver.append(FakeGpu("GPU-a"))
+    gpus = Gpus(1, fitness)
+    detail = "gpu_memory_taken: others hold 70 GiB; end them"
+    taken = Outcome(status="failed", stop_reason=StopReason.GPU_MEMORY_TAKEN, detail=detail)
+    assert gpus.explain(0, taken) == taken
+    assert not gpus.is_fit(0)
+    assert (gpus.vitals().trouble or "").startswith("gpu_memory_taken: others hold 70 GiB; ")
+    later = time.monotonic() + module.TAKEN_S + 1
+    monkeypatch.setattr(module.time, "monotonic", lambda: later)
+    assert gpus.is_fit(0)
+
+
+def test_a_worker_that_stops_waits_for_no_probe(driver: list[FakeGpu]) -> None:
+    stopping = threading.Event()
+    stopping.set()
+    assert not Fitness(stopping, lambda _: None).is_fit(DEVICE)
+
+
+def test_a_driver_that_hangs_is_told_as_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    over = threading.Event()
+    monkeypatch.setattr(module, "LOOK_S", 0.05)
+    monkeypatch.setattr(module, "_look_for", lambda _: over.wait(20))
+    trouble = look_for(DEVICE)
+    over.set()
+    assert trouble is not None
+    assert trouble.reason == StopReason.GPU_FAULT
+
+
+def test_a_driver_that_was_replaced_is_told_as_that(
+    driver: list[FakeGpu], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> None:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH)
+
+    monkeypatch.setattr(pynvml, "nvmlInit", refuse)
+    trouble = look_for(DEVICE)
+    assert trouble is not None
+    assert trouble.reason == StopReason.DRIVER_MISMATCH

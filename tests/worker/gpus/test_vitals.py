@@ -34,6 +34,11 @@ def test_processes_of_another_world_are_not_counted(driver: list[FakeGpu]) -> No
     assert look_at(find_devices())[0].foreign_memory_bytes is None
 
 
+def test_a_list_that_is_empty_of_a_gpu_that_is_used_says_nothing(driver: list[FakeGpu]) -> None:
+    driver += [FakeGpu("GPU-a", used=2**35), FakeGpu("GPU-b", used=2**20)]
+    assert [each.foreign_memory_bytes for each in look_at(find_devices())] == [None, 0]
+
+
 def test_one_that_is_gone_keeps_its_place(driver: list[FakeGpu]) -> None:
     driver += [FakeGpu("GPU-a"), FakeGpu("GPU-b", used=7)]
     devices = find_devices()
