@@ -174,6 +174,7 @@ def job_table(job: Json) -> Table:
         "priority": job["priority"] or None,
         **{f"label {key}": text for key, text in job["metadata"].items()},
         "notes": job["notes"] or None,
+        "only on": _only_on(job["requires"]),
         "phase": job["phase"],
         "queue position": job["queue_position"],
         "waits for": job["waits_for"],
@@ -190,6 +191,15 @@ def job_table(job: Json) -> Table:
         if value is not None:
             table.add_row(name, value if isinstance(value, Text) else str(value))
     return table
+
+
+def _only_on(requires: Json) -> str | None:
+    """What is asked of workers, in words."""
+    gpu = "a GPU" if requires["gpus"] or requires["gpu_memory"] else None
+    if requires["gpu_memory"]:
+        gpu = f"a GPU of {requires['gpu_memory'] / 2**30:g} GiB or more"
+    parts = [gpu, *(f"{key}={text}" for key, text in requires["labels"].items())]
+    return ", ".join(part for part in parts if part) or None
 
 
 def metrics_table(rows: list[Json]) -> Table:

@@ -63,7 +63,8 @@ class Waiting:
             return f"a worker that is fit: {name} on {host} has {unfit[0].trouble}"
         if not most:
             here = len(labelled)
-            return f"a worker with a GPU: none of {here} has one; or set device to auto or cpu"
+            instead = "" if requires.gpu_bytes else "; or set device to auto or cpu"
+            return f"a worker with a GPU: none of {here} has one{instead}"
         if memory_bytes >= ROOM * most:
             needs, has = (f"{size / GIB:,.1f} GiB" for size in (memory_bytes, most))
             return (

@@ -125,7 +125,9 @@ def test_a_worker_gets_only_jobs_whose_requirements_it_meets(
     job = server.submit(requires=requires)
     worker_id = server.register(memory_bytes=2**40, **worker)
     assert (server.claim(worker_id) is None) == (why is not None)
-    assert why is None or why in (waits_for(server, job) or "")
+    said = waits_for(server, job) or ""
+    assert why is None or why in said
+    assert "set device" not in said  # it is by `requires` that it asks
 
 
 def test_requirements_are_kept_by_whatever_comes_of_a_job(
@@ -136,6 +138,7 @@ def test_requirements_are_kept_by_whatever_comes_of_a_job(
     options = ("--gpu-memory", "8", "--require", "site=leiden", "--json")
     job_id = json.loads(orrery("submit", str(tmp_path / "c.json"), *options).out)["id"]
     assert server.job(job_id)["requires"] == asked
+    assert "a GPU of 8 GiB or more, site=leiden" in orrery("show", job_id).out
     server.admin.post(f"/v1/jobs/{job_id}/cancel")
     again = server.admin.post(f"/v1/jobs/{job_id}/retry", json={}).json()
     assert server.job(again["id"])["requires"] == asked
