@@ -382,8 +382,11 @@ def _running_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orrery
 
 @pytest.fixture
 def server(_running_server: OrreryServer) -> OrreryServer:
-    """A server without jobs and workers; its leases expire by `clock`."""
+    """A server without jobs and workers, and without users' files; its leases expire by `clock`."""
     _running_server.empty()
+    for path in _running_server.settings.data.iterdir():
+        if path.is_file() and not path.name.startswith("."):  # presets, of an earlier test
+            path.unlink()
     _running_server.move_leases_to_test_clock()
     return _running_server
 

@@ -30,3 +30,8 @@ def test_configs_of_the_data_folder_are_presets(server: OrreryServer) -> None:
     assert found["kepler_demo"] == {"epochs": 8}  # it comes before ours
     assert {"plummer_16", "random_bound"} <= found.keys()
     assert not {"none", "broken"} & found.keys()
+
+
+def test_a_later_test_has_none_of_these(server: OrreryServer) -> None:
+    found = {p["id"] for p in server.admin.get("/v1/presets").json()["data"]}
+    assert "mine" not in found
