@@ -39,10 +39,11 @@ def _look_for(device: Device) -> Trouble | None:
     if device.gpu is None:
         what = f"{CHOICE} names {device.id}, which the driver did not know when the worker began"
         return Trouble(StopReason.GPU_LOST, what)
-    with nvml.gpus() as (found, failure):
-        present = {nvml.uuid(handle) for parts in found for handle in parts}
-    if device.id.isdecimal() or device.id in present:
-        return None
+    for anew in (False, True):
+        with nvml.gpus(anew=anew) as (found, failure):
+            present = {nvml.uuid(handle) for parts in found for handle in parts}
+        if device.id.isdecimal() or device.id in present:
+            return None
     if failure is not None and (trouble := trouble_of(failure)) is not None:
         return trouble
     what = f"{device.id} ({device.gpu.name}) was here when the worker began, and is gone"

@@ -9,7 +9,7 @@ import pynvml
 
 T = TypeVar("T")
 FAILURES = pynvml.NVMLError, pynvml.NVMLLibraryMismatchError
-_USING = threading.Lock()
+_USING, _OPEN = threading.Lock(), threading.Event()
 
 
 def ask(question: Callable[[], T]) -> T | None:
@@ -21,27 +21,30 @@ def ask(question: Callable[[], T]) -> T | None:
 
 
 @contextmanager
-def gpus() -> Generator[tuple[list[list[Any]], str | None]]:
+def gpus(*, anew: bool = False) -> Generator[tuple[list[list[Any]], str | None]]:
     """Every GPU of this host in the order of their buses, each with its instances where it is
-    divided (MIG), else alone; and what the driver said in place of an answer. Asked anew each
-    time: one that was reset is another one.
+    divided (MIG), else alone; and what the driver said in place of an answer.
+
+    The library stays open: a GPU that nobody has open goes to sleep, and takes seconds to wake.
+
+    Args:
+        anew: open it again, for a GPU that was reset, or is back, is another one.
     """
     with _USING:
-        try:
-            pynvml.nvmlInit()
-        except FAILURES as error:
-            yield [], str(error)
-            return
-        try:
-            yield _found()
-        finally:
+        if anew:
             ask(pynvml.nvmlShutdown)
+            _OPEN.clear()
+        yield _found()
 
 
 def _found() -> tuple[list[list[Any]], str | None]:
     try:
+        if not _OPEN.is_set():
+            pynvml.nvmlInit()
+            _OPEN.set()
         count = pynvml.nvmlDeviceGetCount()
     except FAILURES as error:
+        _OPEN.clear()
         return [], str(error)
     found = [ask(lambda n=number: pynvml.nvmlDeviceGetHandleByIndex(n)) for number in range(count)]
     return [_instances(gpu) or [gpu] for gpu in found if gpu is not None], None

@@ -102,6 +102,7 @@ class Gpus:
             vitals.model_copy(update={"trouble": text})
             for vitals, text in zip(look_at(told), words, strict=True)
         ]
-        every = [self._fitness.trouble_of(device) for device in self.devices]
-        works = not every or None in every
-        return Vitals(gpus=gpus, trouble=None if works else str(every[0])[:MOST_WORDS])
+        of_slots = [self.device_of(slot) for slot in range(self._slots)]
+        every = [device and self._fitness.trouble_of(device) for device in of_slots]
+        trouble = None if None in every else str(every[0])[:MOST_WORDS]
+        return Vitals(gpus=gpus, trouble=trouble)

@@ -1,5 +1,6 @@
 """A driver that says what a test lets it say."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -7,6 +8,8 @@ from typing import Any
 
 import pynvml
 import pytest
+
+from worker.gpus import nvml
 
 
 @dataclass
@@ -37,6 +40,7 @@ def _unsupported(*_: Any) -> Any:
 def driver(monkeypatch: pytest.MonkeyPatch) -> list[FakeGpu]:
     """The GPUs of this host; change the list as you like."""
     gpus: list[FakeGpu] = []
+    monkeypatch.setattr(nvml, "_OPEN", threading.Event())
 
     def of(answer: Callable[..., Any], name: str) -> Callable[..., Any]:
         def asked(gpu: FakeGpu, *more: Any) -> Any:

@@ -240,3 +240,27 @@ def test_a_driver_that_was_replaced_is_told_as_that(
     trouble = look_for(DEVICE)
     assert trouble is not None
     assert trouble.reason == StopReason.DRIVER_MISMATCH
+
+
+def test_the_driver_is_opened_again_only_where_a_gpu_is_missing(
+    driver: list[FakeGpu], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[int] = []
+    monkeypatch.setattr(pynvml, "nvmlInit", lambda: opened.append(1))
+    driver.append(FakeGpu("GPU-a"))
+    for _ in range(3):
+        assert look_for(DEVICE) is None
+    assert len(opened) == 1
+    driver.clear()
+    assert look_for(DEVICE) is not None
+    assert len(opened) == 2
+
+
+def test_a_slot_whose_gpu_fails_is_all_that_a_worker_of_one_slot_has(
+    driver: list[FakeGpu],
+) -> None:
+    driver += [FakeGpu("GPU-a"), FakeGpu("GPU-b")]
+    gpus = Gpus(1, Fitness(GOING, probe=lambda *_: None))
+    driver.pop(0)
+    assert not gpus.is_fit(0)
+    assert (gpus.vitals().trouble or "").startswith("gpu_lost")
