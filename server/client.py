@@ -269,6 +269,10 @@ class Client:
         """Waiting jobs, the next one first."""
         return self._call("GET", "/v1/queue", params=parameters).json()
 
+    def demand(self, **parameters: Any) -> Json:
+        """What there is to do for workers of one sort; with a worker's token."""
+        return self._call("GET", "/v1/queue/demand", params=parameters).json()
+
     def compare(self, job_ids: Sequence[str], keys: Sequence[str], **parameters: Any) -> Json:
         """Metrics of several jobs side by side."""
         query = {"ids": list(job_ids), "keys": list(keys), **parameters}

@@ -12,6 +12,7 @@ PAGE = "/dashboard/"  # its files, which hold nothing of anybody
 SESSION = "/v1/session"
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 OF_WORKERS = ("/v1/leases/", "/v1/workers")  # whoever asks: without tokens everybody is the same
+DEMAND = "/v1/queue/demand"  # for who starts workers
 UPLOADS = "/v1/checkpoints"  # where bodies are files
 OF_ATTEMPTS = re.compile(r"/v1/leases/[^/]+/files")  # and the same of files of workers
 EVERYONE: frozenset[Role] = frozenset({"admin", "user", "worker", "viewer"})
@@ -53,6 +54,8 @@ def allowed_roles(method: str, path: str) -> frozenset[Role]:
         return EVERYONE
     if path == SESSION:
         return EVERYONE
+    if path == DEMAND:
+        return frozenset({"admin", "worker"})
     if path.endswith("/drain"):
         return frozenset({"admin"})
     if resource in {"workers", "leases"} and (method == "POST" or OF_ATTEMPTS.fullmatch(path)):

@@ -160,23 +160,23 @@ def print_text(text: Any) -> None:
         console.print(text)
 
 
-def _option(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+def make_option(name: str, annotation: Any, default: Any) -> inspect.Parameter:
     kind = inspect.Parameter.KEYWORD_ONLY
     return inspect.Parameter(name, kind, default=default, annotation=annotation)
 
 
 CONNECTION = [
-    _option(
+    make_option(
         "url",
         Annotated[str, typer.Option(envvar="ORRERY_URL", help="Address of the server.")],
         DEFAULT_URL,
     ),
-    _option(
+    make_option(
         "data",
         Annotated[Path, typer.Option(envvar="ORRERY_DATA", help="Data folder.")],
         Path("data"),
     ),
-    _option(
+    make_option(
         "token_file",
         Annotated[
             Path | None,
@@ -187,7 +187,7 @@ CONNECTION = [
         ],
         None,
     ),
-    _option(
+    make_option(
         "authorities",
         Annotated[
             Path | None,
@@ -198,4 +198,4 @@ CONNECTION = [
         None,
     ),
 ]
-AS_JSON = _option("as_json", AsJson, False)
+AS_JSON = make_option("as_json", AsJson, False)

@@ -191,7 +191,9 @@ def work(
     ] = None,
     idle_exit: Annotated[
         float | None,
-        typer.Option("--idle-exit", min=0, help="End when there was no job for so long [s]."),
+        typer.Option(
+            "--idle-exit", min=0, metavar="SECONDS", help="End when there was no job for so long."
+        ),
     ] = None,
     until: Annotated[
         str | None,

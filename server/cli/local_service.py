@@ -1,6 +1,5 @@
 """Server and workers on this machine, kept running: `orrery up`."""
 
-import ctypes
 import signal
 import socket
 import subprocess
@@ -15,13 +14,13 @@ from typing import Self
 from nbody.cores import usable_cores
 from server.cli.connection import EXIT_NO_ANSWER, CommandFailed, connect
 from server.client import ServerUnreachable
+from server.engines.lifeline import die_with_parent
 from server.settings import ServerSettings
 
 STOP_TIMEOUT_S = 20.0
 RESTART_DELAY_S = 0.5
 STABLE_AFTER_S = 10.0
 MOST_QUICK_DEATHS = 5
-PR_SET_PDEATHSIG = 1
 
 
 class ServiceFailed(CommandFailed):
@@ -50,7 +49,7 @@ class Supervised:
             self.command,
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C is ours to pass on
-            preexec_fn=_die_with_parent,
+            preexec_fn=die_with_parent,
         )
 
     def restart_if_dead(self) -> None:
@@ -219,11 +218,6 @@ def on_termination(action: Callable[[], None]) -> None:
         action()
 
     signal.signal(signal.SIGTERM, handle)
-
-
-def _die_with_parent() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def ignore_hangups() -> None:

@@ -14,6 +14,7 @@ from nbody.config.files import say_warnings_plainly
 from nbody.errors import NBodyError
 from server.cli import acting, installation, moving, picturing, reading, sweeps, taking, tokens, top
 from server.cli.connection import EXIT_USAGE, HELP, CommandFailed, errors, print_text
+from server.cli.scaling import commands as scaling
 from server.known_variables import misspelt
 
 THEY_TELL = {"serve", "work"}  # what nobody reads, in their logs
@@ -71,6 +72,7 @@ def about(
 # In the order of `--help`: what runs here, then what asks a server.
 for commands in (installation, acting, moving, reading, taking, picturing, top):
     app.add_typer(commands.app)
+app.add_typer(scaling.app, name="autoscale")
 app.add_typer(sweeps.app, name="sweep")
 app.add_typer(tokens.app, name="token")
 

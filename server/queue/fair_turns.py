@@ -58,7 +58,29 @@ def next_job(connection: Connection, capacity: Capacity, most_running: int) -> s
     Args:
         most_running: jobs of an owner that may run at a time; 0 means no limit.
     """
-    asked = {
+    asked = _asked(capacity, most_running)
+    rank = connection.execute(NEXT_RANK, asked).scalar()
+    if rank is None:
+        return None
+    return connection.execute(NEXT_JOB, {"rank": rank, **asked}).scalar_one()
+
+
+def number_waiting(connection: Connection, capacity: Capacity, most_running: int) -> int:
+    """How many jobs workers of a capacity could take at once, had they slots enough.
+
+    Args:
+        most_running: jobs of an owner that may run at a time; 0 means no limit.
+    """
+    asked = _asked(capacity, most_running)
+    running = dict(connection.execute(RUNNING).tuples().all()) if most_running else {}
+    return sum(
+        min(waiting, (most_running or NO_LIMIT) - running.get(owner_id, 0))
+        for owner_id, waiting in connection.execute(WAITING, asked)
+    )
+
+
+def _asked(capacity: Capacity, most_running: int) -> dict[str, Any]:
+    return {
         "pool": capacity.pool,
         "kinds": capacity.kinds,
         "most_running": most_running or NO_LIMIT,
@@ -67,10 +89,6 @@ def next_job(connection: Connection, capacity: Capacity, most_running: int) -> s
         "labels": capacity.labels,
         **capacity.memory,
     }
-    rank = connection.execute(NEXT_RANK, asked).scalar()
-    if rank is None:
-        return None
-    return connection.execute(NEXT_JOB, {"rank": rank, **asked}).scalar_one()
 
 
 def serve(connection: Connection, job: JobRow, pool: str) -> None:
@@ -156,3 +174,11 @@ NEXT_RANK = (
     .limit(1)
 )
 TAKE_TURN, NEXT_JOB = _take_turn(), _next_job()
+WAITING = (
+    select(jobs.c.owner_id, func.count())
+    .where(WAITS, _fits(), _may_run(jobs.c.owner_id))
+    .group_by(jobs.c.owner_id)
+)
+RUNNING = (
+    select(jobs.c.owner_id, func.count()).where(jobs.c.status.in_(LEASED)).group_by(jobs.c.owner_id)
+)

@@ -9,7 +9,18 @@ from nbody.config import Config
 from nbody.metrics import METRIC_NAMES, EpochMetrics
 from nbody.watcher import Phase
 from server.errors import FieldProblem, InvalidRequest
-from server.wire import files, history, job_lists, jobs, messages, service, sweeps, tokens, workers
+from server.wire import (
+    demand,
+    files,
+    history,
+    job_lists,
+    jobs,
+    messages,
+    service,
+    sweeps,
+    tokens,
+    workers,
+)
 from server.wire.states import JobStatus, StopReason
 from server.wire.sweeps import (
     Importance,
@@ -233,6 +244,9 @@ MODELS: dict[str, BaseModel] = {
     "Comparison": history.Comparison(
         keys=["part2/final_pass_rate"],
         data={JOB: [{"epoch": 12, "part2/final_pass_rate": 0.985}]},
+    ),
+    "Demand": demand.Demand(
+        waiting=7, workers=[demand.HeldBy(name="orrery-4711", slots=2, jobs=2, attempts=5)]
     ),
     "Deleted": jobs.Deleted(id=JOB, files=True),
     "ManyJobs": job_lists.ManyJobs(

@@ -1,13 +1,15 @@
 """More than one job: the queue, series side by side, and what people did."""
 
-from typing import Annotated
+from typing import Annotated, get_args
 
 from fastapi import APIRouter, Query, Response
 
 from server.errors import FieldProblem, InvalidRequest
+from server.queue.workers import NO_BOUND, Capacity
 from server.views import audit as audit_view
 from server.views import jobs as job_views
 from server.views import series
+from server.views.demand import demand
 from server.web.routes.parameters import (
     JOB_ID,
     AfterId,
@@ -18,12 +20,15 @@ from server.web.routes.parameters import (
     TheService,
     write_json,
 )
+from server.wire.demand import Demand
 from server.wire.history import Comparison
 from server.wire.jobs import QueueEntry
+from server.wire.kinds import JobKind
 from server.wire.messages import Page
 from server.wire.tokens import AuditEntry
 
 router = APIRouter(prefix="/v1", tags=["jobs"])
+NO_LABELS: list[str] = []
 MOST_VALUES = 340_000  # of one answer: every metric of twenty jobs, a thousand epochs
 
 
@@ -39,6 +44,54 @@ async def show_queue(
             owner_id=caller.owner_filter,
             after=after,
             limit=limit,
+        )
+    )
+
+
+@router.get("/queue/demand", tags=["workers"])
+async def show_demand(
+    service: TheService,
+    caller: Caller,
+    names: Annotated[
+        str,
+        Query(
+            max_length=64,
+            description="How the names of the workers begin that are asked about.",
+            pattern=r"^[A-Za-z0-9._:-]*$",
+        ),
+    ] = "",
+    gpu_memory: Annotated[
+        int, Query(ge=0, le=NO_BOUND, description="Of a GPU [bytes]; 0: they have none.")
+    ] = 0,
+    memory: Annotated[
+        int, Query(ge=0, le=NO_BOUND, description="Of their host [bytes].")
+    ] = NO_BOUND,
+    labels: Annotated[
+        list[Annotated[str, Query(max_length=300)]],
+        Query(max_length=32, description="That they have, as KEY=TEXT; can be repeated."),
+    ] = NO_LABELS,
+    left_s: Annotated[
+        float, Query(ge=0, le=NO_BOUND, description="That they have for a job [s].")
+    ] = NO_BOUND,
+) -> Demand:
+    """How many jobs wait that workers of one sort can take, and what such workers do already.
+
+    For whoever starts workers: `orrery autoscale` asks this.
+    """
+    capacity = Capacity(
+        get_args(JobKind),
+        {"cpu": memory, "cuda": gpu_memory, "auto": gpu_memory or memory},
+        seconds=left_s,
+        gpu_bytes=gpu_memory,
+        labels=tuple(labels),
+    )
+    return await service.read(
+        lambda connection: demand(
+            connection,
+            capacity,
+            names,
+            caller.token_id if caller.role == "worker" else None,
+            service.settings.max_running_jobs,
         )
     )
 

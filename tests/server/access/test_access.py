@@ -49,6 +49,7 @@ MAY_CALL: dict[tuple[str, str], set[str]] = {
     ("get", "/v1/jobs/{job_id}/attempts"): PEOPLE,
     ("get", "/v1/jobs/{job_id}/stream"): PEOPLE,
     ("get", "/v1/queue"): PEOPLE,
+    ("get", "/v1/queue/demand"): {"admin", "worker"},
     ("get", "/v1/compare"): PEOPLE,
     ("get", "/v1/jobs/{job_id}/metrics"): PEOPLE,
     ("get", "/v1/jobs/{job_id}/events"): PEOPLE,

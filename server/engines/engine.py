@@ -1,0 +1,80 @@
+"""What starts and ends workers: a batch system, a cluster, this machine.
+
+An engine keeps nothing: what it has started it finds again by asking, so whoever uses it may be
+killed at any time, and lose none.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+POOL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,31}")
+KEPT = ".kept"  # at the end of a pool's name in those of pilots that stay when there is no work
+
+
+class EngineUnavailable(Exception):
+    """An engine does not answer, or refuses: what it runs is not known, or not changed."""
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """A worker that an engine was asked for.
+
+    Attributes:
+        id: the engine's own.
+        name: of the worker.
+        runs: whether it has begun, as far as the engine knows.
+        why: what it waits for, in the engine's words.
+    """
+
+    id: str
+    name: str
+    runs: bool
+    why: str = ""
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it stays when there is no work."""
+        return self.name.rpartition("-")[0].endswith(KEPT)
+
+
+@dataclass(frozen=True)
+class PilotTerms:
+    """What each worker of a pool is started with.
+
+    Attributes:
+        pool: begin of the workers' names.
+        options: of `python -m worker`; the engine adds its name, folder and token.
+        idle_exit_s: without a job, after which one ends; of those that are kept, after longer.
+    """
+
+    pool: str
+    options: tuple[str, ...]
+    idle_exit_s: float
+    kept_idle_exit_s: float
+
+    def base(self, *, kept: bool) -> str:
+        """A worker's name up to its last '-'."""
+        return f"{self.pool}{KEPT if kept else ''}"
+
+    def command(self, *, kept: bool) -> list[str]:
+        """The words for Python that start a worker, but for what the engine adds."""
+        idle_s = self.kept_idle_exit_s if kept else self.idle_exit_s
+        return ["-P", "-m", "worker", *self.options, "--idle-exit", f"{idle_s:g}"]
+
+
+class Engine(Protocol):
+    """One place where workers run. What it raises is `EngineUnavailable`."""
+
+    def start(self, number: int, *, kept: bool) -> None:
+        """Ask for workers; those that are not there for their work are `kept`."""
+        ...
+
+    def list(self) -> list[Pilot]:
+        """Those that it was asked for, and that have not ended."""
+        ...
+
+    def stop(self, pilots: Sequence[Pilot]) -> None:
+        """Take back those that have not begun; others hand their jobs back, and end."""
+        ...

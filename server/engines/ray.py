@@ -1,0 +1,161 @@
+"""Workers as actors of a Ray cluster: one each, detached, so that they outlive whoever asked for
+them. Needs the `ray` extra here and Orrery on the cluster's nodes.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from server.engines.engine import EngineUnavailable, Pilot, PilotTerms
+from server.engines.lifeline import die_with_parent
+
+NAMESPACE = "orrery"
+ANSWER_S = 5.0  # in which an actor that has begun says so
+ADVICE = "`pip install 'orrery[ray]'`, the cluster's version of Ray"
+
+
+class PilotProcess:
+    """What an actor does: it keeps one worker, and ends with it, as the worker with it.
+
+    Args:
+        command: words after those that run Python, which is this node's.
+        data: folder of the worker here; variables of this node are put in.
+        token: of the worker, which is in a file for as long as it runs.
+    """
+
+    def __init__(self, command: Sequence[str], data: str, token: str) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        began = threading.Event()
+        words = [sys.executable, *command, "--data", os.path.expandvars(data)]
+        threading.Thread(target=self._keep, args=(words, token, began)).start()
+        began.wait()
+
+    def is_there(self) -> bool:
+        """Answers where the actor has begun."""
+        return True
+
+    def stop(self) -> None:
+        """Ask the worker to hand its jobs back, and to end."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGTERM)
+
+    def _keep(self, command: list[str], token: str, began: threading.Event) -> None:
+        try:
+            with tempfile.TemporaryDirectory(prefix="orrery-") as folder:
+                secret = Path(folder) / "token"
+                secret.touch(mode=0o600)
+                secret.write_text(token, encoding="utf-8")
+                # It dies with this thread, which lives as long as the actor.
+                self._process = subprocess.Popen(
+                    [*command, "--token-file", str(secret)],
+                    stdin=subprocess.DEVNULL,
+                    preexec_fn=die_with_parent,
+                )
+                began.set()
+                self._process.wait()
+        finally:
+            began.set()
+            os._exit(0)  # an actor that has no worker is none
+
+
+class RayEngine:
+    """Finds its workers by the names of actors.
+
+    Args:
+        data: folder of workers.
+        address: of the cluster.
+        resources: that each takes, as `num_cpus`, `num_gpus` and `resources` of Ray.
+        token: that workers register with.
+    """
+
+    def __init__(
+        self,
+        terms: PilotTerms,
+        data: str,
+        address: str,
+        resources: dict[str, Any],
+        token: str,
+    ) -> None:
+        try:
+            import ray  # noqa: PLC0415 - an extra
+        except ImportError as error:
+            raise EngineUnavailable(f"Ray is not here: {ADVICE}") from error
+        self._ray: Any = ray
+        self._terms, self._data, self._address = terms, data, address
+        self._resources, self._token = resources, token
+
+    def start(self, number: int, *, kept: bool) -> None:
+        """Ask for actors."""
+        base = self._terms.base(kept=kept)
+        with self._cluster() as ray:
+            for _ in range(number):
+                name = f"{base}-{uuid4().hex[:12]}"
+                options = {
+                    "name": name,
+                    "lifetime": "detached",
+                    "max_concurrency": 4,
+                    "max_restarts": 0,
+                    **self._resources,
+                }
+                command = [*self._terms.command(kept=kept), "--name", name]
+                ray.remote(PilotProcess).options(**options).remote(command, self._data, self._token)
+
+    def list(self) -> list[Pilot]:
+        """Actors of the pool that have not ended; those that answer have begun."""
+        bases = {self._terms.base(kept=kept) for kept in (False, True)}
+        with self._cluster() as ray:
+            names = [n for n in ray.util.list_named_actors() if n.rpartition("-")[0] in bases]
+            asked: dict[Any, str] = {}
+            for name in names:
+                with _gone_is_gone(ray):
+                    asked[ray.get_actor(name).is_there.remote()] = name
+            if not asked:
+                return []
+            answered, open_ = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_S)
+            pilots = [Pilot(asked[each], asked[each], runs=False) for each in open_]
+            for each in answered:
+                with _gone_is_gone(ray):
+                    ray.get(each)
+                    pilots.append(Pilot(asked[each], asked[each], runs=True))
+            return sorted(pilots, key=lambda pilot: pilot.name)
+
+    def stop(self, pilots: Sequence[Pilot]) -> None:
+        """Take back those that have not begun; tell the others."""
+        with self._cluster() as ray:
+            for pilot in pilots:
+                with _gone_is_gone(ray):
+                    actor = ray.get_actor(pilot.id)
+                    if pilot.runs:
+                        actor.stop.remote()
+                    else:
+                        ray.kill(actor)
+
+    @contextmanager
+    def _cluster(self) -> Generator[Any]:
+        """Ray, connected; where it fails it is connected anew the next time."""
+        ray = self._ray
+        try:
+            if not ray.is_initialized():
+                quiet = {"log_to_driver": False, "configure_logging": False}
+                ray.init(address=self._address, namespace=NAMESPACE, **quiet)
+            yield ray
+        except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError) as error:
+            ray.shutdown()
+            raise EngineUnavailable(f"Ray at {self._address}: {error}") from error
+
+
+@contextmanager
+def _gone_is_gone(ray: Any) -> Generator[None]:
+    """An actor that has ended is no error."""
+    try:
+        yield
+    except (ray.exceptions.RayActorError, ValueError):
+        return

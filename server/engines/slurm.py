@@ -1,0 +1,114 @@
+"""Workers as jobs of a Slurm cluster: what is waited for and run is asked of `squeue` each time.
+
+A worker is told when its job's time is over (`--until`), and a minute before it by a signal, so it
+hands its jobs back with a checkpoint. A job that Slurm takes its nodes from goes back into Slurm's
+queue (`--requeue`), and is the same worker when it begins again.
+"""
+
+import getpass
+import shlex
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from server.engines.engine import EngineUnavailable, Pilot, PilotTerms
+
+ANSWER_S = 30.0
+WARNING = "B:USR1@60"
+# Of https://slurm.schedmd.com/squeue.html: what has not begun, and what goes on.
+WAITS = frozenset(
+    (
+        *("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED"),
+        *("REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"),
+    )
+)
+RUNS = frozenset(("RUNNING", "SUSPENDED", "STOPPED", "SIGNALING", "RESIZING"))
+SCRIPT = """#!/bin/sh
+{prologue}
+end=$(squeue --noheader --jobs "$SLURM_JOB_ID" --format %e 2> /dev/null)
+case $end in [0-9]*T*) set -- --until "$end" ;; *) set -- ;; esac
+exec {command} --token-file {token_file} --data "{data}" --name "{base}-$SLURM_JOB_ID" "$@"
+"""
+
+
+@dataclass(frozen=True)
+class SlurmTerms:
+    """What each of Slurm's jobs asks for.
+
+    Attributes:
+        data: folder of a worker on its node; the shell there puts variables in.
+        token_file: which all nodes see.
+        logs: folder of what workers print, which all nodes see.
+        python: words that run Python on a node.
+        options: of sbatch.
+        prologue: lines of shell before the worker is started, such as `module load`.
+    """
+
+    data: str
+    token_file: Path
+    logs: Path
+    python: tuple[str, ...]
+    options: tuple[str, ...] = ()
+    prologue: tuple[str, ...] = ()
+
+
+class SlurmEngine:
+    """Talks to Slurm by its commands, as whoever runs this."""
+
+    def __init__(self, terms: PilotTerms, slurm: SlurmTerms) -> None:
+        self._terms, self._slurm = terms, slurm
+
+    def start(self, number: int, *, kept: bool) -> None:
+        """Submit jobs."""
+        base = self._terms.base(kept=kept)
+        try:
+            self._slurm.logs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EngineUnavailable(f"cannot make the folder of logs: {error}") from error
+        script = SCRIPT.format(
+            prologue="\n".join(self._slurm.prologue),
+            command=shlex.join([*self._slurm.python, *self._terms.command(kept=kept)]),
+            token_file=shlex.quote(str(self._slurm.token_file)),
+            data=self._slurm.data,
+            base=base,
+        )
+        own = ["--parsable", f"--job-name={base}", "--requeue", "--open-mode=append"]
+        own += [f"--output={self._slurm.logs}/{base}-%j.log", f"--signal={WARNING}"]
+        for _ in range(number):
+            _ask("sbatch", *own, *self._slurm.options, given=script)
+
+    def list(self) -> list[Pilot]:
+        """Jobs of the pool's name and this user that have not ended."""
+        names = ",".join(self._terms.base(kept=kept) for kept in (False, True))
+        # By name, not --me, which early releases do not have.
+        asked = ["--noheader", f"--user={getpass.getuser()}", f"--name={names}", "--states=all"]
+        pilots: list[Pilot] = []
+        for line in _ask("squeue", *asked, "--format=%A|%T|%j|%r").splitlines():
+            number, state, base, why = line.split("|", 3)
+            if state in WAITS | RUNS:
+                pilots.append(Pilot(number, f"{base}-{number}", state in RUNS, why))
+        return sorted(pilots, key=lambda pilot: int(pilot.id))
+
+    def stop(self, pilots: Sequence[Pilot]) -> None:
+        """Cancel what waits; tell the others, which Slurm then does not kill."""
+        # By state: what has begun meanwhile is not cancelled.
+        if waiting := [pilot.id for pilot in pilots if not pilot.runs]:
+            _ask("scancel", "--state=PENDING", *waiting)
+        if running := [pilot.id for pilot in pilots if pilot.runs]:
+            _ask("scancel", "--batch", "--signal=TERM", *running)
+
+
+def _ask(*words: str, given: str | None = None) -> str:
+    """What one of Slurm's commands prints."""
+    try:
+        done = subprocess.run(
+            words, input=given, capture_output=True, text=True, timeout=ANSWER_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise EngineUnavailable(f"{words[0]} did not answer within {ANSWER_S:.0f} s") from None
+    except OSError as error:
+        raise EngineUnavailable(f"cannot run {words[0]}: {error.strerror}") from error
+    if done.returncode:
+        raise EngineUnavailable(f"{words[0]}: {done.stderr.strip() or done.returncode}")
+    return done.stdout
