@@ -31,6 +31,7 @@ JobAcctGatherType=jobacct_gather/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 SchedulerType=sched/builtin
+SchedulerParameters=sched_interval=1,batch_sched_delay=0
 ReturnToService=2
 SlurmdTimeout=4
 SlurmctldTimeout=4
@@ -63,19 +64,23 @@ class Slurm:
     def __init__(self, head: Host, nodes: Sequence[Host]) -> None:
         self.head, self.nodes = head, {f"n{number}": node for number, node in enumerate(nodes)}
         self._conf = head.folder / "slurm.conf"
-        lines = [
-            NODE.format(name=name, address=node.address) for name, node in self.nodes.items()
-        ]
-        text = CONF.format(name=socket.gethostname(), head=head.address, folder=head.folder, nodes="\n".join(lines))
+        lines = [NODE.format(name=name, address=node.address) for name, node in self.nodes.items()]
+        text = CONF.format(
+            name=socket.gethostname(), head=head.address, folder=head.folder, nodes="\n".join(lines)
+        )
         for host in (head, *nodes):
             script = f'mkdir -p "$0/state" "$0/spool" && printf %s "$TEXT" > "{self._conf}"'
             host.run("sh", "-c", script, f"{head.folder}/slurm", TEXT=text)
         self.environment = {"SLURM_CONF": str(self._conf)}
-        head.start("ctld.out", "slurmctld", "-D", "-i", "-f", str(self._conf))
+        self.start_controller()
         for name in self.nodes:
             self.boot(name)
         for name in self.nodes:
             self.wait_for_node(name, "idle")
+
+    def start_controller(self) -> None:
+        """Start what gives jobs to nodes."""
+        self.head.start("ctld.out", "slurmctld", "-D", "-i", "-f", str(self._conf))
 
     def boot(self, name: str) -> None:
         """Start a node."""

@@ -15,6 +15,8 @@ from worker.own_name import AlreadyRunning
 from worker.settings import InvalidSettings, read_settings
 from worker.workplace import warm_up
 
+LOOK_S = 0.1  # while torch is imported
+
 logger = logging.getLogger("worker")
 
 
@@ -42,12 +44,20 @@ def main() -> int:
             signal.signal(number, lambda *_: threading.Thread(target=agent.stop).start())
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a closed terminal, or logrotate's: go on
         try:
-            warm_up()
+            _warm_up_for(agent)
             agent.run()
         except (AlreadyRunning, GpusGone, ServerRefused) as error:
             sys.stderr.write(f"error: {error}\n")
             return 1
     return 0
+
+
+def _warm_up_for(agent: Agent) -> None:
+    """Before it takes jobs, whose leases would run out meanwhile; but it need not outlast it."""
+    warming = threading.Thread(target=warm_up, daemon=True)
+    warming.start()
+    while warming.is_alive() and not agent.is_stopping:
+        warming.join(LOOK_S)
 
 
 if __name__ == "__main__":

@@ -101,6 +101,11 @@ class Agent:
             if self._failure is not None:
                 raise self._failure
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it was told to stop."""
+        return self._stopping.is_set()
+
     def stop(self) -> None:
         """Stop the training processes after their epoch, hand the jobs back, and end."""
         self._stopping.set()

@@ -37,7 +37,7 @@ class Controller:
         self._seen: dict[str, Pilot] = {}  # that there were at the last look
         self._futile = 0  # workers in a row that ended without a job
         self._not_before = 0.0  # more workers are started [s, monotonic]
-        self._told: tuple[int, int] | None = None
+        self._told: tuple[int, int, int, str] | None = None
         self._away: str | None = None
 
     def run(self, stopping: threading.Event) -> None:
@@ -74,7 +74,8 @@ class Controller:
             return
         for number, kept in ((change.start_kept, True), (change.start, False)):
             if number:
-                self._engine.start(number, kept=kept)
+                started = self._engine.start(number, kept=kept)
+                self._seen |= {pilot.name: pilot for pilot in started}
                 logger.info("%d more asked for%s", number, ", to stay" if kept else "")
 
     def end(self, patience_s: float) -> list[Pilot]:
@@ -119,12 +120,12 @@ class Controller:
         self._seen = {pilot.name: pilot for pilot in pilots}
 
     def _tell(self, pilots: Sequence[Pilot], demand: Demand, wanted: int) -> None:
-        now = (len(pilots), wanted)
-        if now == self._told:
-            return
-        self._told = now
         waiting = sorted({pilot.why for pilot in pilots if not pilot.runs and pilot.why})
         why = f" (it says: {', '.join(waiting)})" if waiting else ""
         runs = sum(pilot.runs for pilot in pilots)
+        now = (len(pilots), runs, wanted, why)
+        if now == self._told:
+            return
+        self._told = now
         text = "%d jobs wait for such workers; %d run, %d are to begin%s, %d are wanted"
         logger.info(text, demand.waiting, runs, len(pilots) - runs, why, wanted)

@@ -67,8 +67,8 @@ class PilotTerms:
 class Engine(Protocol):
     """One place where workers run. What it raises is `EngineUnavailable`."""
 
-    def start(self, number: int, *, kept: bool) -> None:
-        """Ask for workers; those that are not there for their work are `kept`."""
+    def start(self, number: int, *, kept: bool) -> list[Pilot]:
+        """Ask for workers; those that are there without work, too, are `kept`."""
         ...
 
     def list(self) -> list[Pilot]:

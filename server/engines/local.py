@@ -33,7 +33,7 @@ class LocalEngine:
         self._own: list[subprocess.Popen[bytes]] = []
         self._logs = data / ".orrery" / "pilots"
 
-    def start(self, number: int, *, kept: bool) -> None:
+    def start(self, number: int, *, kept: bool) -> list[Pilot]:
         """Start processes in sessions of their own."""
         there = self.list()
         names = {pilot.name for pilot in there}
@@ -43,6 +43,7 @@ class LocalEngine:
         gpus = [gpu for gpu in self._gpus if gpu not in taken]
         if self._gpus and len(gpus) < number:
             raise EngineUnavailable(f"{number} more workers, and {len(gpus)} GPUs are free")
+        started: list[Pilot] = []
         try:
             self._logs.mkdir(parents=True, exist_ok=True, mode=0o700)
             for place, name in enumerate(islice(free, number)):
@@ -56,8 +57,10 @@ class LocalEngine:
                         start_new_session=True,
                     )
                 self._own.append(process)
+                started.append(Pilot(str(process.pid), name, runs=True))
         except OSError as error:
             raise EngineUnavailable(f"cannot start a worker: {error}") from error
+        return started
 
     def list(self) -> list[Pilot]:
         """Those processes that are not over."""

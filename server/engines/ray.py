@@ -92,12 +92,12 @@ class RayEngine:
         self._terms, self._data, self._address = terms, data, address
         self._resources, self._token = resources, token
 
-    def start(self, number: int, *, kept: bool) -> None:
+    def start(self, number: int, *, kept: bool) -> list[Pilot]:
         """Ask for actors."""
         base = self._terms.base(kept=kept)
+        names = [f"{base}-{uuid4().hex[:12]}" for _ in range(number)]
         with self._cluster() as ray:
-            for _ in range(number):
-                name = f"{base}-{uuid4().hex[:12]}"
+            for name in names:
                 options = {
                     "name": name,
                     "lifetime": "detached",
@@ -107,6 +107,7 @@ class RayEngine:
                 }
                 command = [*self._terms.command(kept=kept), "--name", name]
                 ray.remote(PilotProcess).options(**options).remote(command, self._data, self._token)
+        return [Pilot(name, name, runs=False) for name in names]
 
     def list(self) -> list[Pilot]:
         """Actors of the pool that have not ended; those that answer have begun."""

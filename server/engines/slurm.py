@@ -1,21 +1,22 @@
 """Workers as jobs of a Slurm cluster: what is waited for and run is asked of `squeue` each time.
 
-A worker is told when its job's time is over (`--until`), and a minute before it by a signal, so it
-hands its jobs back with a checkpoint. A job that Slurm takes its nodes from goes back into Slurm's
-queue (`--requeue`), and is the same worker when it begins again.
+A worker is told when its job's time is over (`--until`), and hands its jobs back before, with a
+checkpoint. A job that Slurm takes its node from goes back into Slurm's queue (`--requeue`), also
+while nobody scales, and is the same worker when it begins again: at once, not after two minutes as
+Slurm would have it.
 """
 
 import getpass
 import shlex
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from server.engines.engine import EngineUnavailable, Pilot, PilotTerms
 
 ANSWER_S = 30.0
-WARNING = "B:USR1@60"
 # Of https://slurm.schedmd.com/squeue.html: what has not begun, and what goes on.
 WAITS = frozenset(
     (
@@ -24,6 +25,7 @@ WAITS = frozenset(
     )
 )
 RUNS = frozenset(("RUNNING", "SUSPENDED", "STOPPED", "SIGNALING", "RESIZING"))
+AFTER_A_LOSS = "BeginTime"
 SCRIPT = """#!/bin/sh
 {prologue}
 end=$(squeue --noheader --jobs "$SLURM_JOB_ID" --format %e 2> /dev/null)
@@ -59,7 +61,7 @@ class SlurmEngine:
     def __init__(self, terms: PilotTerms, slurm: SlurmTerms) -> None:
         self._terms, self._slurm = terms, slurm
 
-    def start(self, number: int, *, kept: bool) -> None:
+    def start(self, number: int, *, kept: bool) -> list[Pilot]:
         """Submit jobs."""
         base = self._terms.base(kept=kept)
         try:
@@ -74,9 +76,11 @@ class SlurmEngine:
             base=base,
         )
         own = ["--parsable", f"--job-name={base}", "--requeue", "--open-mode=append"]
-        own += [f"--output={self._slurm.logs}/{base}-%j.log", f"--signal={WARNING}"]
-        for _ in range(number):
-            _ask("sbatch", *own, *self._slurm.options, given=script)
+        own.append(f"--output={self._slurm.logs}/{base}-%j.log")
+        words = ["sbatch", *own, *self._slurm.options]
+        # It prints the number, and the name of a cluster where there are several.
+        numbers = (_ask(*words, given=script).strip().split(";")[0] for _ in range(number))
+        return [Pilot(number, f"{base}-{number}", runs=False) for number in numbers]
 
     def list(self) -> list[Pilot]:
         """Jobs of the pool's name and this user that have not ended."""
@@ -84,10 +88,16 @@ class SlurmEngine:
         # By name, not --me, which early releases do not have.
         asked = ["--noheader", f"--user={getpass.getuser()}", f"--name={names}", "--states=all"]
         pilots: list[Pilot] = []
+        held_back: list[str] = []
         for line in _ask("squeue", *asked, "--format=%A|%T|%j|%r").splitlines():
             number, state, base, why = line.split("|", 3)
+            why = "" if why == "None" else why
             if state in WAITS | RUNS:
                 pilots.append(Pilot(number, f"{base}-{number}", state in RUNS, why))
+                held_back += [number] if why == AFTER_A_LOSS else []
+        for number in held_back:
+            with suppress(EngineUnavailable):  # it has begun, ended, or is not cleaned up yet
+                _ask("scontrol", "update", f"jobid={number}", "starttime=now")
         return sorted(pilots, key=lambda pilot: int(pilot.id))
 
     def stop(self, pilots: Sequence[Pilot]) -> None:

@@ -72,9 +72,10 @@ def number_waiting(connection: Connection, capacity: Capacity, most_running: int
         most_running: jobs of an owner that may run at a time; 0 means no limit.
     """
     asked = _asked(capacity, most_running)
-    running = dict(connection.execute(RUNNING).tuples().all()) if most_running else {}
+    most = most_running or NO_LIMIT
+    running = {row.owner_id: row.number for row in connection.execute(RUNNING)}
     return sum(
-        min(waiting, (most_running or NO_LIMIT) - running.get(owner_id, 0))
+        min(waiting, most - running.get(owner_id, 0))
         for owner_id, waiting in connection.execute(WAITING, asked)
     )
 
@@ -180,5 +181,7 @@ WAITING = (
     .group_by(jobs.c.owner_id)
 )
 RUNNING = (
-    select(jobs.c.owner_id, func.count()).where(jobs.c.status.in_(LEASED)).group_by(jobs.c.owner_id)
+    select(jobs.c.owner_id, func.count().label("number"))
+    .where(jobs.c.status.in_(LEASED))
+    .group_by(jobs.c.owner_id)
 )

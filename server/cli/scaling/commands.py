@@ -1,5 +1,6 @@
 """`orrery autoscale`: as many workers as there is work for, where an engine runs them."""
 
+import logging
 import shlex
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from server.cli.connection import EXIT_USAGE, HELP, CommandFailed
 from server.cli.moving import label
 from server.cli.scaling.scaled import Pool, Ready, autoscaled
 
+logger = logging.getLogger("server.engines")
 GPU_FOLDER = Path("/proc/driver/nvidia/gpus")
 
 app = typer.Typer(
@@ -95,6 +97,7 @@ def slurm(
         options=(*options, *(sbatch or ())),
         prologue=tuple(prologue or ()),
     )
+    logger.info("what workers print is in %s", terms.logs)
     asked = " ".join((gres or "", *(sbatch or ())))
     return Ready(SlurmEngine(pool.terms, terms), have_gpus="gpu" in asked)
 
