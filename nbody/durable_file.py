@@ -70,3 +70,11 @@ def is_file_of(path: Path, sha256: str) -> bool:
         return sha256_of(path) == sha256
     except FileNotFoundError:
         return False
+
+
+def is_at(path: Path, file: int) -> bool:
+    """Whether an open file is still there under its name."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file))
+    except FileNotFoundError:
+        return False

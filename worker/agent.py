@@ -27,6 +27,7 @@ from server.wire.workers import (
 from worker.attempt import Attempt
 from worker.back_off import BackOff
 from worker.client import LeaseEnded, NotRegistered, ServerRefused, Unreachable, WorkerClient
+from worker.files.abandoned import clear_abandoned
 from worker.files.keep_alive import Interrupted, KeepAlive
 from worker.files.proof import proof
 from worker.files.room import Room
@@ -86,6 +87,7 @@ class Agent:
             self._room = Room.of(self._settings, terms.files)
             self._hand_back_leftovers()
             self._room.sweep()
+            clear_abandoned(self._settings.state_folder)
             slots = [
                 threading.Thread(target=self._keep_working, args=(slot, terms), name=f"slot-{slot}")
                 for slot in range(self._settings.slots)

@@ -4,7 +4,9 @@ import fcntl
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
+from nbody.durable_file import is_at
 from worker.settings import ANY_NUMBER, WorkerSettings
 
 MOST = 1000  # workers of one pattern
@@ -36,8 +38,11 @@ def own_name(settings: WorkerSettings) -> Generator[WorkerSettings]:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 continue
-            yield named
-            return
+            if is_at(
+                Path(lock.name), lock.fileno()
+            ):  # else somebody took the folder away since it was opened
+                yield named
+                return
     raise AlreadyRunning(settings.name)
 
 

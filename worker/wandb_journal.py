@@ -6,7 +6,6 @@ next attempt's, or one that the agent starts for all that is left over.
 """
 
 import fcntl
-import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from nbody.durable_file import is_at
 from server.wire.workers import Assignment
 from worker.spool import SpoolReader
 
@@ -112,18 +112,10 @@ class Journal:
             except BlockingIOError:
                 yield False
             else:
-                yield _is_at(path, lock.fileno())
+                yield is_at(path, lock.fileno())
 
     def _is_old(self) -> bool:
         return time.time() - self.folder.stat().st_mtime > KEPT_S
-
-
-def _is_at(path: Path, file: int) -> bool:
-    """Whether an open file is still there under its name."""
-    try:
-        return os.path.samestat(path.stat(), os.fstat(file))
-    except FileNotFoundError:
-        return False
 
 
 def untold(data: Path) -> list[Journal]:

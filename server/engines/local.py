@@ -64,10 +64,11 @@ class LocalEngine:
 
     def list(self) -> list[Pilot]:
         """Those processes that are not over."""
-        self._own = [process for process in self._own if process.poll() is None]
         ids = (folder.name for folder in PROCESSES.iterdir() if folder.name.isdecimal())
         found = ((pid, self._name_of(pid)) for pid in ids)
-        return [Pilot(pid, name, runs=True) for pid, name in found if name is not None]
+        pilots = [Pilot(pid, name, runs=True) for pid, name in found if name is not None]
+        self._own = [process for process in self._own if process.poll() is None]
+        return pilots
 
     def stop(self, pilots: Sequence[Pilot]) -> None:
         """Ask them to end."""

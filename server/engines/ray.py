@@ -32,7 +32,11 @@ class PilotProcess:
     """
 
     def __init__(self, command: Sequence[str], data: str, token: str) -> None:
+        import ray  # noqa: PLC0415 - an extra
+
         self._process: subprocess.Popen[bytes] | None = None
+        self._ray: Any = ray
+        self._actor = ray.get_runtime_context().current_actor
         began = threading.Event()
         words = [sys.executable, *command, "--data", os.path.expandvars(data)]
         threading.Thread(target=self._keep, args=(words, token, began)).start()
@@ -63,7 +67,7 @@ class PilotProcess:
                 self._process.wait()
         finally:
             began.set()
-            os._exit(0)  # an actor that has no worker is none
+            self._ray.kill(self._actor)  # an actor that has no worker is none
 
 
 class RayEngine:
@@ -146,11 +150,20 @@ class RayEngine:
         try:
             if not ray.is_initialized():
                 quiet = {"log_to_driver": False, "configure_logging": False}
-                ray.init(address=self._address, namespace=NAMESPACE, **quiet)
+                with _own_signals():
+                    ray.init(address=self._address, namespace=NAMESPACE, **quiet)
             yield ray
         except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError) as error:
             ray.shutdown()
             raise EngineUnavailable(f"Ray at {self._address}: {error}") from error
+
+
+@contextmanager
+def _own_signals() -> Generator[None]:
+    """Ray takes SIGTERM for itself, and would end this process without a word."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

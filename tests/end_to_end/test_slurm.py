@@ -2,11 +2,9 @@
 them, no job is lost, and none of them is left over.
 """
 
-import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,6 +12,7 @@ from tests import hosts, slurm
 from tests.cluster import Cluster
 from tests.end_to_end.conftest import CONFIG
 from tests.patience import until
+from tests.scaled import Scaled
 from tests.slurm import Slurm
 
 pytestmark = [
@@ -25,73 +24,29 @@ LONG = {**CONFIG, "epochs": 100_000, "checkpoint_every": 1, "evaluation_orbits":
 OTHERS_JOB = "printf '#!/bin/sh\\nsleep 600\\n' | sbatch --parsable --partition=high --chdir=/"
 
 
-class Scaled:
-    """A server with Slurm's controller and `orrery autoscale` beside it, and two nodes."""
+class SlurmScaled(Scaled):
+    """Slurm's controller and `orrery autoscale` are on the server's host."""
 
     def __init__(self, cluster: Cluster) -> None:
-        self.cluster, self.head = cluster, cluster.server
         self.slurm = Slurm(cluster.server, cluster.workers)
-        for host in (cluster.server, *cluster.workers):
-            script = 'mkdir "$0/pilots" && printf %s "$TOKEN" > "$0/token"'
-            host.run("sh", "-c", script, str(host.folder), TOKEN=cluster.secret("worker"))
-
-    def autoscale(self, *more: str, log: str = "autoscale.log") -> "Autoscale":
-        """Start it."""
-        folder = self.head.folder
-        words = ["autoscale", "slurm", "--server", self.cluster.url, "--interval", "0.5"]
-        words += ["--data", f"{folder}/scratch", "--token-file", f"{folder}/token"]
-        words += ["--logs", f"{folder}/pilots", *more]
-        process = self.head.python(log, "-m", "server", *words, **self.slurm.environment)
-        return Autoscale(self, process, str(folder / log))
-
-    def submit(self, config: dict[str, Any]) -> str:
-        """A job's id."""
-        path = self.cluster.user.folder / "config.json"
-        self.cluster.user.run("sh", "-c", 'printf %s "$0" > "$1"', json.dumps(config), str(path))
-        return json.loads(self.cluster.orrery("submit", str(path), "--json"))["id"]
-
-    def job(self, job_id: str) -> dict[str, Any]:
-        return json.loads(self.cluster.orrery("show", job_id, "--json"))
-
-    def attempts(self, job_id: str) -> list[dict[str, Any]]:
-        return json.loads(self.cluster.orrery("attempts", job_id, "--json"))["data"]
+        engine = ["slurm", "--logs", f"{cluster.server.folder}/pilots"]
+        super().__init__(cluster, engine, self.slurm.environment)
 
     def pilots(self, state: str = "") -> list[str]:
         """Slurm's ids of workers in a state."""
         lines = (line.split("|") for line in self.slurm.jobs("%A|%j|%T"))
         return [number for number, name, of in lines if "orrery" in name and of.startswith(state)]
 
-    def wait_for_attempt(self, job_id: str, number: int) -> None:
-        """Return once an attempt at a job, the last so far, has come some epochs further."""
-        until(lambda: len(self.attempts(job_id)) == number, seconds=120)
-        done = self.job(job_id)["progress"]["epochs_done"]
-        self.cluster.wait_for_epoch(job_id, done + 3)
-        assert len(self.attempts(job_id)) == number
-
-
-class Autoscale:
-    """One that runs."""
-
-    def __init__(self, scaled: Scaled, process: Any, log: str) -> None:
-        self._scaled, self._process, self._log = scaled, process, log
-
-    def log(self) -> str:
-        """What it has printed."""
-        return self._scaled.head.run("sh", "-c", f"cat {self._log} || true")
-
-    def end(self, number: int = signal.SIGTERM) -> None:
-        """End it by a signal, and wait."""
-        self._scaled.head.run("pkill", f"-{number}", "-f", "server autoscale")
-        self._process.wait()
-
 
 @pytest.fixture
-def scaled(tmp_path: Path) -> Iterator[Scaled]:
+def scaled(tmp_path: Path) -> Iterator[SlurmScaled]:
     with hosts.hosts(4, tmp_path) as made:
-        yield Scaled(Cluster(made))
+        yield SlurmScaled(Cluster(made))
 
 
-def test_there_are_as_many_as_the_queue_is_deep_and_none_when_it_is_empty(scaled: Scaled) -> None:
+def test_there_are_as_many_as_the_queue_is_deep_and_none_when_it_is_empty(
+    scaled: SlurmScaled,
+) -> None:
     jobs = [scaled.submit(SHORT) for _ in range(4)]
     autoscale = scaled.autoscale("--max", "2", "--idle-exit", "2")
     until(lambda: len(scaled.pilots()) == 2)
@@ -104,7 +59,7 @@ def test_there_are_as_many_as_the_queue_is_deep_and_none_when_it_is_empty(scaled
     assert "none is left" in autoscale.log()
 
 
-def test_what_ends_a_worker_costs_no_job(scaled: Scaled) -> None:
+def test_what_ends_a_worker_costs_no_job(scaled: SlurmScaled) -> None:
     job_id = scaled.submit(LONG)
     autoscale = scaled.autoscale("--max", "1", "--partition", "low")
     scaled.wait_for_attempt(job_id, 1)
@@ -134,7 +89,7 @@ def test_what_ends_a_worker_costs_no_job(scaled: Scaled) -> None:
     assert scaled.job(job_id)["status"] == "queued"  # with a checkpoint, for the next one
 
 
-def test_its_time_is_over_before_slurm_ends_it(scaled: Scaled) -> None:
+def test_its_time_is_over_before_slurm_ends_it(scaled: SlurmScaled) -> None:
     job_id = scaled.submit(LONG)
     autoscale = scaled.autoscale("--max", "1", "--time", "1")
     scaled.wait_for_attempt(job_id, 1)
@@ -152,7 +107,7 @@ def test_its_time_is_over_before_slurm_ends_it(scaled: Scaled) -> None:
     assert not scaled.pilots()
 
 
-def test_a_controller_that_is_killed_finds_its_workers_again(scaled: Scaled) -> None:
+def test_a_controller_that_is_killed_finds_its_workers_again(scaled: SlurmScaled) -> None:
     job_id = scaled.submit(LONG)
     first = scaled.autoscale("--max", "2", "--min", "2")
     scaled.wait_for_attempt(job_id, 1)

@@ -1,0 +1,75 @@
+"""What workers left that do not come again."""
+
+import fcntl
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from worker.files.abandoned import LEFT_S, clear_abandoned
+from worker.own_name import own_name
+from worker.settings import WorkerSettings
+
+
+@pytest.fixture
+def workers(tmp_path: Path) -> Path:
+    return tmp_path / ".orrery" / "workers"
+
+
+def left(folder: Path, age_s: float, *files: str) -> Path:
+    """A worker's folder in which nothing changed for so long."""
+    for name in ("lock", *files):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")
+    then = time.time() - age_s
+    for path in (*folder.rglob("*"), folder):
+        os.utime(path, (then, then))
+    return folder
+
+
+def names(workers: Path) -> list[str]:
+    return sorted(path.name for path in workers.iterdir())
+
+
+def test_folders_go_that_nobody_used_for_a_day(workers: Path) -> None:
+    own = left(workers / "own", 2 * LEFT_S)
+    left(workers / "pool-1", 1.1 * LEFT_S, "scratch/run/job_x/a.pt", "cache/abc")
+    left(workers / "pool-2", 0.9 * LEFT_S, "scratch/run/job_x/a.pt")
+    late = left(workers / "pool-3", 2 * LEFT_S, "lease_x/spool.jsonl")
+    (late / "lease_x" / "spool.jsonl").write_text("still written")
+    clear_abandoned(own)
+    assert names(workers) == ["own", "pool-2", "pool-3"]
+
+
+def test_one_that_runs_keeps_its_folder_however_quiet_it_is(workers: Path) -> None:
+    quiet = left(workers / "pool-1", 2 * LEFT_S, "cache/abc")
+    with (quiet / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        clear_abandoned(workers / "own")
+        assert (quiet / "cache" / "abc").exists()
+
+
+def test_a_note_of_gpus_stays(workers: Path) -> None:
+    folder = left(workers / "pool-1", 2 * LEFT_S, "gpus-node7", "cache/abc")
+    clear_abandoned(workers / "own")
+    assert sorted(path.name for path in folder.iterdir()) == ["gpus-node7", "lock"]
+
+
+def test_what_wandb_is_to_be_told_stays(workers: Path) -> None:
+    spool = f"scratch/.orrery/wandb/job_{'0' * 26}/attempt-1.jsonl"
+    folder = left(workers / "pool-1", 2 * LEFT_S, spool)
+    clear_abandoned(workers / "own")
+    assert (folder / spool).exists()
+
+
+def test_a_name_is_held_by_a_lock_that_is_there(tmp_path: Path, workers: Path) -> None:
+    settings = WorkerSettings("http://x", "t", tmp_path, "pool-*", 1, 1)
+    with own_name(settings) as first, own_name(settings) as second:
+        assert [first.name, second.name] == ["pool-1", "pool-2"]
+        left(workers / "pool-3", 2 * LEFT_S)
+        clear_abandoned(first.state_folder)
+        with own_name(settings) as third:
+            assert third.name == "pool-3"
+            assert names(workers) == ["pool-1", "pool-2", "pool-3"]
