@@ -7,6 +7,7 @@ Slurm would have it.
 """
 
 import getpass
+import re
 import shlex
 import subprocess
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ WAITS = frozenset(
     )
 )
 RUNS = frozenset(("RUNNING", "SUSPENDED", "STOPPED", "SIGNALING", "RESIZING"))
+LIMIT = re.compile(r"(?:(?P<days>\d+)-)?(?P<rest>\d+(?::\d+){0,2})")
 AFTER_A_LOSS = "BeginTime"
 SCRIPT = """#!/bin/sh
 {prologue}
@@ -53,6 +55,24 @@ class SlurmTerms:
     python: tuple[str, ...]
     options: tuple[str, ...] = ()
     prologue: tuple[str, ...] = ()
+
+
+def seconds_of(limit: str) -> float:
+    """Of a limit as sbatch takes it: minutes, M:S, H:M:S, D-H, D-H:M, D-H:M:S.
+
+    Raises:
+        ValueError
+    """
+    match = LIMIT.fullmatch(limit)
+    if match is None:
+        raise ValueError(f"--time {limit}: use minutes, H:M:S or D-H:M:S")
+    parts = [int(part) for part in match["rest"].split(":")]
+    if match["days"] is not None:
+        hours, minutes, seconds = [*parts, 0, 0][:3]
+        return 86400.0 * int(match["days"]) + 3600 * hours + 60 * minutes + seconds
+    if len(parts) < 3:
+        parts = [0, *parts, 0][:3]
+    return 3600.0 * parts[0] + 60 * parts[1] + parts[2]
 
 
 class SlurmEngine:

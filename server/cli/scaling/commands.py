@@ -76,7 +76,7 @@ def slurm(
     The file of the token, and Orrery, must be where nodes see them. In --data, variables of the
     node are put in: '$TMPDIR/orrery'. A job that Slurm preempts goes back into its queue.
     """
-    from server.engines.slurm import SlurmEngine, SlurmTerms
+    from server.engines.slurm import SlurmEngine, SlurmTerms, seconds_of
 
     given = {
         "partition": partition,
@@ -99,7 +99,7 @@ def slurm(
     )
     logger.info("what workers print is in %s", terms.logs)
     asked = " ".join((gres or "", *(sbatch or ())))
-    return Ready(SlurmEngine(pool.terms, terms), have_gpus="gpu" in asked)
+    return Ready(SlurmEngine(pool.terms, terms), "gpu" in asked, seconds_of(time) if time else None)
 
 
 @app.command()

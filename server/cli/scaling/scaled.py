@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 KEPT_IDLE_S = 3600.0  # so that those of --min end, too, when nobody asks for them any more
 END_PATIENCE_S = 120.0  # in which workers hand back what they have
+FAREWELL_S = 30.0  # before its end a worker takes no more jobs
 ANY_GPU = 2**50  # bytes: as much as a job may ask for
 
 logger = logging.getLogger("server.engines")
@@ -51,10 +52,12 @@ class Pool:
 
 @dataclass(frozen=True)
 class Ready:
-    """An engine, and whether its workers have GPUs."""
+    """An engine, whether its workers have GPUs, and how long each is there [s], where there is an
+    end."""
 
     engine: "Engine"
     have_gpus: bool
+    there_s: float | None = None
 
 
 def autoscaled(command: Callable[..., Ready]) -> Callable[..., None]:
@@ -113,11 +116,13 @@ def _scale(
         ready = make(pool, **options)
         with connect(url, pool.token, str(pool.token_file), authorities) as client:
             gpu_bytes = ANY_GPU if gpu_memory is None else int(gpu_memory * 2**30)
-            asked = {
+            asked: dict[str, Any] = {
                 "names": name,
                 "labels": [f"{key}={text}" for key, text in labelled.items()],
                 "gpu_memory": gpu_bytes if ready.have_gpus else 0,
             }
+            if ready.there_s is not None:
+                asked["left_s"] = max(ready.there_s - FAREWELL_S, 0.0)
             controller = Controller(
                 ready.engine, _asking(client, asked), Bounds(least, most, slots), interval
             )

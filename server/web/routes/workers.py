@@ -75,7 +75,8 @@ async def register_worker(
 
 @router.get("")
 async def list_workers(service: TheService, caller: Caller) -> Page[WorkerView]:
-    """Every worker that registered, newest first, and the jobs that it holds."""
+    """Workers that registered, newest first, and the jobs that they hold: all, or the thousand that
+    were heard of last."""
     found = await service.read(
         lambda connection: worker_views.list_workers(
             connection, dict(service.last_seen), caller.owner_filter
@@ -115,8 +116,10 @@ async def drain_worker(
         workers.drain(connection, worker_id, draining=request.draining)
         action = "worker.drain" if request.draining else "worker.undrain"
         audit_log.note(connection, caller, action, worker_id)
-        known = worker_views.list_workers(connection, dict(service.last_seen), caller.owner_filter)
-        return next(worker for worker in known if worker.id == worker_id)
+        (worker,) = worker_views.list_workers(
+            connection, dict(service.last_seen), caller.owner_filter, only=worker_id
+        )
+        return worker
 
     return await service.write(work, Changes.QUEUE)
 

@@ -1,9 +1,13 @@
 """Workers register, and are listed with what they do."""
 
+import time
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
+from server.database.tables import workers
+from server.views import workers as worker_views
 from tests.server.conftest import Orrery, OrreryServer, assert_problem, checkpoint
 
 Json = dict[str, Any]
@@ -93,3 +97,17 @@ def test_a_file_is_listed_only_once_the_server_has_seen_it(
     assert answer.status_code == 200
     listed = server.admin.get(f"/v1/jobs/{job['id']}/checkpoints").json()["data"]
     assert [file["path"] for file in listed] == [kept["path"]]
+
+
+def test_a_worker_that_stays_is_listed_whatever_number_came_and_went(
+    server: OrreryServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_views, "MOST", 2)
+    stays = server.register(name="stays")
+    gone = [server.register(name=f"pilot-{number}") for number in range(3)]
+    heard = update(workers).where(workers.c.id == stays).values(last_seen_at=time.time() + 60)
+    server.write(lambda connection: connection.execute(heard))
+    listed = [worker["id"] for worker in server.admin.get("/v1/workers").json()["data"]]
+    assert listed == [gone[-1], stays]
+    drained = server.admin.post(f"/v1/workers/{gone[0]}/drain").json()
+    assert (drained["id"], drained["draining"]) == (gone[0], True)
