@@ -57,7 +57,8 @@ class Place:
     def end(self, what: str) -> None:
         """Ctrl-C."""
         self.host.run("pkill", "-INT", "-f", what)
-        until(lambda: not self.host.run("sh", "-c", f"pgrep -f '{what}' || true"))
+        others = f"{what[:-1]}[{what[-1]}]"  # not the shell that looks
+        until(lambda: not self.host.run("sh", "-c", f"pgrep -f '{others}' || true"))
 
     def has_worked(self, server: "Place", name: str) -> bool:
         """Whether a worker called so has done one job more that is submitted now."""
@@ -91,7 +92,7 @@ def test_three_steps(places: list[Place]) -> None:
 
     laptop.start(serve)
     until(lambda: "ok" in laptop.run("curl -sf localhost:8080/readyz || true"))
-    token = laptop.run("cat data/.orrery/worker.token")
+    token = laptop.run("cat data/.orrery/worker.token").strip()
     for place in places:
         place.run(f"printf %s {token} > worker.token")
     node.start(work)
