@@ -172,6 +172,10 @@ class Client:
         """What runs there."""
         return self._call("GET", "/version").json()
 
+    def session(self) -> Json:
+        """Whose token this is: its name and role."""
+        return self._call("GET", "/v1/session").json()
+
     def config_schema(self) -> Json:
         """JSON Schema of a Config."""
         return self._call("GET", "/v1/schemas/config").json()

@@ -3,12 +3,13 @@
 Each check looks at one thing and answers one finding. Nothing is changed.
 """
 
+import fcntl
 import os
 import shutil
 import sqlite3
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -45,14 +46,58 @@ class Finding:
 
 
 def examine(settings: ServerSettings, client: Client) -> Iterator[Finding]:
-    """Every check, one after the other.
+    """Every check, one after the other; in a folder of workers, what they need.
 
     Args:
         client: of the server that should be running.
     """
+    if _is_of_workers(settings):
+        for check in (_versions, _torch, _agents, _disk):
+            yield from check(settings)
+        yield from _server(client, _token_of_workers)
+        return
     for check in (_versions, _torch, _data_folder, _disk, _database, _files, _tokens):
         yield from check(settings)
-    yield from _server(client)
+    yield from _server(client, _workers)
+
+
+def _is_of_workers(settings: ServerSettings) -> bool:
+    """Whether only workers have been in a data folder."""
+    return _workers_folder(settings).is_dir() and not settings.database_path.exists()
+
+
+def _workers_folder(settings: ServerSettings) -> Path:
+    return settings.state_folder / "workers"
+
+
+def _agents(settings: ServerSettings) -> Iterator[Finding]:
+    """Which workers run in a folder of theirs."""
+    folder = _workers_folder(settings)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        yield Finding("error", "data folder", f"{folder} cannot be written by this user")
+        return
+    yield Finding("ok", "data folder", f"{settings.data.resolve()}, of workers: files are sent")
+    names = sorted(lock.parent.name for lock in folder.glob("*/lock") if _is_held(lock))
+    here = f"{', '.join(names)} run here" if names else "none runs here"
+    yield Finding("ok" if names else "warning", "workers", here)
+
+
+def _is_held(lock: Path) -> bool:
+    with lock.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
+
+
+def _token_of_workers(client: Client) -> Iterator[Finding]:
+    session = client.session()
+    if session["role"] == "worker":
+        yield Finding("ok", "token", f"{session['name']}, of the role worker")
+    else:
+        detail = f"{session['name']} is of the role {session['role']}; workers need one of `worker`"
+        yield Finding("error", "token", f"{detail} (`orrery token create NAME --role worker`)")
 
 
 def _versions(settings: ServerSettings) -> Iterator[Finding]:
@@ -183,7 +228,7 @@ def _tokens(settings: ServerSettings) -> Iterator[Finding]:
             yield Finding("ok", path.name, "only its owner can read it")
 
 
-def _server(client: Client) -> Iterator[Finding]:
+def _server(client: Client, more: Callable[[Client], Iterator[Finding]]) -> Iterator[Finding]:
     try:
         running = client.version()["version"]
     except ClientError as error:
@@ -194,7 +239,7 @@ def _server(client: Client) -> Iterator[Finding]:
     else:
         detail = f"{client.url} runs version {running}, this is {__version__}; restart the server"
         yield Finding("warning", "server", detail)
-    yield from _workers(client)
+    yield from more(client)
 
 
 def _workers(client: Client) -> Iterator[Finding]:

@@ -13,6 +13,8 @@ from server.database.migrate import migrate
 from server.service import prepare
 from server.settings import ServerSettings
 from tests.server.conftest import Orrery, OrreryServer, checkpoint
+from worker.own_name import own_name
+from worker.settings import WorkerSettings
 
 
 def found(data: Path, url: str = "http://127.0.0.1:1", token: str = "x") -> dict[str, Finding]:
@@ -105,3 +107,15 @@ def test_every_listed_file_is_looked_at(server: OrreryServer) -> None:
     finding = found(server.settings.data)["files"]
     assert finding.level == "error"
     assert saved["path"] in finding.detail
+
+
+def test_a_folder_of_workers_is_looked_at_as_that(server: OrreryServer, tmp_path: Path) -> None:
+    settings = WorkerSettings(server.url, server.worker_token, tmp_path, "far", 1, 1)
+    with own_name(settings):
+        findings = found(tmp_path, server.url, server.worker_token)
+        assert {finding.level for finding in findings.values()} == {"ok"}
+        assert findings["workers"].detail == "far run here"
+        assert "role worker" in findings["token"].detail
+        assert not {"database", "admin.token", "worker.token"} & findings.keys()
+    assert found(tmp_path, server.url, server.worker_token)["workers"].level == "warning"
+    assert found(tmp_path, server.url, server.admin_token)["token"].level == "error"
