@@ -18,8 +18,9 @@ print(sum(node["Alive"] for node in ray.nodes()))
 """
 PILOTS = """
 import ray
-ray.init(address="auto", namespace="orrery", log_to_driver=False, configure_logging=False)
-print(*ray.util.list_named_actors(), sep="\\n")
+ray.init(address="auto", log_to_driver=False, configure_logging=False)
+names = ray.util.list_named_actors(all_namespaces=True)
+print(*(each["name"] for each in names if each["namespace"].startswith("orrery-")), sep="\\n")
 """
 
 

@@ -81,6 +81,7 @@ class Agent:
         """
         with own_name(self._settings) as self._settings:
             self._gpus.remember(self._settings.state_folder, socket.gethostname())
+            threading.Thread(target=self._stop_in_time, daemon=True).start()
             terms = self._register()
             if terms is None:
                 return
@@ -95,7 +96,6 @@ class Agent:
             if self._gpus.told:
                 threading.Thread(target=self._tell_vitals, daemon=True).start()
             threading.Thread(target=self._keep_wandb_told, daemon=True).start()
-            threading.Thread(target=self._stop_in_time, daemon=True).start()
             for slot in slots:
                 slot.start()
             for slot in slots:
@@ -142,6 +142,9 @@ class Agent:
             try:
                 terms = self._client.register(registration)
             except Unreachable:
+                if (reason := self._lifetime.over()) is not None:
+                    logger.info("the server does not answer, and %s", reason)
+                    return None
                 back_off.wait()
             else:
                 sends = "" if terms.files == "shared" else "; its folder is its own: files are sent"

@@ -10,6 +10,7 @@ from nbody.durable_file import is_at
 from worker.settings import ANY_NUMBER, WorkerSettings
 
 MOST = 1000  # workers of one pattern
+TRIES = 10  # while the folder goes away under it
 
 
 class AlreadyRunning(Exception):
@@ -32,18 +33,31 @@ def own_name(settings: WorkerSettings) -> Generator[WorkerSettings]:
     (settings.data / ".orrery").mkdir(parents=True, exist_ok=True, mode=0o700)
     for name in _names(settings.name):
         named = replace(settings, name=name)
-        named.state_folder.mkdir(parents=True, exist_ok=True)
-        with (named.state_folder / "lock").open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                continue
-            if is_at(
-                Path(lock.name), lock.fileno()
-            ):  # else somebody took the folder away since it was opened
+        with _held(named.state_folder) as is_mine:
+            if is_mine:
                 yield named
                 return
     raise AlreadyRunning(settings.name)
+
+
+@contextmanager
+def _held(folder: Path) -> Generator[bool]:
+    """Whether the lock of a folder was free; others take away folders that nobody uses."""
+    for _ in range(TRIES):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = (folder / "lock").open("w")
+        except FileNotFoundError:
+            continue
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                break
+            if is_at(folder / "lock", lock.fileno()):
+                yield True
+                return
+    yield False
 
 
 def _names(pattern: str) -> Iterator[str]:

@@ -4,12 +4,15 @@ An engine keeps nothing: what it has started it finds again by asking, so whoeve
 killed at any time, and lose none.
 """
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
+OWN_TOKENS = frozenset(("ORRERY_TOKEN", "ORRERY_TOKEN_FILE"))
 POOL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,31}")
+PilotState = Literal["waits", "runs", "ends", "held"]
 KEPT = ".kept"  # at the end of a pool's name in those of pilots that stay when there is no work
 
 
@@ -24,13 +27,14 @@ class Pilot:
     Attributes:
         id: the engine's own.
         name: of the worker.
-        runs: whether it has begun, as far as the engine knows.
+        state: what the engine says of it; `ends`: it may yet come again, or not; `held`: it waits,
+            and will not begin by itself.
         why: what it waits for, in the engine's words.
     """
 
     id: str
     name: str
-    runs: bool
+    state: PilotState
     why: str = ""
 
     @property
@@ -64,6 +68,11 @@ class PilotTerms:
         return ["-P", "-m", "worker", *self.options, "--idle-exit", f"{idle_s:g}"]
 
 
+def without_tokens() -> dict[str, str]:
+    """This process's environment; whose token is in it is nobody's business where workers run."""
+    return {key: value for key, value in os.environ.items() if key not in OWN_TOKENS}
+
+
 class Engine(Protocol):
     """One place where workers run. What it raises is `EngineUnavailable`."""
 
@@ -72,9 +81,9 @@ class Engine(Protocol):
         ...
 
     def list(self) -> list[Pilot]:
-        """Those that it was asked for, and that have not ended."""
+        """Those that it was asked for, and that are not gone."""
         ...
 
     def stop(self, pilots: Sequence[Pilot]) -> None:
-        """Take back those that have not begun; others hand their jobs back, and end."""
+        """Take back those that do not run; the others hand their jobs back, and end."""
         ...

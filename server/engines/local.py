@@ -9,7 +9,7 @@ from contextlib import suppress
 from itertools import count, islice, pairwise
 from pathlib import Path
 
-from server.engines.engine import EngineUnavailable, Pilot, PilotTerms
+from server.engines.engine import EngineUnavailable, Pilot, PilotTerms, without_tokens
 
 PROCESSES = Path("/proc")
 CHOICE = "CUDA_VISIBLE_DEVICES"
@@ -41,8 +41,7 @@ class LocalEngine:
         free = (name for name in (f"{base}-{n}" for n in count(1)) if name not in names)
         taken = {_environment(pilot.id).get(CHOICE) for pilot in there}
         gpus = [gpu for gpu in self._gpus if gpu not in taken]
-        if self._gpus and len(gpus) < number:
-            raise EngineUnavailable(f"{number} more workers, and {len(gpus)} GPUs are free")
+        number = min(number, len(gpus)) if self._gpus else number
         started: list[Pilot] = []
         try:
             self._logs.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -53,11 +52,11 @@ class LocalEngine:
                         stdin=subprocess.DEVNULL,
                         stdout=log,
                         stderr=log,
-                        env={**os.environ, **({CHOICE: gpus[place]} if gpus else {})},
+                        env=without_tokens() | ({CHOICE: gpus[place]} if gpus else {}),
                         start_new_session=True,
                     )
                 self._own.append(process)
-                started.append(Pilot(str(process.pid), name, runs=True))
+                started.append(Pilot(str(process.pid), name, "runs"))
         except OSError as error:
             raise EngineUnavailable(f"cannot start a worker: {error}") from error
         return started
@@ -66,7 +65,7 @@ class LocalEngine:
         """Those processes that are not over."""
         ids = (folder.name for folder in PROCESSES.iterdir() if folder.name.isdecimal())
         found = ((pid, self._name_of(pid)) for pid in ids)
-        pilots = [Pilot(pid, name, runs=True) for pid, name in found if name is not None]
+        pilots = [Pilot(pid, name, "runs") for pid, name in found if name is not None]
         self._own = [process for process in self._own if process.poll() is None]
         return pilots
 

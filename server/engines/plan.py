@@ -35,16 +35,23 @@ class Plan:
 def plan(pilots: Sequence[Pilot], demand: Demand, bounds: Bounds) -> Plan:
     """One worker for so many jobs as it takes at a time, of those that wait and that they hold.
 
-    Those that run are never ended: each ends by itself when it finds no work.
+    Those that run are never ended: each ends by itself when it finds no work. One that waits, but
+    is known to the server, runs.
     """
-    there = {pilot.name for pilot in pilots}
+    counted = [pilot for pilot in pilots if pilot.state in {"waits", "runs"}]
+    there = {pilot.name for pilot in counted}
+    known = {worker.name for worker in demand.workers}
     held = sum(worker.jobs for worker in demand.workers if worker.name in there)
     needed = -(-(demand.waiting + held) // bounds.slots)
     wanted = min(max(needed, bounds.least), bounds.most)
-    missing = max(wanted - len(pilots), 0)
-    kept = sum(pilot.is_kept for pilot in pilots)
+    missing = max(wanted - len(counted), 0)
+    kept = sum(pilot.is_kept for pilot in counted)
     start_kept = min(max(bounds.least - kept, 0), missing)
-    waiting = [pilot for pilot in pilots if not pilot.runs and not pilot.is_kept]
-    surplus = max(len(pilots) - wanted, 0)
-    stop = waiting[len(waiting) - min(surplus, len(waiting)) :]
-    return Plan(wanted, start_kept, missing - start_kept, stop)
+    surplus = len(counted) - wanted
+    # The last ones that wait first; those that are to stay only where there are too many of them.
+    waiting = [pilot for pilot in counted if pilot.state == "waits" and pilot.name not in known]
+    spare = [pilot for pilot in waiting if not pilot.is_kept]
+    spare = [each for each in waiting if each.is_kept][: max(kept - bounds.least, 0)] + spare
+    stop = spare[max(len(spare) - surplus, 0) :] if surplus > 0 else []
+    held_back = [pilot for pilot in pilots if pilot.state == "held"]
+    return Plan(wanted, start_kept, missing - start_kept, stop + held_back)

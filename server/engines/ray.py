@@ -2,6 +2,7 @@
 them. Needs the `ray` extra here and Orrery on the cluster's nodes.
 """
 
+import hashlib
 import os
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from server.engines.engine import EngineUnavailable, Pilot, PilotTerms
 from server.engines.lifeline import die_with_parent
 
 NAMESPACE = "orrery"
-ANSWER_S = 5.0  # in which an actor that has begun says so
+ANSWER_S = 1.0  # in which an actor that has begun says so, at each look
 ADVICE = "`pip install 'orrery[ray]'`, the cluster's version of Ray"
 
 
@@ -67,7 +68,14 @@ class PilotProcess:
                 self._process.wait()
         finally:
             began.set()
-            self._ray.kill(self._actor)  # an actor that has no worker is none
+            self._end()
+
+    def _end(self) -> None:
+        """An actor that has no worker is none."""
+        try:
+            self._ray.kill(self._actor)
+        except Exception:  # noqa: BLE001 - of whatever kind: it must not stay
+            os._exit(1)
 
 
 class RayEngine:
@@ -95,6 +103,11 @@ class RayEngine:
         self._ray: Any = ray
         self._terms, self._data, self._address = terms, data, address
         self._resources, self._token = resources, token
+        # Others of the cluster, and other servers, have workers of the same names.
+        whose = f"{os.getuid()} {token}".encode()
+        self._namespace = f"{NAMESPACE}-{hashlib.sha256(whose).hexdigest()[:12]}"
+        self._begun: set[str] = set()
+        self._asked: dict[str, Any] = {}  # whether they have begun; not answered yet
 
     def start(self, number: int, *, kept: bool) -> list[Pilot]:
         """Ask for actors."""
@@ -111,26 +124,25 @@ class RayEngine:
                 }
                 command = [*self._terms.command(kept=kept), "--name", name]
                 ray.remote(PilotProcess).options(**options).remote(command, self._data, self._token)
-        return [Pilot(name, name, runs=False) for name in names]
+        return [Pilot(name, name, "waits") for name in names]
 
     def list(self) -> list[Pilot]:
-        """Actors of the pool that have not ended; those that answer have begun."""
+        """Actors of the pool that have not ended; those that have answered once have begun."""
         bases = {self._terms.base(kept=kept) for kept in (False, True)}
         with self._cluster() as ray:
-            names = [n for n in ray.util.list_named_actors() if n.rpartition("-")[0] in bases]
-            asked: dict[Any, str] = {}
-            for name in names:
+            names = {n for n in ray.util.list_named_actors() if n.rpartition("-")[0] in bases}
+            self._begun &= names
+            self._asked = {name: ref for name, ref in self._asked.items() if name in names}
+            for name in names - self._begun - self._asked.keys():
                 with _gone_is_gone(ray):
-                    asked[ray.get_actor(name).is_there.remote()] = name
-            if not asked:
-                return []
-            answered, open_ = ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_S)
-            pilots = [Pilot(asked[each], asked[each], runs=False) for each in open_]
-            for each in answered:
-                with _gone_is_gone(ray):
-                    ray.get(each)
-                    pilots.append(Pilot(asked[each], asked[each], runs=True))
-            return sorted(pilots, key=lambda pilot: pilot.name)
+                    self._asked[name] = ray.get_actor(name).is_there.remote()
+            if self._asked:
+                refs = list(self._asked.values())
+                answered, _ = ray.wait(refs, num_returns=len(refs), timeout=ANSWER_S)
+                self._begun |= {name for name, ref in self._asked.items() if ref in answered}
+                self._asked = {n: ref for n, ref in self._asked.items() if n not in self._begun}
+        begun = self._begun
+        return [Pilot(name, name, "runs" if name in begun else "waits") for name in sorted(names)]
 
     def stop(self, pilots: Sequence[Pilot]) -> None:
         """Take back those that have not begun; tell the others."""
@@ -138,7 +150,7 @@ class RayEngine:
             for pilot in pilots:
                 with _gone_is_gone(ray):
                     actor = ray.get_actor(pilot.id)
-                    if pilot.runs:
+                    if pilot.state == "runs":
                         actor.stop.remote()
                     else:
                         ray.kill(actor)
@@ -151,7 +163,8 @@ class RayEngine:
             if not ray.is_initialized():
                 quiet = {"log_to_driver": False, "configure_logging": False}
                 with _own_signals():
-                    ray.init(address=self._address, namespace=NAMESPACE, **quiet)
+                    ray.init(address=self._address, namespace=self._namespace, **quiet)
+                self._asked = {}
             yield ray
         except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError) as error:
             ray.shutdown()
@@ -162,8 +175,10 @@ class RayEngine:
 def _own_signals() -> Generator[None]:
     """Ray takes SIGTERM for itself, and would end this process without a word."""
     before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

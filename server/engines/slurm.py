@@ -6,7 +6,8 @@ while nobody scales, and is the same worker when it begins again: at once, not a
 Slurm would have it.
 """
 
-import getpass
+import os
+import pwd
 import re
 import shlex
 import subprocess
@@ -15,17 +16,26 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.engines.engine import EngineUnavailable, Pilot, PilotTerms
+from server.engines.engine import (
+    EngineUnavailable,
+    Pilot,
+    PilotState,
+    PilotTerms,
+    without_tokens,
+)
 
 ANSWER_S = 30.0
 # Of https://slurm.schedmd.com/squeue.html: what has not begun, and what goes on.
-WAITS = frozenset(
-    (
-        *("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED"),
-        *("REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"),
-    )
-)
-RUNS = frozenset(("RUNNING", "SUSPENDED", "STOPPED", "SIGNALING", "RESIZING"))
+STATES: dict[str, PilotState] = {
+    **dict.fromkeys(
+        ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_FED", "RESV_DEL_HOLD"), "waits"
+    ),
+    **dict.fromkeys(("REQUEUE_HOLD", "SPECIAL_EXIT"), "held"),
+    **dict.fromkeys(("RUNNING", "SUSPENDED", "STOPPED", "SIGNALING", "RESIZING"), "runs"),
+    "COMPLETING": "ends",  # also of what goes back into the queue
+}
+HELD = "launch failed requeued held"
+OTHER_CLUSTERS = "SBATCH_CLUSTERS", "SLURM_CLUSTERS"  # there nobody would find them again
 LIMIT = re.compile(r"(?:(?P<days>\d+)-)?(?P<rest>\d+(?::\d+){0,2})")
 AFTER_A_LOSS = "BeginTime"
 SCRIPT = """#!/bin/sh
@@ -95,45 +105,70 @@ class SlurmEngine:
             data=self._slurm.data,
             base=base,
         )
-        own = ["--parsable", f"--job-name={base}", "--requeue", "--open-mode=append"]
-        own.append(f"--output={self._slurm.logs}/{base}-%j.log")
-        words = ["sbatch", *own, *self._slurm.options]
+        defaults = ["--requeue", "--open-mode=append", f"--output={self._slurm.logs}/{base}-%j.log"]
+        fixed = ["--parsable", f"--job-name={base}"]  # by which they are found again
+        words = ["sbatch", *defaults, *self._slurm.options, *fixed]
         # It prints the number, and the name of a cluster where there are several.
         numbers = (_ask(*words, given=script).strip().split(";")[0] for _ in range(number))
-        return [Pilot(number, f"{base}-{number}", runs=False) for number in numbers]
+        return [Pilot(number, f"{base}-{number}", "waits") for number in numbers]
 
     def list(self) -> list[Pilot]:
-        """Jobs of the pool's name and this user that have not ended."""
+        """Jobs of the pool's name and this user that have not ended; what Slurm holds back since it
+        took their node may begin."""
         names = ",".join(self._terms.base(kept=kept) for kept in (False, True))
         # By name, not --me, which early releases do not have.
-        asked = ["--noheader", f"--user={getpass.getuser()}", f"--name={names}", "--states=all"]
+        user = pwd.getpwuid(os.getuid()).pw_name
+        asked = ["--noheader", f"--user={user}", f"--name={names}", "--states=all"]
         pilots: list[Pilot] = []
-        held_back: list[str] = []
         for line in _ask("squeue", *asked, "--format=%A|%T|%j|%r").splitlines():
-            number, state, base, why = line.split("|", 3)
-            why = "" if why == "None" else why
-            if state in WAITS | RUNS:
-                pilots.append(Pilot(number, f"{base}-{number}", state in RUNS, why))
-                held_back += [number] if why == AFTER_A_LOSS else []
-        for number in held_back:
-            with suppress(EngineUnavailable):  # it has begun, ended, or is not cleaned up yet
-                _ask("scontrol", "update", f"jobid={number}", "starttime=now")
+            number, said, base, why = line.split("|", 3)
+            state = "held" if why == HELD else STATES.get(said)
+            if state is not None:
+                why = "" if why == "None" else why
+                pilots.append(Pilot(number, f"{base}-{number}", state, why))
+        self._hasten([pilot for pilot in pilots if pilot.why == AFTER_A_LOSS])
         return sorted(pilots, key=lambda pilot: int(pilot.id))
+
+    def _hasten(self, pilots: Sequence[Pilot]) -> None:
+        if any(option.startswith("--begin") for option in self._slurm.options):
+            return
+        for pilot in pilots:
+            with suppress(EngineUnavailable):  # it has begun, ended, or is not cleaned up yet
+                _ask("scontrol", "update", f"jobid={pilot.id}", "starttime=now")
 
     def stop(self, pilots: Sequence[Pilot]) -> None:
         """Cancel what waits; tell the others, which Slurm then does not kill."""
-        # By state: what has begun meanwhile is not cancelled.
-        if waiting := [pilot.id for pilot in pilots if not pilot.runs]:
-            _ask("scancel", "--state=PENDING", *waiting)
-        if running := [pilot.id for pilot in pilots if pilot.runs]:
-            _ask("scancel", "--batch", "--signal=TERM", *running)
+        by_state: dict[PilotState, list[str]] = {}
+        for pilot in pilots:
+            by_state.setdefault(pilot.state, []).append(pilot.id)
+        how: dict[PilotState, tuple[str, ...]] = {
+            "runs": ("--batch", "--signal=TERM"),
+            "waits": ("--state=PENDING",),  # what has begun meanwhile is not cancelled
+            "held": (),
+            "ends": (),
+        }
+        failures: list[EngineUnavailable] = []
+        for state, words in how.items():
+            if state in by_state:
+                try:
+                    _ask("scancel", *words, *by_state[state])
+                except EngineUnavailable as error:  # perhaps one has just ended
+                    failures.append(error)
+        if failures:
+            raise failures[0]
 
 
 def _ask(*words: str, given: str | None = None) -> str:
     """What one of Slurm's commands prints."""
     try:
         done = subprocess.run(
-            words, input=given, capture_output=True, text=True, timeout=ANSWER_S, check=False
+            words,
+            env={key: text for key, text in without_tokens().items() if key not in OTHER_CLUSTERS},
+            input=given,
+            capture_output=True,
+            text=True,
+            timeout=ANSWER_S,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         raise EngineUnavailable(f"{words[0]} did not answer within {ANSWER_S:.0f} s") from None

@@ -2,7 +2,7 @@
 
 import time
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, or_, select
 
 from server.database.tables import attempts, jobs, workers
 from server.queue.fair_turns import number_waiting
@@ -13,19 +13,28 @@ from server.wire.states import LEASED
 
 
 def demand(
-    connection: Connection, capacity: Capacity, names: str, token_id: str | None, most_running: int
+    connection: Connection,
+    capacity: Capacity,
+    names: str,
+    *,
+    token_id: str | None,
+    last_seen: dict[str, float],
+    most_running: int,
 ) -> Demand:
     """What there is to do for workers of a capacity, and what those do that are there already.
 
     Args:
         names: which begin so.
         token_id: that they registered with; None: with any.
+        last_seen: when workers were heard of, where it is not noted yet.
         most_running: jobs of an owner that may run at a time; 0 means no limit.
     """
     made = select(func.count()).select_from(attempts).where(attempts.c.worker_id == workers.c.id)
     held = made.join(jobs, jobs.c.lease_id == attempts.c.lease_id).where(jobs.c.status.in_(LEASED))
+    heard = time.time() - HEARD_S
+    lately = [worker_id for worker_id, seen in last_seen.items() if seen > heard]
     here = [
-        workers.c.last_seen_at > time.time() - HEARD_S,
+        or_(workers.c.last_seen_at > heard, workers.c.id.in_(lately)),
         workers.c.refusal.is_(None),
         workers.c.name.startswith(names, autoescape=True),
     ]

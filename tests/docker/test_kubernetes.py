@@ -47,6 +47,7 @@ def test_a_field_that_does_not_exist_is_seen() -> None:
 def test_a_container_has_no_more_rights_than_it_needs(pod: dict[str, Any]) -> None:
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert pod["automountServiceAccountToken"] is False
+    assert pod["enableServiceLinks"] is False  # a service `orrery` would set ORRERY_PORT
     for container in pod["containers"]:
         assert container["securityContext"] == {
             "allowPrivilegeEscalation": False,

@@ -53,8 +53,6 @@ def test_there_are_as_many_as_the_queue_is_deep_and_none_when_it_is_empty(
     for job_id in jobs:
         assert "succeeded" in scaled.cluster.orrery("watch", job_id)
     until(lambda: not scaled.pilots())  # nobody ended them
-    workers = {attempt["worker_id"] for job_id in jobs for attempt in scaled.attempts(job_id)}
-    assert len(workers) == 2
     autoscale.end()
     assert "none is left" in autoscale.log()
 
@@ -119,9 +117,9 @@ def test_a_controller_that_is_killed_finds_its_workers_again(scaled: SlurmScaled
 
     # Slurm's own is killed, too: nothing is known, so nothing is changed.
     scaled.head.run("pkill", "-KILL", "slurmctld")
-    until(lambda: "nothing is changed" in second.log())
+    until(lambda: "tried again every" in second.log())
     scaled.slurm.start_controller()
-    until(lambda: "it answers again" in second.log())
+    until(lambda: "that is over" in second.log())
     scaled.wait_for_attempt(job_id, 1)
     assert scaled.pilots() == pilots
 

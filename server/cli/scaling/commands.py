@@ -1,18 +1,21 @@
 """`orrery autoscale`: as many workers as there is work for, where an engine runs them."""
 
 import logging
+import re
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from server.cli.connection import EXIT_USAGE, HELP, CommandFailed
-from server.cli.moving import label
 from server.cli.scaling.scaled import Pool, Ready, autoscaled
 
 logger = logging.getLogger("server.engines")
+OTHER_CLUSTER = re.compile(r"-M|--clusters?\b")
+OF_GPUS = re.compile(r"-G|--gpus|--gres=.*gpu")
 GPU_FOLDER = Path("/proc/driver/nvidia/gpus")
 
 app = typer.Typer(
@@ -37,6 +40,9 @@ def local(
     """Workers are processes of this machine."""
     from server.engines.local import LocalEngine
 
+    if gpu and pool.most > len(gpu):
+        what = f"--max {pool.most}: there are {len(gpu)} GPUs, each for one worker"
+        raise CommandFailed(what, EXIT_USAGE)
     have_gpus = bool(gpu) or GPU_FOLDER.is_dir()
     engine = LocalEngine(pool.terms, Path(pool.data).absolute(), pool.token_file, gpu or [])
     return Ready(engine, have_gpus)
@@ -87,8 +93,12 @@ def slurm(
         "mem": memory,
     }
     options = [f"--{key}={value}" for key, value in given.items() if value is not None]
-    if '"' in pool.data or "`" in pool.data:
-        raise CommandFailed("--data: no quotes, please; the node's shell reads it", EXIT_USAGE)
+    if set('"`\\') & set(pool.data):
+        what = "--data: the node's shell reads it; no quotes and backslashes, please"
+        raise CommandFailed(what, EXIT_USAGE)
+    if elsewhere := [each for each in sbatch or () if OTHER_CLUSTER.match(each)]:
+        what = f"--sbatch {elsewhere[0]}: jobs of other clusters would not be found again"
+        raise CommandFailed(what, EXIT_USAGE)
     terms = SlurmTerms(
         pool.data,
         pool.token_file,
@@ -98,8 +108,8 @@ def slurm(
         prologue=tuple(prologue or ()),
     )
     logger.info("what workers print is in %s", terms.logs)
-    asked = " ".join((gres or "", *(sbatch or ())))
-    return Ready(SlurmEngine(pool.terms, terms), "gpu" in asked, seconds_of(time) if time else None)
+    have_gpus = any(OF_GPUS.match(option) for option in options + (sbatch or []))
+    return Ready(SlurmEngine(pool.terms, terms), have_gpus, seconds_of(time) if time else None)
 
 
 @app.command()
@@ -119,6 +129,17 @@ def ray(
     """Workers are actors of a Ray cluster, on whose nodes Orrery is installed."""
     from server.engines.ray import RayEngine
 
-    others = {key: float(number) for key, number in map(label, resources or [])}
+    others = dict(map(_resource, resources or []))
     wanted = {"num_cpus": cpus, "num_gpus": gpus, "resources": others}
-    return Ready(RayEngine(pool.terms, pool.data, address, wanted, pool.token), gpus > 0)
+    # Ray holds nobody to it.
+    threads = f"--threads={max(1, int(cpus) // pool.slots)}"
+    terms = replace(pool.terms, options=(threads, *pool.terms.options))
+    return Ready(RayEngine(terms, pool.data, address, wanted, pool.token), gpus > 0)
+
+
+def _resource(assignment: str) -> tuple[str, float]:
+    key, _, number = assignment.partition("=")
+    try:
+        return key, float(number)
+    except ValueError:
+        raise CommandFailed(f"--resource {assignment}: use KEY=NUMBER", EXIT_USAGE) from None

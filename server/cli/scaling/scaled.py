@@ -5,6 +5,7 @@ What it needs of engines and of the server is imported where it is needed.
 
 import inspect
 import logging
+import re
 import signal
 import threading
 from collections.abc import Callable
@@ -28,6 +29,9 @@ END_PATIENCE_S = 120.0  # in which workers hand back what they have
 FAREWELL_S = 30.0  # before its end a worker takes no more jobs
 ANY_GPU = 2**50  # bytes: as much as a job may ask for
 
+SELF = re.compile(r"https?://(localhost|127\.|\[::1\])")
+FINAL = {401, 403, 422}  # answers that stay; anything else may be a proxy's, for a while
+
 logger = logging.getLogger("server.engines")
 
 
@@ -38,11 +42,15 @@ class Pool:
     Attributes:
         data: folder of workers, as where they run.
         token_file: with the token that they register with.
+        slots: of each.
+        most: that there may be.
     """
 
     terms: "PilotTerms"
     data: str
     token_file: Path
+    slots: int
+    most: int
 
     @property
     def token(self) -> str:
@@ -94,32 +102,36 @@ def _scale(
     token_file: Path | None,
     authorities: Path | None,
 ) -> None:
-    from server.engines.controller import Controller
+    from server.engines.controller import Controller, ServerAway
     from server.engines.engine import POOL, EngineUnavailable, PilotTerms
     from server.engines.plan import Bounds
     from server.log_format import configure
 
+    configure("text")
     if least > most:
         raise CommandFailed("--min is more than --max", EXIT_USAGE)
     if not POOL.fullmatch(name):
         what = "--name: 1 to 32 letters, digits, '_' or '-', not beginning with '-'"
         raise CommandFailed(what, EXIT_USAGE)
     labelled = dict(map(label, labels or []))
+    if SELF.match(url) and make.__name__ != "local":
+        logger.warning("%s is another host where workers run; say --server", url)
     words = [f"--server={url}", f"--slots={slots}"]
-    words += [f"--threads={threads}", *(f"--label={key}={text}" for key, text in labelled.items())]
+    words += [f"--threads={threads}"] if threads else []
+    words += [*(f"--label={key}={text}" for key, text in labelled.items())]
     if authorities is not None:
         words.append(f"--ca={authorities.absolute()}")
     terms = PilotTerms(name, tuple(words), idle_exit, max(idle_exit, KEPT_IDLE_S))
-    pool = Pool(terms, data, (token_file or Path(data, ".orrery", "worker.token")).absolute())
-    configure("text")
+    token_file = (token_file or Path(data, ".orrery", "worker.token")).absolute()
+    pool = Pool(terms, data, token_file, slots, most)
     try:
         ready = make(pool, **options)
         with connect(url, pool.token, str(pool.token_file), authorities) as client:
-            gpu_bytes = ANY_GPU if gpu_memory is None else int(gpu_memory * 2**30)
+            gpu_bytes = ANY_GPU if gpu_memory is None else int(gpu_memory * 2**30) // slots
             asked: dict[str, Any] = {
                 "names": name,
                 "labels": [f"{key}={text}" for key, text in labelled.items()],
-                "gpu_memory": gpu_bytes if ready.have_gpus else 0,
+                "gpu_memory": gpu_bytes if ready.have_gpus or gpu_memory else 0,
             }
             if ready.there_s is not None:
                 asked["left_s"] = max(ready.there_s - FAREWELL_S, 0.0)
@@ -130,7 +142,7 @@ def _scale(
                 controller.look()
             else:
                 _run(controller, leave=leave)
-    except EngineUnavailable as error:
+    except (EngineUnavailable, ServerAway) as error:
         raise CommandFailed(str(error), EXIT_NO_ANSWER) from error
 
 
@@ -146,7 +158,7 @@ def _asking(client: "Client", asked: dict[str, Any]) -> "Callable[[], Demand]":
         except ServerUnreachable as error:
             raise ServerAway(str(error)) from error
         except ApiProblem as error:
-            if error.status < 500 and error.status != 429:
+            if error.status in FINAL:
                 raise
             raise ServerAway(str(error)) from error
 

@@ -5,7 +5,7 @@ from typing import Annotated, get_args
 from fastapi import APIRouter, Query, Response
 
 from server.errors import FieldProblem, InvalidRequest
-from server.queue.workers import NO_BOUND, Capacity
+from server.queue.workers import NO_BOUND, ROOM, Capacity
 from server.views import audit as audit_view
 from server.views import jobs as job_views
 from server.views import series
@@ -78,9 +78,10 @@ async def show_demand(
 
     For whoever starts workers: `orrery autoscale` asks this.
     """
+    usable = {"cpu": memory, "cuda": gpu_memory, "auto": gpu_memory or memory}
     capacity = Capacity(
         get_args(JobKind),
-        {"cpu": memory, "cuda": gpu_memory, "auto": gpu_memory or memory},
+        {device: ROOM * each for device, each in usable.items()},
         seconds=left_s,
         gpu_bytes=gpu_memory,
         labels=tuple(labels),
@@ -90,8 +91,9 @@ async def show_demand(
             connection,
             capacity,
             names,
-            caller.token_id if caller.role == "worker" else None,
-            service.settings.max_running_jobs,
+            token_id=caller.token_id if caller.role == "worker" else None,
+            last_seen=dict(service.last_seen),
+            most_running=service.settings.max_running_jobs,
         )
     )
 

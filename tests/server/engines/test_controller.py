@@ -10,14 +10,15 @@ import pytest
 
 from server.engines import controller as controller_module
 from server.engines.controller import Controller, ServerAway
-from server.engines.engine import Engine, EngineUnavailable, Pilot
+from server.engines.engine import Engine, EngineUnavailable, Pilot, PilotState
 from server.engines.plan import Bounds, plan
 from server.wire.demand import Demand, HeldBy
 
 
 def pilots(runs: int, waiting: int = 0, kept: int = 0) -> list[Pilot]:
     names = [f"p.kept-{n}" for n in range(kept)] + [f"p-{n}" for n in range(runs + waiting - kept)]
-    return [Pilot(name, name, runs=place < runs) for place, name in enumerate(names)]
+    states: list[PilotState] = ["runs"] * runs + ["waits"] * waiting
+    return [Pilot(name, name, state) for name, state in zip(names, states, strict=True)]
 
 
 def demand(waiting: int = 0, **jobs: int) -> Demand:
@@ -73,6 +74,22 @@ def test_some_stay_without_work(
     assert (made.start_kept, made.start, len(made.stop)) == (start_kept, start, stop)
 
 
+def test_those_that_are_to_stay_are_taken_back_where_there_are_too_many() -> None:
+    made = plan(pilots(0, 4, kept=3), demand(), Bounds(2, 9))
+    assert [pilot.name for pilot in made.stop] == ["p.kept-0", "p-0"]
+
+
+def test_one_that_is_known_to_the_server_runs_whatever_the_engine_says() -> None:
+    made = plan(pilots(0, 2), demand(0, p_1=1), Bounds(0, 9))
+    assert [pilot.name for pilot in made.stop] == ["p-0"]
+
+
+def test_what_will_never_begin_is_taken_back_and_does_not_count() -> None:
+    there = [Pilot("1", "p-1", "held"), Pilot("2", "p-2", "ends")]
+    made = plan(there, demand(1), Bounds(0, 1))
+    assert (made.start, made.stop) == (1, there[:1])
+
+
 @dataclass
 class Counting(Engine):
     """Workers that are names."""
@@ -84,7 +101,7 @@ class Counting(Engine):
     def start(self, number: int, *, kept: bool) -> list[Pilot]:
         names = [f"p{'.kept' if kept else ''}-{self.started + n}" for n in range(number)]
         self.started += number
-        new = [Pilot(name, name, runs=False) for name in names]
+        new = [Pilot(name, name, "waits") for name in names]
         self.there += new
         return new
 
@@ -117,9 +134,18 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-def test_workers_that_end_without_a_job_are_started_ever_more_rarely(clock: Clock) -> None:
-    engine, asked = Counting(), demand(2)
-    made = Controller(engine, lambda: asked, Bounds(0, 2), 1.0)
+def known(*attempts: tuple[str, int], waiting: int = 9) -> Demand:
+    """Workers that the server knows, and how many attempts they made."""
+    held = [HeldBy(name=name, slots=1, jobs=0, attempts=number) for name, number in attempts]
+    return Demand(waiting=waiting, workers=held)
+
+
+@pytest.mark.parametrize("number", [1, 8])
+def test_workers_that_end_without_a_job_are_started_ever_more_rarely(
+    clock: Clock, number: int
+) -> None:
+    engine, asked = Counting(), known(waiting=number)
+    made = Controller(engine, lambda: asked, Bounds(0, number), 1.0)
     starts: list[float] = []
     while clock.now < 2000:
         before = engine.started
@@ -128,31 +154,61 @@ def test_workers_that_end_without_a_job_are_started_ever_more_rarely(clock: Cloc
         engine.there = []  # at once, before anybody sees them
         clock.now += 1
     gaps = [later - earlier for earlier, later in pairwise(starts)]
+    assert gaps[:3] == [3, 5, 9]  # a look and 2, 4, 8 s, however many failed at once
     assert gaps == sorted(gaps)
-    assert len(starts) < 12
-    assert max(gaps) <= 601
+    assert max(gaps) == 601
 
     # Then somebody mends it: the next one takes a job, and all is as before.
-    made.look()
     while not engine.there:
-        clock.now += 1
         made.look()
-    name = engine.there[0].name
-    asked = Demand(waiting=9, workers=[HeldBy(name=name, slots=1, jobs=1, attempts=1)])
-    engine.there = engine.there[:1]
+        clock.now += 1
+    asked = known((engine.there[0].name, 1), waiting=number)
+    engine.there = []
+    made.look()
+    assert len(engine.there) == number
+
+
+def test_a_worker_that_works_does_not_hide_that_others_fail(clock: Clock) -> None:
+    engine = Counting()
+    made = Controller(engine, lambda: known(("p-0", 1)), Bounds(0, 2), 1.0)
+    for _ in range(100):
+        made.look()
+        engine.there = [pilot for pilot in engine.there if pilot.name == "p-0"]
+        clock.now += 1
+    assert engine.started < 10
+
+
+def test_workers_that_do_jobs_are_started_again_at_once(clock: Clock) -> None:
+    engine = Counting()
+    done: list[tuple[str, int]] = []
+    made = Controller(engine, lambda: known(*done), Bounds(0, 1), 1.0)
+    for number in range(10):
+        made.look()
+        done.append((f"p-{number}", 1))
+        engine.there = []
+        clock.now += 1
+    assert engine.started == 10
+
+
+def test_those_that_found_no_work_because_there_was_none_have_not_failed(clock: Clock) -> None:
+    engine = Counting()
+    asked = known(("p.kept-0", 0), ("p.kept-1", 0), waiting=0)
+    made = Controller(engine, lambda: asked, Bounds(2, 2), 1.0)
+    made.look()
+    engine.there = []  # after an idle hour
+    clock.now += 1
+    made.look()
+    assert engine.started == 4
+
+
+def test_nobody_is_judged_by_who_was_away(clock: Clock) -> None:
+    engine = Counting()
+    made = Controller(engine, known, Bounds(0, 2), 1.0)
+    made.look()
+    engine.there = []
+    clock.now += 3600  # without an answer of the server, which has forgotten them
     made.look()
     assert len(engine.there) == 2
-
-
-def test_workers_that_had_a_job_are_started_again_at_once(clock: Clock) -> None:
-    engine = Counting()
-    names = [f"p-{n}" for n in range(50)]
-    workers = [HeldBy(name=name, slots=1, jobs=0, attempts=1) for name in names]
-    made = Controller(engine, lambda: Demand(waiting=1, workers=workers), Bounds(0, 1), 1.0)
-    for _ in range(10):
-        made.look()
-        engine.there = []
-    assert engine.started == 10
 
 
 def test_while_nobody_knows_nothing_is_changed(
@@ -160,7 +216,7 @@ def test_while_nobody_knows_nothing_is_changed(
 ) -> None:
     caplog.set_level("INFO")
     engine, stopping = Counting(pilots(0, 3)), threading.Event()
-    looks: list[Any] = [EngineUnavailable, ServerAway, ServerAway, demand(4), None]
+    looks: list[Any] = [ServerAway, ServerAway, demand(4), None]
 
     def ask() -> Demand:
         look = looks.pop(0)
@@ -174,8 +230,8 @@ def test_while_nobody_knows_nothing_is_changed(
 
     Controller(engine, ask, Bounds(0, 9), 0.0).run(stopping)
     assert len(engine.there) == 4
-    assert caplog.text.count("nothing is changed") == 1
-    assert caplog.text.count("it answers again") == 1
+    assert caplog.text.count("tried again every") == 1
+    assert caplog.text.count("that is over") == 1
 
 
 def test_at_the_end_each_is_told_once_and_again_when_it_has_begun(clock: Clock) -> None:
@@ -184,10 +240,27 @@ def test_at_the_end_each_is_told_once_and_again_when_it_has_begun(clock: Clock) 
     class Slow(Counting):
         def stop(self, pilots: Sequence[Pilot]) -> None:
             told.extend(pilots)
-            if not self.there[0].runs:  # it began just before it was to be taken back
-                self.there = [replace(self.there[0], runs=True)]
+            if self.there[0].state == "waits":  # it began just before it was to be taken back
+                self.there = [replace(self.there[0], state="runs")]
 
     engine = Slow(pilots(0, 1))
     left = Controller(engine, demand, Bounds(0, 1), 1.0).end(5.0)
-    assert [pilot.runs for pilot in told] == [False, True]
+    assert [pilot.state for pilot in told] == ["waits", "runs"]
     assert left == engine.there
+
+
+def test_an_engine_that_does_not_answer_at_the_end_is_asked_again(clock: Clock) -> None:
+    class Shaky(Counting):
+        def list(self) -> list[Pilot]:
+            self.fails = not self.fails
+            return super().list()
+
+        def stop(self, pilots: Sequence[Pilot]) -> None:
+            super().stop(pilots[:1])
+            if len(pilots) > 1:
+                raise EngineUnavailable("scancel: one has just ended")
+
+    engine = Shaky(pilots(3))
+    assert Controller(engine, demand, Bounds(0, 1), 1.0).end(60.0) == []
+    with pytest.raises(EngineUnavailable):
+        Controller(Counting(fails=True), demand, Bounds(0, 1), 1.0).end(5.0)

@@ -3,11 +3,12 @@
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from server.engines.engine import EngineUnavailable, PilotTerms
+from server.engines.engine import PilotTerms
 from server.engines.local import LocalEngine
 from tests.patience import until
 
@@ -47,6 +48,7 @@ def test_whoever_asks_next_finds_them(engine: LocalEngine, tmp_path: Path) -> No
     assert [pilot.name for pilot in engine.start(1, kept=False)] == ["here-1"]
 
     # Who told them to end need not have started them.
+    until(lambda: len(other.list()) == 3)  # one that begins has no command line for a moment
     other.stop(other.list())
     until(lambda: not engine.list())
     assert engine.list() == []
@@ -57,7 +59,7 @@ def test_one_that_has_ended_is_not_mistaken_for_another_process(engine: LocalEng
     engine.stop([pilot])
     until(lambda: not engine.list())
     engine.stop([pilot])  # by then nobody's number
-    own = pilot.__class__(str(os.getpid()), pilot.name, runs=True)
+    own = replace(pilot, id=str(os.getpid()))
     engine.stop([own])  # or another's
     assert os.getpid() == int(own.id)
 
@@ -73,8 +75,7 @@ def test_gpus_are_for_one_worker_each(tmp_path: Path) -> None:
             if variable.startswith("CUDA_VISIBLE_DEVICES=")
         ]
         assert chosen == ["CUDA_VISIBLE_DEVICES=0", "CUDA_VISIBLE_DEVICES=GPU-abc"]
-        with pytest.raises(EngineUnavailable, match="0 GPUs are free"):
-            engine.start(1, kept=False)
+        assert engine.start(1, kept=False) == []  # as many as there are GPUs for
     finally:
         engine.stop(engine.list())
         until(lambda: not engine.list())

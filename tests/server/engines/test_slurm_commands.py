@@ -32,12 +32,11 @@ def answering(folder: Path, name: str, script: str) -> Path:
 def test_what_is_submitted(engine: SlurmEngine, tmp_path: Path) -> None:
     calls = answering(tmp_path, "sbatch", f"cat > {tmp_path}/script; echo '77;other'")
     started = engine.start(2, kept=True)
-    assert started == [Pilot("77", "pool.kept-77", runs=False)] * 2
+    assert started == [Pilot("77", "pool.kept-77", "waits")] * 2
     assert started[0].is_kept
     (call, again) = calls.read_text().splitlines()
     assert call == again
-    assert "--job-name=pool.kept" in call
-    assert call.endswith("--mem=1G")
+    assert call.endswith("--mem=1G --parsable --job-name=pool.kept")  # nobody's option hides it
     lines = (tmp_path / "script").read_text().splitlines()
     assert lines[-1].startswith("exec python -P -m worker --server 'http://it'\"'\"'s here'")
     assert '--data "$TMPDIR/x"' in lines[-1]
@@ -51,13 +50,18 @@ def test_what_is_there(engine: SlurmEngine, tmp_path: Path) -> None:
         "11|COMPLETING|pool|None",
         "8|PENDING|pool.kept|BeginTime",
         "7|CANCELLED|pool|None",
+        "6|PENDING|pool|launch failed requeued held",
+        "5|SPECIAL_EXIT|pool|JobHeldAdmin",
     ]
     answering(tmp_path, "squeue", "echo '" + "\n".join(listed) + "'")
     hastened = answering(tmp_path, "scontrol", "echo it is being cleaned up >&2; exit 1")
     assert engine.list() == [
-        Pilot("8", "pool.kept-8", runs=False, why="BeginTime"),
-        Pilot("9", "pool-9", runs=True),
-        Pilot("10", "pool-10", runs=False, why="Resources"),
+        Pilot("5", "pool-5", "held", "JobHeldAdmin"),
+        Pilot("6", "pool-6", "held", "launch failed requeued held"),
+        Pilot("8", "pool.kept-8", "waits", "BeginTime"),
+        Pilot("9", "pool-9", "runs"),
+        Pilot("10", "pool-10", "waits", "Resources"),
+        Pilot("11", "pool-11", "ends"),
     ]
     assert hastened.read_text() == "update jobid=8 starttime=now\n"
 
@@ -65,8 +69,42 @@ def test_what_is_there(engine: SlurmEngine, tmp_path: Path) -> None:
 def test_how_they_are_ended(engine: SlurmEngine, tmp_path: Path) -> None:
     calls = answering(tmp_path, "scancel", "")
     engine.stop([])
-    engine.stop([Pilot("1", "pool-1", runs=False), Pilot("2", "pool-2", runs=True)])
-    assert calls.read_text().splitlines() == ["--state=PENDING 1", "--batch --signal=TERM 2"]
+    engine.stop([Pilot("1", "pool-1", "waits"), Pilot("2", "pool-2", "runs")])
+    engine.stop([Pilot("3", "pool-3", "ends"), Pilot("4", "pool-4", "held")])
+    told = ["--batch --signal=TERM 2", "--state=PENDING 1", "4", "3"]
+    assert calls.read_text().splitlines() == told
+
+
+def test_that_one_has_just_ended_keeps_nothing_from_the_others(
+    engine: SlurmEngine, tmp_path: Path
+) -> None:
+    calls = answering(tmp_path, "scancel", "echo Invalid job id specified >&2; exit 1")
+    with pytest.raises(EngineUnavailable, match="Invalid job id"):
+        engine.stop([Pilot("1", "pool-1", "waits"), Pilot("2", "pool-2", "runs")])
+    assert len(calls.read_text().splitlines()) == 2
+
+
+def test_a_time_to_begin_that_somebody_asked_for_is_kept(
+    tmp_path: Path, engine: SlurmEngine
+) -> None:
+    terms = PilotTerms("pool", (), 60.0, 3600.0)
+    place = SlurmTerms("x", tmp_path, tmp_path, ("python",), ("--begin=20:00",))
+    answering(tmp_path, "squeue", "echo '8|PENDING|pool|BeginTime'")
+    hastened = answering(tmp_path, "scontrol", "")
+    assert len(SlurmEngine(terms, place).list()) == 1
+    assert not hastened.exists()
+
+
+def test_whose_token_is_in_the_environment_is_not_told_to_the_nodes(
+    engine: SlurmEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORRERY_TOKEN", "orrery_secret")
+    monkeypatch.setenv("SBATCH_CLUSTERS", "other")
+    answering(tmp_path, "sbatch", f"env > {tmp_path}/environment; echo 1")
+    engine.start(1, kept=False)
+    environment = (tmp_path / "environment").read_text()
+    assert "orrery_secret" not in environment
+    assert "SBATCH_CLUSTERS" not in environment
 
 
 @pytest.mark.parametrize(

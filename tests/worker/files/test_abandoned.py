@@ -2,13 +2,16 @@
 
 import fcntl
 import os
+import shutil
 import time
 from pathlib import Path
+from typing import IO
 
 import pytest
 
-from worker.files.abandoned import LEFT_S, clear_abandoned
-from worker.own_name import own_name
+from worker import own_name as own_name_module
+from worker.files.abandoned import LEFT_S, NOTED_S, clear_abandoned
+from worker.own_name import AlreadyRunning, own_name
 from worker.settings import WorkerSettings
 
 
@@ -51,10 +54,17 @@ def test_one_that_runs_keeps_its_folder_however_quiet_it_is(workers: Path) -> No
         assert (quiet / "cache" / "abc").exists()
 
 
-def test_a_note_of_gpus_stays(workers: Path) -> None:
+def test_a_note_of_gpus_stays_for_a_month(workers: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     folder = left(workers / "pool-1", 2 * LEFT_S, "gpus-node7", "cache/abc")
     clear_abandoned(workers / "own")
     assert sorted(path.name for path in folder.iterdir()) == ["gpus-node7", "lock"]
+    left(folder, 2 * LEFT_S, "gpus-node7")
+    clear_abandoned(workers / "own")
+    assert caplog.text.count("is taken away") == 1  # and not every time
+    left(folder, 1.1 * NOTED_S, "gpus-node7")
+    clear_abandoned(workers / "own")
+    assert names(workers) == []
 
 
 def test_what_wandb_is_to_be_told_stays(workers: Path) -> None:
@@ -64,12 +74,22 @@ def test_what_wandb_is_to_be_told_stays(workers: Path) -> None:
     assert (folder / spool).exists()
 
 
-def test_a_name_is_held_by_a_lock_that_is_there(tmp_path: Path, workers: Path) -> None:
-    settings = WorkerSettings("http://x", "t", tmp_path, "pool-*", 1, 1)
-    with own_name(settings) as first, own_name(settings) as second:
-        assert [first.name, second.name] == ["pool-1", "pool-2"]
-        left(workers / "pool-3", 2 * LEFT_S)
-        clear_abandoned(first.state_folder)
-        with own_name(settings) as third:
-            assert third.name == "pool-3"
-            assert names(workers) == ["pool-1", "pool-2", "pool-3"]
+def test_a_name_is_held_by_a_lock_that_is_there(
+    tmp_path: Path, workers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder is taken away between its lock's opening and its locking."""
+    settings = WorkerSettings("http://x", "t", tmp_path, "pool-1", 1, 1)
+    flock = fcntl.flock
+    gone: list[Path] = []
+
+    def late(lock: IO[str], how: int) -> None:
+        if not gone:
+            gone.append(workers / "pool-1")
+            shutil.rmtree(gone[0])
+        flock(lock, how)
+
+    monkeypatch.setattr(own_name_module.fcntl, "flock", late)
+    with own_name(settings) as first:
+        assert (first.state_folder / "lock").exists()
+        with pytest.raises(AlreadyRunning), own_name(settings):
+            pass
