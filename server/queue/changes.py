@@ -55,6 +55,10 @@ class Changes:
         """Changes so far, of all topics: what is read from now on shows all of them."""
         return self._count
 
+    def last(self, topic: str) -> int:
+        """The count at a topic's last change, as far as that is known."""
+        return self._last.get(topic, self._forgotten)
+
     def since(self, count: int) -> set[str] | None:
         """The topics that changed after so many changes; None where that is not known any more."""
         if count < self._forgotten:

@@ -4,7 +4,7 @@ they can hold.
 Every function takes a connection inside a transaction. Nothing here knows of HTTP.
 """
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,6 +131,11 @@ class Capacity:
         """The name of those that can take the same jobs, but for a factor of two in memory."""
         powers = (f"{device}:{int(room).bit_length()}" for device, room in self.memory.items())
         return " ".join((*sorted(self.kinds), *powers, *self.labels))
+
+    @property
+    def sort(self) -> Hashable:
+        """What workers have in common that find the same jobs, given time enough."""
+        return self.kinds, tuple(sorted(self.memory.items())), self.gpu_bytes, self.labels
 
 
 ANYTHING = Capacity(("train",), dict.fromkeys(("cpu", "cuda", "auto"), NO_BOUND))

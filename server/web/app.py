@@ -21,6 +21,7 @@ from server.errors import InvalidRequest, MalformedBody, NotFound, ServerError
 from server.service import Service
 from server.settings import ServerSettings
 from server.web.arrivals import Arrivals
+from server.web.idle_workers import IdleWorkers
 from server.web.layers.access import AccessControl
 from server.web.layers.body_shapes import BodyShapes
 from server.web.layers.json_bodies import JsonBodies
@@ -91,6 +92,7 @@ def create_app(settings: ServerSettings, service: Service | None = None) -> Acce
         redoc_url=None,
     )
     app.state.service, app.state.feeds = service, LiveFeeds(service)
+    app.state.idle_workers = IdleWorkers(service.changes)
     app.state.arrivals = Arrivals(settings.body_timeout_s)
     app.openapi = partial(describe, app, PublicPlace.of(settings.public_url).prefix)
     app.include_router(system.router)

@@ -275,7 +275,8 @@ def main() -> None:
         submitted = submit(server.url, server.admin, options.jobs, seconds)
         with Client(server.url, server.admin) as client:
             while client.jobs(status=["queued", "running"], limit=1)["data"]:
-                assert time.monotonic() - began < seconds + PATIENCE_S, "jobs are left over"
+                if time.monotonic() - began > seconds + PATIENCE_S:
+                    break  # `by_status` tells how many are left over
                 time.sleep(1)
         took = time.monotonic() - began
         watching.set()

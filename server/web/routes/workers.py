@@ -3,8 +3,9 @@
 import asyncio
 import socket
 import time
+from typing import Annotated
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Depends, Request, Response
 from sqlalchemy import Connection
 
 from server.errors import FolderNotShared
@@ -13,6 +14,7 @@ from server.queue.changes import Changes
 from server.views import workers as worker_views
 from server.views.pages import page
 from server.web import polling
+from server.web.idle_workers import IdleWorkers
 from server.web.routes.parameters import Caller, TheService, WorkerId
 from server.wire.messages import Page
 from server.wire.workers import (
@@ -27,6 +29,12 @@ from server.wire.workers import (
     WorkerView,
 )
 
+
+async def _idle_workers(request: Request) -> IdleWorkers:
+    return request.app.state.idle_workers
+
+
+TheIdleWorkers = Annotated[IdleWorkers, Depends(_idle_workers)]
 router = APIRouter(prefix="/v1/workers", tags=["workers"])
 DRAIN = DrainRequest()
 
@@ -130,28 +138,32 @@ async def drain_worker(
     response_model=Assignment,
 )
 async def claim_job(
-    worker_id: WorkerId, request: ClaimRequest, service: TheService, caller: Caller
+    worker_id: WorkerId,
+    request: ClaimRequest,
+    service: TheService,
+    caller: Caller,
+    idle: TheIdleWorkers,
 ) -> Assignment | Response:
     """Ask for a job, waiting for one if asked to. The same claim_id gets the same answer."""
 
-    def work(connection: Connection) -> Assignment | None:
+    def work(connection: Connection) -> tuple[workers.Capacity, Assignment | None]:
         known = workers.find_own(connection, worker_id, caller.token_id)
+        kinds = () if known.draining else request.kinds
+        capacity = workers.capacity_of(known, kinds, request.left_s)
         claimed = claims.claim_valid(
             connection,
             worker_id,
             request.claim_id,
             now=time.time(),
-            capacity=workers.capacity_of(
-                known, () if known.draining else request.kinds, request.left_s
-            ),
+            capacity=capacity,
             most_running=service.settings.max_running_jobs,
         )
         if claimed is None:
-            return None
+            return capacity, None
         job, attempt = claimed
         service.leases.renew(attempt.lease_id)  # here, so that no lease is ever without a deadline
         points = claims.resume_points(connection, job)
-        return Assignment(
+        return capacity, Assignment(
             job=job.id,
             kind=job.kind,
             attempt=attempt.number,
@@ -166,8 +178,11 @@ async def claim_job(
             runtime_left_s=claims.runtime_left(connection, job),
         )
 
+    claim = worker_id, caller.token_id, request.claim_id, tuple(request.kinds)
+    left_s = workers.NO_BOUND if request.left_s is None else request.left_s
+
     async def look() -> Assignment | None:
-        found = await service.write(work)
+        found = await idle.look(claim, left_s, lambda: service.write(work))
         service.last_seen[worker_id] = time.time()
         return found
 

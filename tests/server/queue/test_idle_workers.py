@@ -1,0 +1,136 @@
+"""A thousand workers that find nothing are no thousand transactions."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from server.queue.changes import Changes
+from server.queue.workers import ANYTHING, Capacity
+from server.web import idle_workers
+from server.web.idle_workers import LOOKS_AT_ONCE, IdleWorkers
+from server.wire.workers import Assignment
+
+JOB = Assignment.model_construct(job="job_0")
+SHORT = replace(ANYTHING, seconds=60.0)
+LONG = replace(ANYTHING, seconds=3600.0)
+
+
+class Queue:
+    """Jobs that are given to whoever looks; counts looks."""
+
+    def __init__(self) -> None:
+        self.changes = Changes()
+        self.idle = IdleWorkers(self.changes)
+        self.jobs = self.looks = 0
+
+    def submit(self) -> None:
+        self.jobs += 1
+        self.changes.notify(Changes.QUEUE)
+
+    def claim(self, claim: Any, capacity: Capacity = ANYTHING) -> Awaitable[Assignment | None]:
+        async def look() -> tuple[Capacity, Assignment | None]:
+            self.looks += 1
+            await asyncio.sleep(0)  # the writer's
+            self.jobs -= (found := self.jobs > 0)
+            return capacity, JOB if found else None
+
+        return self.idle.look(claim, capacity.seconds, look)
+
+    async def claim_by_many(self, number: int) -> int:
+        """How many of so many workers get a job."""
+        found = await asyncio.gather(*(self.claim(each) for each in range(number)))
+        return sum(each is not None for each in found)
+
+
+def run(play: Callable[[Queue], Awaitable[None]]) -> None:
+    async def begin() -> None:
+        await play(Queue())
+
+    asyncio.run(begin())
+
+
+def test_of_many_that_wait_a_few_look_after_each_change() -> None:
+    async def play(queue: Queue) -> None:
+        assert await queue.claim_by_many(1000) == 0
+        for jobs in (1, 3, 200):
+            queue.looks = 0
+            for _ in range(jobs):
+                queue.submit()
+            assert await queue.claim_by_many(1000) == jobs
+            assert queue.looks <= jobs + LOOKS_AT_ONCE
+            await queue.claim_by_many(1000)  # those that had jobs are new claims
+
+    run(play)
+
+
+def test_a_change_is_not_missed_whenever_it_comes() -> None:
+    async def play(queue: Queue) -> None:
+        await queue.claim(1)
+        await queue.claim(2)
+        assert queue.looks == 2  # each looks once, in any case
+        await queue.claim(2)
+        assert queue.looks == 2
+
+        # While one looks, and has seen that there is nothing.
+        async def look() -> tuple[Capacity, Assignment | None]:
+            queue.submit()
+            return ANYTHING, None
+
+        await queue.idle.look(3, ANYTHING.seconds, look)
+        assert await queue.claim(2) is JOB
+
+    run(play)
+
+
+def test_an_answer_that_was_lost_is_given_again() -> None:
+    async def play(queue: Queue) -> None:
+        await queue.claim("slot 1")
+        queue.submit()
+        assert await queue.claim("slot 1") is JOB
+        await queue.claim("slot 2")
+        queue.looks = 0
+        await queue.claim("slot 1")  # the database knows that it has one
+        assert queue.looks == 1
+
+    run(play)
+
+
+def test_others_that_can_take_more_look_for_themselves() -> None:
+    async def play(queue: Queue) -> None:
+        other = replace(ANYTHING, labels=("site=leiden",))
+        for claim, capacity in (("a", SHORT), ("b", LONG), ("c", other)):
+            await queue.claim(claim, capacity)
+        queue.changes.notify(Changes.QUEUE)
+        queue.looks = 0
+        await queue.claim("a", SHORT)
+        await queue.claim("b", LONG)  # has time for longer jobs
+        await queue.claim("c", other)
+        assert queue.looks == 3
+        await queue.claim("a", SHORT)
+        assert queue.looks == 3
+
+    run(play)
+
+
+def test_what_was_found_does_not_count_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def play(queue: Queue) -> None:
+        await queue.claim(1)
+        queue.jobs = 1  # and nobody was told
+        assert await queue.claim(1) is None
+        now = idle_workers.time.monotonic()
+        monkeypatch.setattr(idle_workers.time, "monotonic", lambda: now + 2.0)
+        assert await queue.claim(1) is JOB
+
+    run(play)
+
+
+def test_workers_of_ever_other_sorts_fill_no_memory() -> None:
+    async def play(queue: Queue) -> None:
+        for number in range(3 * idle_workers.SORTS):
+            await queue.claim(number, replace(ANYTHING, labels=(f"number={number}",)))
+        assert len(queue.idle._nothing) <= idle_workers.SORTS + 1
+
+    run(play)
