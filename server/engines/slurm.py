@@ -34,7 +34,7 @@ STATES: dict[str, PilotState] = {
     **dict.fromkeys(("RUNNING", "SUSPENDED", "STOPPED", "SIGNALING", "RESIZING"), "runs"),
     "COMPLETING": "ends",  # also of what goes back into the queue
 }
-HELD = "launch failed requeued held"
+HELD = "launch failed requeued held"  # with underscores in some releases
 OTHER_CLUSTERS = "SBATCH_CLUSTERS", "SLURM_CLUSTERS"  # there nobody would find them again
 LIMIT = re.compile(r"(?:(?P<days>\d+)-)?(?P<rest>\d+(?::\d+){0,2})")
 AFTER_A_LOSS = "BeginTime"
@@ -122,7 +122,7 @@ class SlurmEngine:
         pilots: list[Pilot] = []
         for line in _ask("squeue", *asked, "--format=%A|%T|%j|%r").splitlines():
             number, said, base, why = line.split("|", 3)
-            state = "held" if why == HELD else STATES.get(said)
+            state = "held" if why.replace("_", " ") == HELD else STATES.get(said)
             if state is not None:
                 why = "" if why == "None" else why
                 pilots.append(Pilot(number, f"{base}-{number}", state, why))

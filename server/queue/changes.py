@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import takewhile
 
 from server.errors import Stopping
@@ -21,6 +21,7 @@ class Changes:
         self.is_over = False
         self._count = 0
         self._last: OrderedDict[str, int] = OrderedDict()  # the count at a topic's last change
+        self._listeners: defaultdict[str, list[Callable[[], None]]] = defaultdict(list)
         self._forgotten = 0  # up to this count not all topics are known any more
 
     def end(self) -> None:
@@ -29,6 +30,13 @@ class Changes:
         for waiters in self._waiters.values():
             for waiter in waiters:
                 waiter.set()
+        for listeners in self._listeners.values():
+            for listener in listeners:
+                listener()
+
+    def listen(self, topic: str, listener: Callable[[], None]) -> None:
+        """Have something called at each change of a topic, and at the end."""
+        self._listeners[topic].append(listener)
 
     def notify(self, topic: str) -> None:
         """Wake everyone who waits for a topic; of many some at a time, and others' work between."""
@@ -37,6 +45,8 @@ class Changes:
         self._last.move_to_end(topic)
         if len(self._last) > REMEMBERED:
             _, self._forgotten = self._last.popitem(last=False)
+        for listener in self._listeners.get(topic, ()):
+            listener()
         waiters = self._waiters.get(topic, ())
         if len(waiters) <= WOKEN_AT_ONCE:
             for waiter in waiters:

@@ -1,7 +1,7 @@
-"""Many workers that wait for a job, and find none: one looks for all of its kind.
+"""Many workers that wait for a job: a few of them look for all of their sort.
 
-Each change of the queue wakes every worker that waits. Were each to look for itself, a thousand of
-them would be a thousand transactions for one job.
+Were each woken by each change of the queue, to look for itself, a thousand of them would be a
+thousand transactions for one job.
 """
 
 import asyncio
@@ -9,7 +9,9 @@ import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
+from itertools import islice
 
+from server.errors import Stopping
 from server.queue.changes import Changes
 from server.queue.workers import Capacity
 from server.wire.workers import Assignment
@@ -32,7 +34,7 @@ class _Nothing:
 
 
 class IdleWorkers:
-    """What those found that looked last. Belongs to one event loop."""
+    """Those that wait, and what those found that looked last. Belongs to one event loop."""
 
     def __init__(self, changes: Changes) -> None:
         self._changes = changes
@@ -40,23 +42,65 @@ class IdleWorkers:
         # answer may be lost, and is then to be the same again.
         self._capacities: OrderedDict[Hashable, Capacity] = OrderedDict()
         self._nothing: dict[Hashable, _Nothing] = {}
-        self._looking: defaultdict[Hashable, asyncio.Semaphore] = defaultdict(
-            lambda: asyncio.Semaphore(LOOKS_AT_ONCE)
-        )
+        self._waiting: defaultdict[Hashable, OrderedDict[asyncio.Event, None]]
+        self._waiting = defaultdict(OrderedDict)  # the one that waits longest first
+        changes.listen(Changes.QUEUE, self._wake_some)
 
-    async def look(self, claim: Hashable, seconds: float, look: Look) -> Assignment | None:
-        """A job for a claim; it is looked for where it might be there.
+    async def claim(
+        self, claim: Hashable, seconds: float, wait_s: float, look: Look
+    ) -> Assignment | None:
+        """A job for a claim, once there is one, or None after `wait_s`.
 
         Args:
             seconds: that the worker has.
+
+        Raises:
+            Stopping
         """
-        known = self._capacities.get(claim)
-        if known is None:
-            return await self._look(claim, look)
-        async with self._looking[known.sort]:
-            if self._is_nothing_for(known, seconds):
+        deadline = time.monotonic() + wait_s
+        while True:
+            known = self._capacities.get(claim)
+            if known is None or not self._is_nothing_for(known, seconds):
+                known, assignment = await self._look(claim, look)
+                if assignment is not None:
+                    self._wake(known.sort, 1)  # perhaps there is more
+                    return assignment
+            left = deadline - time.monotonic()
+            if left <= 0:
                 return None
-            return await self._look(claim, look)
+            if self._changes.is_over:
+                raise Stopping
+            # Between this question and the waiting nothing else runs.
+            found = self._nothing.get(known.sort)
+            if found is not None and found.count == self._changes.last(Changes.QUEUE):
+                await self._wait(known.sort, left)
+
+    async def _wait(self, sort: Hashable, seconds: float) -> None:
+        event = asyncio.Event()
+        self._waiting[sort][event] = None
+        try:
+            async with asyncio.timeout(seconds):
+                await event.wait()
+        except TimeoutError:
+            pass
+        finally:
+            waiting = self._waiting[sort]
+            waiting.pop(event, None)
+            if not waiting:
+                del self._waiting[sort]
+        if self._changes.is_over:
+            raise Stopping
+
+    def _wake_some(self) -> None:
+        """The queue changed: of each sort some look, and those that find a job wake others."""
+        for sort in list(self._waiting):
+            number = len(self._waiting[sort]) if self._changes.is_over else LOOKS_AT_ONCE
+            self._wake(sort, number)
+
+    def _wake(self, sort: Hashable, number: int) -> None:
+        for event in list(islice(self._waiting.get(sort, ()), number)):
+            self._waiting[sort].pop(event)
+            event.set()
 
     def _is_nothing_for(self, capacity: Capacity, seconds: float) -> bool:
         found = self._nothing.get(capacity.sort)
@@ -67,18 +111,17 @@ class IdleWorkers:
             and seconds <= found.seconds
         )
 
-    async def _look(self, claim: Hashable, look: Look) -> Assignment | None:
+    async def _look(self, claim: Hashable, look: Look) -> tuple[Capacity, Assignment | None]:
         count, at = self._changes.last(Changes.QUEUE), time.monotonic()
         capacity, assignment = await look()
         if assignment is not None:
             self._capacities.pop(claim, None)
-            return assignment
+            return capacity, assignment
         if len(self._nothing) > SORTS:
             self._nothing.clear()
-            self._looking.clear()
         self._nothing[capacity.sort] = _Nothing(count, at, capacity.seconds)
         self._capacities[claim] = capacity
         self._capacities.move_to_end(claim)
         if len(self._capacities) > REMEMBERED:
             self._capacities.popitem(last=False)
-        return None
+        return capacity, None

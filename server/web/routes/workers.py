@@ -13,7 +13,6 @@ from server.queue import audit_log, claims, workers
 from server.queue.changes import Changes
 from server.views import workers as worker_views
 from server.views.pages import page
-from server.web import polling
 from server.web.idle_workers import IdleWorkers
 from server.web.routes.parameters import Caller, TheService, WorkerId
 from server.wire.messages import Page
@@ -181,14 +180,11 @@ async def claim_job(
     claim = worker_id, caller.token_id, request.claim_id, tuple(request.kinds)
     left_s = workers.NO_BOUND if request.left_s is None else request.left_s
 
-    async def look() -> Assignment | None:
-        found = await idle.look(claim, left_s, lambda: service.write(work))
-        service.last_seen[worker_id] = time.time()
-        return found
+    async def look() -> tuple[workers.Capacity, Assignment | None]:
+        return await service.write(work)
 
-    assignment = await polling.wait_for_news(
-        service.changes, Changes.QUEUE, look, lambda seen: seen is not None, request.wait_s
-    )
+    assignment = await idle.claim(claim, left_s, request.wait_s, look)
+    service.last_seen[worker_id] = time.time()
     if assignment is None:
         return Response(status_code=204)
     service.changes.notify(assignment.job)

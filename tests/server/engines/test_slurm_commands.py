@@ -50,14 +50,14 @@ def test_what_is_there(engine: SlurmEngine, tmp_path: Path) -> None:
         "11|COMPLETING|pool|None",
         "8|PENDING|pool.kept|BeginTime",
         "7|CANCELLED|pool|None",
-        "6|PENDING|pool|launch failed requeued held",
+        "6|PENDING|pool|launch_failed_requeued_held",
         "5|SPECIAL_EXIT|pool|JobHeldAdmin",
     ]
     answering(tmp_path, "squeue", "echo '" + "\n".join(listed) + "'")
     hastened = answering(tmp_path, "scontrol", "echo it is being cleaned up >&2; exit 1")
     assert engine.list() == [
         Pilot("5", "pool-5", "held", "JobHeldAdmin"),
-        Pilot("6", "pool-6", "held", "launch failed requeued held"),
+        Pilot("6", "pool-6", "held", "launch_failed_requeued_held"),
         Pilot("8", "pool.kept-8", "waits", "BeginTime"),
         Pilot("9", "pool-9", "runs"),
         Pilot("10", "pool-10", "waits", "Resources"),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from server.errors import Stopping
 from server.queue.changes import Changes
 from server.queue.workers import ANYTHING, Capacity
 from server.web import idle_workers
@@ -30,19 +31,21 @@ class Queue:
         self.jobs += 1
         self.changes.notify(Changes.QUEUE)
 
-    def claim(self, claim: Any, capacity: Capacity = ANYTHING) -> Awaitable[Assignment | None]:
+    def claim(
+        self, claim: Any, capacity: Capacity = ANYTHING, wait_s: float = 0.0
+    ) -> Awaitable[Assignment | None]:
         async def look() -> tuple[Capacity, Assignment | None]:
             self.looks += 1
             await asyncio.sleep(0)  # the writer's
             self.jobs -= (found := self.jobs > 0)
             return capacity, JOB if found else None
 
-        return self.idle.look(claim, capacity.seconds, look)
+        return self.idle.claim(claim, capacity.seconds, wait_s, look)
 
-    async def claim_by_many(self, number: int) -> int:
-        """How many of so many workers get a job."""
-        found = await asyncio.gather(*(self.claim(each) for each in range(number)))
-        return sum(each is not None for each in found)
+    async def settled(self) -> None:
+        """Return once all that is under way waits."""
+        for _ in range(5000):
+            await asyncio.sleep(0)
 
 
 def run(play: Callable[[Queue], Awaitable[None]]) -> None:
@@ -54,14 +57,42 @@ def run(play: Callable[[Queue], Awaitable[None]]) -> None:
 
 def test_of_many_that_wait_a_few_look_after_each_change() -> None:
     async def play(queue: Queue) -> None:
-        assert await queue.claim_by_many(1000) == 0
+        waiting = {asyncio.ensure_future(queue.claim(each, wait_s=60.0)) for each in range(1000)}
+        await queue.settled()
+        assert queue.looks == 1000  # each looks once, in any case
         for jobs in (1, 3, 200):
             queue.looks = 0
             for _ in range(jobs):
                 queue.submit()
-            assert await queue.claim_by_many(1000) == jobs
-            assert queue.looks <= jobs + LOOKS_AT_ONCE
-            await queue.claim_by_many(1000)  # those that had jobs are new claims
+            await queue.settled()
+            had = {claim for claim in waiting if claim.done()}
+            assert len(had) == jobs
+            assert queue.jobs == 0
+            assert queue.looks <= (1 + LOOKS_AT_ONCE) * jobs
+            waiting -= had
+        for claim in waiting:
+            claim.cancel()
+
+    run(play)
+
+
+def test_at_the_end_nobody_waits_any_more() -> None:
+    async def play(queue: Queue) -> None:
+        waiting = [asyncio.ensure_future(queue.claim(each, wait_s=60.0)) for each in range(20)]
+        await queue.settled()
+        queue.changes.end()
+        told = await asyncio.gather(*waiting, return_exceptions=True)
+        assert {type(each) for each in told} == {Stopping}
+        with pytest.raises(Stopping):
+            await queue.claim(0, wait_s=60.0)
+
+    run(play)
+
+
+def test_who_waits_is_answered_in_time() -> None:
+    async def play(queue: Queue) -> None:
+        assert await queue.claim(0, wait_s=0.01) is None
+        assert not queue.idle._waiting
 
     run(play)
 
@@ -79,7 +110,7 @@ def test_a_change_is_not_missed_whenever_it_comes() -> None:
             queue.submit()
             return ANYTHING, None
 
-        await queue.idle.look(3, ANYTHING.seconds, look)
+        await queue.idle.claim(3, ANYTHING.seconds, 0.0, look)
         assert await queue.claim(2) is JOB
 
     run(play)
