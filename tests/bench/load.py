@@ -44,7 +44,7 @@ EPOCHS, EPOCH_S = 10, 3.0
 FAILURES_PER_HOST_AND_HOUR = 0.01
 DAY_S = 86400.0
 AWAY_S = 45.0  # of a host that failed; longer than a lease
-HEARTBEAT_S, TURN_S, POLL_EVERY_S = 5.0, 0.25, 0.05
+HEARTBEAT_S, TURN_S, POLL_EVERY_S = 5.0, 1.0, 0.05
 PATIENCE_S = 300.0  # for the last jobs
 CONFIG = {"epochs": EPOCHS, "evaluation_orbits": 0, "hidden_dims": [8]}
 

@@ -26,6 +26,7 @@ from server.queue.leases import Leases
 from server.service import Service
 from server.settings import ServerSettings
 from server.web.app import create_app
+from server.web.idle_workers import IdleWorkers
 from server.web.listening.protocol import Listener, uvicorn_config
 
 Json = dict[str, Any]
@@ -154,6 +155,11 @@ class OrreryServer:
     def waiters(self, topic: str) -> int:
         """How many requests wait for a change of a topic."""
         return len(self.service.changes._waiters.get(topic, ()))
+
+    def idle_claims(self) -> int:
+        """How many claims wait for a job."""
+        idle: IdleWorkers = layer(self.app).state.idle_workers
+        return sum(map(len, idle._waiting.values()))
 
     def move_leases_to_test_clock(self) -> None:
         """From now on leases expire by `self.clock`."""

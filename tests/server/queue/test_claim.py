@@ -96,13 +96,13 @@ def test_a_waiting_claim_wakes_when_a_job_is_submitted(server: OrreryServer) -> 
     worker_id = server.register()
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(server.claim, worker_id, "patient", 20)
-        server.until(lambda: server.waiters("queue") == 3)  # and two tasks of the server
+        server.until(lambda: server.idle_claims() == 1)
         assert not waiting.done()
         job = server.submit()
         assignment = waiting.result(10)
     assert assignment is not None
     assert assignment["job"] == job["id"]
-    assert server.waiters("queue") == 2
+    assert server.idle_claims() == 0
 
 
 def test_a_waiting_claim_wakes_when_a_lease_expires(server: OrreryServer) -> None:
@@ -110,7 +110,7 @@ def test_a_waiting_claim_wakes_when_a_lease_expires(server: OrreryServer) -> Non
     worker_id = server.register()
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(server.claim, worker_id, "patient", 20)
-        server.until(lambda: server.waiters("queue") == 3)  # and two tasks of the server
+        server.until(lambda: server.idle_claims() == 1)
         server.lose_leases()
         assignment = waiting.result(10)
     assert assignment is not None
