@@ -39,7 +39,7 @@ def test_a_manifest_is_what_kubernetes_says_that_it_is(
 
 def test_a_field_that_does_not_exist_is_seen() -> None:
     (job,) = [each.values[0] for each in DOCUMENTS if each.values[0]["kind"] == "Job"]
-    wrong = {**job, "spec": {**job["spec"], "paralelism": 4}}
+    wrong = {**job, "spec": {**job["spec"], "parallel": 4}}
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(wrong, RELEASES[-1], strict=True)
 

@@ -81,5 +81,5 @@ def test_workers_come_with_the_work_and_whatever_ends_them_costs_no_job(scaled: 
     assert "none is left" in autoscale.log()
     assert scaled.ray.pilots() == []
     assert scaled.job(job_id)["status"] == "queued"  # with a checkpoint, for the next one
-    processes = scaled.cluster.workers[0].run("sh", "-c", "pgrep -f 'm worke[r]' || true")
+    processes = scaled.cluster.workers[0].run("sh", "-c", "pgrep -f '[m] worker' || true")
     assert not processes
