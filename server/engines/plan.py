@@ -44,7 +44,9 @@ def plan(pilots: Sequence[Pilot], demand: Demand, bounds: Bounds) -> Plan:
     held = sum(worker.jobs for worker in demand.workers if worker.name in there)
     needed = -(-(demand.waiting + held) // bounds.slots)
     wanted = min(max(needed, bounds.least), bounds.most)
-    missing = max(wanted - len(counted), 0)
+    # What ends may come again: it has its place until it is gone.
+    room = bounds.most - sum(pilot.state != "held" for pilot in pilots)
+    missing = max(min(wanted - len(counted), room), 0)
     kept = sum(pilot.is_kept for pilot in counted)
     start_kept = min(max(bounds.least - kept, 0), missing)
     surplus = len(counted) - wanted

@@ -11,7 +11,7 @@ import pytest
 from server.engines import controller as controller_module
 from server.engines.controller import Controller, ServerAway
 from server.engines.engine import Engine, EngineUnavailable, Pilot, PilotState
-from server.engines.plan import Bounds, plan
+from server.engines.plan import Bounds, Plan, plan
 from server.wire.demand import Demand, HeldBy
 
 
@@ -85,9 +85,15 @@ def test_one_that_is_known_to_the_server_runs_whatever_the_engine_says() -> None
 
 
 def test_what_will_never_begin_is_taken_back_and_does_not_count() -> None:
-    there = [Pilot("1", "p-1", "held"), Pilot("2", "p-2", "ends")]
+    there = [Pilot("1", "p-1", "held")]
     made = plan(there, demand(1), Bounds(0, 1))
-    assert (made.start, made.stop) == (1, there[:1])
+    assert (made.start, made.stop) == (1, there)
+
+
+def test_one_that_ends_has_its_place_until_it_is_gone() -> None:
+    there = [Pilot("1", "p-1", "ends")]  # or comes again, where its node was taken
+    assert plan(there, demand(1), Bounds(0, 1)) == Plan(wanted=1)
+    assert plan(there, demand(1), Bounds(0, 2)) == Plan(wanted=1, start=1)
 
 
 @dataclass
