@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import count, islice, pairwise
@@ -56,6 +57,7 @@ class LocalEngine:
                         start_new_session=True,
                     )
                 self._own.append(process)
+                _await_command_line(process)
                 started.append(Pilot(str(process.pid), name, "runs"))
         except OSError as error:
             raise EngineUnavailable(f"cannot start a worker: {error}") from error
@@ -91,6 +93,12 @@ class LocalEngine:
             and name.rpartition("-")[0] in {self._terms.base(kept=kept) for kept in (True, False)}
         )
         return name if is_ours and _leads_session(int(pid)) else None
+
+
+def _await_command_line(process: "subprocess.Popen[bytes]") -> None:
+    """Nobody finds it before the system has written that down, a moment after it began."""
+    while process.poll() is None and not any(_read(str(process.pid), "cmdline")):
+        time.sleep(0.001)
 
 
 def _leads_session(pid: int) -> bool:
