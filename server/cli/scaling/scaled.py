@@ -134,7 +134,7 @@ def _scale(
                 "gpu_memory": gpu_bytes if ready.have_gpus or gpu_memory else 0,
             }
             if ready.there_s is not None:
-                asked["left_s"] = max(ready.there_s - FAREWELL_S, 0.0)
+                asked["left_s"] = min(max(ready.there_s - FAREWELL_S, 0.0), 1e9)
             controller = Controller(
                 ready.engine, _asking(client, asked), Bounds(least, most, slots), interval
             )

@@ -71,8 +71,8 @@ async def show_demand(
         Query(max_length=32, description="That they have, as KEY=TEXT; can be repeated."),
     ] = NO_LABELS,
     left_s: Annotated[
-        float, Query(ge=0, le=NO_BOUND, description="That they have for a job [s].")
-    ] = NO_BOUND,
+        float | None, Query(ge=0, le=1e9, description="That they have for a job [s].")
+    ] = None,
 ) -> Demand:
     """How many jobs wait that workers of one sort can take, and what such workers do already.
 
@@ -82,7 +82,7 @@ async def show_demand(
     capacity = Capacity(
         get_args(JobKind),
         {device: ROOM * each for device, each in usable.items()},
-        seconds=left_s,
+        seconds=NO_BOUND if left_s is None else left_s,
         gpu_bytes=gpu_memory,
         labels=tuple(labels),
     )

@@ -33,6 +33,6 @@ def test_a_job_is_submitted_and_seen_under_a_prefix(front: Begin, browser: Any) 
         page.get_by_role("link", name="CSV").click()
     assert "far away" in download.value.path().read_text()
     page.get_by_role("link", name="API").click()
-    page.get_by_text("GET /v1/queue").wait_for()
+    page.get_by_text("GET /v1/queue", exact=True).wait_for()
     assert not missed
     context.close()
