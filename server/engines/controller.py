@@ -45,8 +45,8 @@ class Controller:
         self._away: str | None = None
 
     def run(self, stopping: threading.Event) -> None:
-        """Look again and again, until told to stop."""
-        while not stopping.is_set():
+        """Look again and again, until told to stop; what does not answer is asked again."""
+        while not stopping.wait(self._interval_s):
             try:
                 self.look()
             except (EngineUnavailable, ServerAway) as error:
@@ -57,7 +57,6 @@ class Controller:
                 if self._away is not None:
                     logger.info("that is over")
                 self._away = None
-            stopping.wait(self._interval_s)
 
     def look(self) -> None:
         """Look once, and change what is to be changed.

@@ -5,6 +5,7 @@ them. Needs the `ray` extra here and Orrery on the cluster's nodes.
 import hashlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from server.engines.lifeline import die_with_parent
 
 NAMESPACE = "orrery"
 ANSWER_S = 1.0  # in which an actor that has begun says so, at each look
+REACH_S = 10.0
 ADVICE = "`pip install 'orrery[ray]'`, the cluster's version of Ray"
 
 
@@ -161,14 +163,26 @@ class RayEngine:
         ray = self._ray
         try:
             if not ray.is_initialized():
+                _reach(self._address)
                 quiet = {"log_to_driver": False, "configure_logging": False}
                 with _own_signals():
                     ray.init(address=self._address, namespace=self._namespace, **quiet)
                 self._asked = {}
             yield ray
-        except (ray.exceptions.RayError, ConnectionError, RuntimeError, ValueError) as error:
+        except (ray.exceptions.RayError, OSError, RuntimeError, ValueError) as error:
             ray.shutdown()
             raise EngineUnavailable(f"Ray at {self._address}: {error}") from error
+
+
+def _reach(address: str) -> None:
+    """Ask a head by its address whether it is there: Ray itself tries for minutes.
+
+    Raises:
+        OSError: nobody listens there.
+    """
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_S).close()
 
 
 @contextmanager

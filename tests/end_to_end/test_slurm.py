@@ -61,19 +61,19 @@ def test_what_ends_a_worker_costs_no_job(scaled: SlurmScaled) -> None:
     job_id = scaled.submit(LONG)
     autoscale = scaled.autoscale("--max", "1", "--partition", "low")
     scaled.wait_for_attempt(job_id, 1)
+    worker = scaled.pilots("RUNNING")
 
     # Slurm takes the nodes for others' jobs, of a higher priority; the same worker comes again.
     others = [scaled.slurm.ask("sh", "-c", OTHERS_JOB).strip() for _ in range(2)]
-    until(lambda: not scaled.pilots("RUNNING"))
-    until(lambda: scaled.job(job_id)["status"] == "queued")
-    (waiting,) = scaled.pilots("PENDING")
+    until(lambda: scaled.pilots("PENDING") == worker)  # COMPLETING until its node is cleaned up
+    assert scaled.job(job_id)["status"] == "queued"
     scaled.slurm.ask("scancel", *others)
     scaled.wait_for_attempt(job_id, 2)
-    assert scaled.pilots("RUNNING") == [waiting]
+    assert scaled.pilots("RUNNING") == worker
 
-    scaled.slurm.ask("scancel", waiting)  # by hand
+    scaled.slurm.ask("scancel", *worker)  # by hand
     scaled.wait_for_attempt(job_id, 3)
-    assert scaled.pilots("RUNNING") != [waiting]
+    assert scaled.pilots("RUNNING") != worker
 
     # Its node is lost with all that is on it.
     (node,) = [line for line in scaled.slurm.jobs("%N") if line]

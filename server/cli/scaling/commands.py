@@ -41,11 +41,11 @@ def local(
     from server.engines.local import LocalEngine
 
     if gpu and pool.most > len(gpu):
-        what = f"--max {pool.most}: there are {len(gpu)} GPUs, each for one worker"
+        what = f"--max {pool.most}: each worker has a --gpu of its own; here is {len(gpu)}"
         raise CommandFailed(what, EXIT_USAGE)
     have_gpus = bool(gpu) or GPU_FOLDER.is_dir()
     engine = LocalEngine(pool.terms, Path(pool.data).absolute(), pool.token_file, gpu or [])
-    return Ready(engine, have_gpus)
+    return Ready(engine, have_gpus, elsewhere=False)
 
 
 @app.command()

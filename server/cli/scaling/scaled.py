@@ -60,12 +60,18 @@ class Pool:
 
 @dataclass(frozen=True)
 class Ready:
-    """An engine, whether its workers have GPUs, and how long each is there [s], where there is an
-    end."""
+    """An engine, and what its workers are like.
+
+    Attributes:
+        have_gpus: whether they have GPUs.
+        there_s: how long each is there [s], where there is an end.
+        elsewhere: whether they may run on other hosts.
+    """
 
     engine: "Engine"
     have_gpus: bool
     there_s: float | None = None
+    elsewhere: bool = True
 
 
 def autoscaled(command: Callable[..., Ready]) -> Callable[..., None]:
@@ -114,8 +120,6 @@ def _scale(
         what = "--name: 1 to 32 letters, digits, '_' or '-', not beginning with '-'"
         raise CommandFailed(what, EXIT_USAGE)
     labelled = dict(map(label, labels or []))
-    if SELF.match(url) and make.__name__ != "local":
-        logger.warning("%s is another host where workers run; say --server", url)
     words = [f"--server={url}", f"--slots={slots}"]
     words += [f"--threads={threads}"] if threads else []
     words += [*(f"--label={key}={text}" for key, text in labelled.items())]
@@ -126,6 +130,8 @@ def _scale(
     pool = Pool(terms, data, token_file, slots, most)
     try:
         ready = make(pool, **options)
+        if ready.elsewhere and SELF.match(url):
+            logger.warning("%s is another host where workers run; say --server", url)
         with connect(url, pool.token, str(pool.token_file), authorities) as client:
             gpu_bytes = ANY_GPU if gpu_memory is None else int(gpu_memory * 2**30) // slots
             asked: dict[str, Any] = {
@@ -166,7 +172,8 @@ def _asking(client: "Client", asked: dict[str, Any]) -> "Callable[[], Demand]":
 
 
 def _run(controller: "Controller", *, leave: bool) -> None:
-    """Until a signal; a second one leaves workers as they are."""
+    """Until a signal; a second one leaves workers as they are. What fails at the first look is not
+    tried again: there may be no such cluster, or no such server."""
     stopping = threading.Event()
 
     def stop(number: int, _frame: object) -> None:
@@ -175,6 +182,7 @@ def _run(controller: "Controller", *, leave: bool) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
+    controller.look()
     controller.run(stopping)
     if leave:
         logger.info("workers are left; they end when they find no work")

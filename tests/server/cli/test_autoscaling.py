@@ -32,7 +32,7 @@ def autoscale(server: OrreryServer, folder: Path, *words: str) -> "subprocess.Po
     [
         (("local", "--max", "2", "--min", "3"), "--min is more than --max"),
         (("local", "--max", "2", "--name", "-x"), "--name: 1 to 32"),
-        (("local", "--max", "2", "--gpu", "0"), "--max 2: there are 1 GPUs"),
+        (("local", "--max", "2", "--gpu", "0"), "--max 2: each worker has a --gpu of its own; here is 1"),
         (("local", "--max", "2", "--label", "x"), "use KEY=TEXT"),
         (("local", "--max", "1", "--token-file", "/none"), "No such file"),
         (("slurm", "--max", "1", "--time", "12h"), "--time 12h: use minutes"),
@@ -62,6 +62,23 @@ def test_once_where_the_server_is_away_says_so(server: OrreryServer, tmp_path: P
     assert done.returncode == 4
     assert "error: no server answers at http://127.0.0.1:9" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("slurm",), "squeue"),  # no such program, or no configuration
+        (("ray", "--address", "127.0.0.1:9"), "127.0.0.1:9"),
+    ],
+)
+def test_where_no_engine_answers_at_first_it_ends_and_says_so(
+    server: OrreryServer, tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    process = autoscale(server, tmp_path, *words, "--max", "1")
+    _, told = process.communicate()
+    assert process.returncode == 4, told
+    assert said in told.splitlines()[-1]
+    assert "Traceback" not in told
 
 
 def test_workers_of_this_machine_do_what_waits(server: OrreryServer, tmp_path: Path) -> None:
