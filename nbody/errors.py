@@ -19,6 +19,7 @@ class InvalidInitialConditions(NBodyError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"initial conditions: {reason}")
+        self.reason = reason
 
 
 class DeviceUnavailable(NBodyError):

@@ -32,6 +32,7 @@ LONG_POLL_S = 20.0
 TRIES, LONGEST_PAUSE_S = 4, 10  # of a call that comes too often
 AWAY = frozenset({502, 503, 504})  # answers of a server that comes back, or of its proxy
 AWAY_S = 600.0  # of one absence, over which those who wait go on
+FILES_OF = {"ckpt": "checkpoints", "file": "artifacts", "ic": "files"}  # routes, by their ids
 REST = TERMINAL | {"paused"}  # a job does not leave these by itself
 
 
@@ -361,9 +362,28 @@ class Client:
         options = {"headers": headers, "params": {"name": (name or path.name)[:200]}}
         return self._call("POST", "/v1/checkpoints", content=path.read_bytes(), **options).json()
 
+    def send_initial_conditions(self, path: Path, name: str | None = None) -> Json:
+        """Send a file of initial conditions; its `path` is then an `ic_path` of your jobs.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        headers = {"Content-Type": "application/octet-stream"}
+        options = {"headers": headers, "params": {"name": (name or path.name)[-200:]}}
+        return self._call("POST", "/v1/files", content=path.read_bytes(), **options).json()
+
+    def files(self, **parameters: Any) -> Json:
+        """A page of files of initial conditions that were sent."""
+        return self._call("GET", "/v1/files", params=parameters).json()
+
+    def delete_file(self, file_id: str) -> Json:
+        """Delete a file of initial conditions."""
+        return self._call("DELETE", f"/v1/files/{_quote(file_id)}").json()
+
     def download(self, file_id: str, target: Path) -> Path:
-        """Save a checkpoint or an artifact; appears under its name only when it is whole."""
-        kind = "artifacts" if file_id.startswith("file_") else "checkpoints"
+        """Save a checkpoint, an artifact or a file that was sent; appears under its name only when
+        it is whole."""
+        kind = FILES_OF.get(file_id.partition("_")[0], "checkpoints")
         path = f"/v1/{kind}/{_quote(file_id)}/content"
         partial = target.with_name(f".{target.name}.part")
         try:

@@ -40,7 +40,12 @@ class ServerSettings(BaseSettings):
         default=2**20, description="Largest request body of clients."
     )
     max_upload_bytes: Annotated[int, Field(ge=1024, le=2**40)] = Field(
-        default=2**28, description="Largest checkpoint file that a client may send."
+        default=2**28,
+        description="Largest file that a client may send: a checkpoint, initial conditions.",
+    )
+    max_input_bytes: Annotated[int, Field(ge=0, le=2**60)] = Field(
+        default=2**30,
+        description="Of initial conditions that one token may have sent; 0: no limit.",
     )
     max_report_bytes: Annotated[int, Field(ge=1024, le=2**30)] = Field(
         default=4 * 2**20, description="Largest request body of workers."

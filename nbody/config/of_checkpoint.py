@@ -7,11 +7,8 @@ little of both, and prints what it says as JSON.
 """
 
 import io
-import json
 import pickle
 import re
-import resource
-import sys
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -21,11 +18,11 @@ from typing import Any, cast
 
 from pydantic import ValidationError
 
+from nbody.config import told_apart
 from nbody.config.config import Config
 from nbody.config.original_format import RENAMED, translate_flat
 from nbody.errors import CheckpointUnreadable
 
-MOST_MEMORY, MOST_SECONDS = 2**30, 20  # of the process that reads a file
 LAYER = r"model\.(\d+)\.weight"  # of a fully connected network
 WITHOUT_CONFIG = {"feature_type": "basic", "dt_head": "softplus"}  # the original's oldest
 
@@ -148,20 +145,10 @@ def _json_only(fields: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in fields.items() if isinstance(value, kinds)}
 
 
-def main() -> int:
-    """Print the facts of a file as JSON, or what is wrong with it; returns the exit code."""
-    resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, MOST_MEMORY))
-    resource.setrlimit(resource.RLIMIT_CPU, (MOST_SECONDS, MOST_SECONDS))
-    try:
-        facts = read_facts(Path(sys.argv[1]))
-    except (CheckpointUnreadable, MemoryError, RecursionError) as error:
-        wrong = error.reason if isinstance(error, CheckpointUnreadable) else "it is too large"
-        sys.stdout.write(json.dumps({"wrong": wrong}))
-        return 1
-    said = {"config": facts.config.model_dump(mode="json"), "epoch": facts.epoch}
-    sys.stdout.write(json.dumps(said))
-    return 0
+def _told(path: Path) -> dict[str, Any]:
+    facts = read_facts(path)
+    return {"config": facts.config.model_dump(mode="json"), "epoch": facts.epoch}
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    told_apart.main(_told)

@@ -2,15 +2,19 @@
 checked before reading.
 
 A numpy file's header can ask for far more memory than the file has bytes, and an npz can unpack to
-a thousand times its size: both are refused from their headers alone.
+a thousand times its size: both are refused from their headers alone. `python -m
+nbody.config.particle_file FILE` reads one that somebody sent in a process of its own, and prints
+what is in it as JSON.
 """
 
 import tokenize
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from nbody.config import told_apart
 from nbody.config.particle_arrays import Table, table_of_archive, table_of_hdf5, table_of_npz
 from nbody.config.particle_text import rows_of_text
 from nbody.errors import InvalidInitialConditions
@@ -92,3 +96,12 @@ def _read(path: Path) -> Table:
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)  # refuses a header that lies
         return table_of_npz({path.name: mapped}, path.name)
     return Table(np.array(rows_of_text(path.read_text(encoding="utf-8-sig"), path.name)))
+
+
+def _told(path: Path) -> dict[str, Any]:
+    rows = read_particles(path)
+    return {"num_particles": len(rows), "dim": (len(rows[0]) - 1) // 2}
+
+
+if __name__ == "__main__":
+    told_apart.main(_told)

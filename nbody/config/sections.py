@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, Field, JsonValue
 
 from nbody.config.field_marks import Mark
 from nbody.config.stepping_rules import IntegratorMode, describe_rules
-from nbody.config.systems import InitialConditions
+from nbody.config.systems import IC_FILES, InitialConditions
 from nbody.config.units import UnitSystem
 
 Activation = Literal["relu", "tanh", "sigmoid", "silu", "gelu"]
@@ -22,10 +22,6 @@ NonNegative = Annotated[float, Field(ge=0, le=1e300, allow_inf_nan=False)]
 Real = Annotated[float, Field(ge=-1e300, le=1e300, allow_inf_nan=False)]
 Probability = Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)]
 
-IC_FILES = (
-    *(".npy", ".npz", ".txt", ".csv", ".tsv", ".dat"),
-    *(".h5", ".hdf5", ".bin", ".sa"),
-)
 _SAVE_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 

@@ -21,6 +21,10 @@ InitialConditions = Literal[
     "file",
     "inline",
 ]
+IC_FILES = (  # what files of `file` end with
+    *(".npy", ".npz", ".txt", ".csv", ".tsv", ".dat"),
+    *(".h5", ".hdf5", ".bin", ".sa"),
+)
 
 
 @dataclass(frozen=True)

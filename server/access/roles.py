@@ -13,13 +13,13 @@ SESSION = "/v1/session"
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 OF_WORKERS = ("/v1/leases/", "/v1/workers")  # whoever asks: without tokens everybody is the same
 DEMAND = "/v1/queue/demand"  # for who starts workers
-UPLOADS = "/v1/checkpoints"  # where bodies are files
+UPLOADS = frozenset({"/v1/checkpoints", "/v1/files"})  # where bodies are files
 OF_ATTEMPTS = re.compile(r"/v1/leases/[^/]+/files")  # and the same of files of workers
 EVERYONE: frozenset[Role] = frozenset({"admin", "user", "worker", "viewer"})
 PEOPLE: frozenset[Role] = frozenset({"admin", "user", "viewer"})
 READABLE = frozenset(  # by people
     (
-        *("artifacts", "checkpoints", "compare", "jobs", "presets", "queue", "schemas"),
+        *("artifacts", "checkpoints", "compare", "files", "jobs", "presets", "queue", "schemas"),
         *("stream", "sweeps", "workers"),
     )
 )
@@ -64,19 +64,19 @@ def allowed_roles(method: str, path: str) -> frozenset[Role]:
         return frozenset({"admin", "user"})
     if resource in READABLE and method in SAFE_METHODS:
         return PEOPLE
-    if resource in {"jobs", "sweeps"} and method in {"POST", "PATCH", "DELETE"}:
+    if resource in {"files", "jobs", "sweeps"} and method in {"POST", "PATCH", "DELETE"}:
         return frozenset({"admin", "user"})
     return frozenset({"admin"})
 
 
 def is_upload(method: str, path: str) -> bool:
     """Whether the body is a file, which no layer but its route reads."""
-    return (method == "POST" and path == UPLOADS) or is_piece(method, path)
+    return (method == "POST" and path in UPLOADS) or is_piece(method, path)
 
 
 def has_files(path: str) -> bool:
     """Whether bodies there are no documents, whatever the method."""
-    return path == UPLOADS or OF_ATTEMPTS.fullmatch(path) is not None
+    return path in UPLOADS or OF_ATTEMPTS.fullmatch(path) is not None
 
 
 def is_piece(method: str, path: str) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nbody.config.files import STDIN, parse_override, read_config_file
+from nbody.config.systems import IC_FILES
 from server.cli import tables
 from server.cli.connection import (
     AsJson,
@@ -36,6 +37,16 @@ Replaced = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Replace a field of the training's config."),
 ]
 
+Initial = Annotated[
+    Path | None,
+    typer.Option(
+        "--initial-conditions",
+        "--ic",
+        metavar="FILE",
+        help="Send this file of initial conditions, and begin with it.",
+    ),
+]
+
 
 @app.command()
 @connected
@@ -50,6 +61,7 @@ def submit(
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a field.")
     ] = None,
+    initial: Initial = None,
     name: Name = None,
     priority: Annotated[
         int | None, typer.Option(min=-100, max=100, help="Higher runs first.")
@@ -105,7 +117,8 @@ def submit(
     if len(configs) > 1 and (watch or idempotency_key):
         raise ValueError("--watch and --idempotency-key are of one job")
     changes = dict(map(parse_override, assignments or []))
-    read = [_read(path, changes) for path in configs]
+    sent = _sent(client, initial)
+    read = [_read(path, changes, sent) for path in configs]
     given = {
         "name": name,
         "webhook": webhook,
@@ -152,6 +165,7 @@ def simulate(
         Path | None, typer.Option(help="JSON or TOML file with fields of the simulation.")
     ] = None,
     assignments: Replaced = None,
+    initial: Initial = None,
     name: Name = None,
     watch: Watch = False,
     as_json: AsJson = False,
@@ -162,6 +176,7 @@ def simulate(
     """
     changes = dict(map(parse_override, assignments or []))
     fields = read_config_file(config, changes, "simulate") if config else changes
+    fields |= _sent(client, initial)
     options = _stepper(client, job_id, epoch) | ({"name": name} if name else {})
     job = client.submit(fields, kind="simulate", **options)
     _show_new(client, job, watch=watch, as_json=as_json)
@@ -191,10 +206,20 @@ def evaluate_job(
 @connected
 def upload(
     client: "Client",
-    file: Annotated[Path, typer.Argument(help="A checkpoint, Orrery's or AITimeStepper's.")],
+    file: Annotated[
+        Path,
+        typer.Argument(help="A checkpoint, Orrery's or AITimeStepper's; or initial conditions."),
+    ],
     name: Name = None,
 ) -> Shown:
-    """Send a checkpoint file; what is printed serves as JOB for simulate and evaluate-job."""
+    """Send a checkpoint, or a file of initial conditions.
+
+    What is printed serves as JOB for simulate and evaluate-job; or as `ic_path` of a config, with
+    `initial_conditions` "file" (`orrery submit --initial-conditions` does both at once).
+    """
+    if file.suffix in IC_FILES:
+        sent = client.send_initial_conditions(file, name)
+        return Shown(sent, sent["path"])
     checkpoint = client.upload(file, name)
     return Shown(checkpoint, checkpoint["job_id"])
 
@@ -287,17 +312,35 @@ def drain(
     return Shown(worker, tables.workers_table([worker]))
 
 
-def _read(path: Path, changes: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def _sent(client: "Client", initial: Path | None) -> dict[str, Any]:
+    """The fields that begin with a file, which is sent; none where there is none."""
+    if initial is None:
+        return {}
+    return {
+        "initial_conditions": "file",
+        "ic_path": client.send_initial_conditions(initial)["path"],
+    }
+
+
+def _read(
+    path: Path, changes: dict[str, Any], sent: dict[str, Any] | None = None
+) -> tuple[dict[str, Any], list[str]]:
     """The fields of a config, and what was warned of as it was read.
+
+    Args:
+        sent: fields of a file that it is to begin with, instead of what it says.
 
     Raises:
         CommandFailed: it is wrong.
     """
     from nbody.config import Config  # noqa: PLC0415 - only here, and it takes as long as all else
+    from nbody.config.populations import OF_A_POPULATION  # noqa: PLC0415
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         fields = read_config_file(path, changes)
+    if sent:
+        fields = {key: fields[key] for key in fields.keys() - OF_A_POPULATION} | sent
     with explain_invalid():
         Config.model_validate(fields)
     return fields, [str(warning.message) for warning in caught]

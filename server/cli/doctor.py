@@ -189,7 +189,7 @@ def _files(settings: ServerSettings) -> Iterator[Finding]:
         return
     query = " UNION ALL ".join(
         f"SELECT path, bytes, sha256 FROM {table}"
-        for table in ("checkpoints WHERE NOT rolling", "artifacts")
+        for table in ("checkpoints WHERE NOT rolling", "artifacts", "initial_conditions")
     )
     try:
         with closing(

@@ -248,6 +248,15 @@ def artifacts_table(artifacts: list[Json]) -> Table:
     return table
 
 
+def sent_files_table(files: list[Json]) -> Table:
+    """Files of initial conditions, one a line."""
+    table = Table("id", "name", "bodies", "bytes", Column("ic_path", overflow="fold"), box=None)
+    for file in files:
+        bodies = f"{file['num_particles']} in {file['dim']}D"
+        table.add_row(file["id"], file["name"], bodies, f"{file['bytes']:,}", file["path"])
+    return table
+
+
 def failures_table(states: list[Json]) -> Table:
     """Held-out states that violate, the worst first."""
     known = ["eccentricity"] if states and "eccentricity" in states[0] else []

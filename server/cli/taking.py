@@ -60,6 +60,25 @@ def artifacts(
 
 @app.command()
 @connected
+def files(
+    client: "Client",
+    delete: Annotated[
+        list[str] | None,
+        typer.Option("--delete", metavar="ID", help="Delete this one first; can be repeated."),
+    ] = None,
+) -> Shown:
+    """List the files of initial conditions that you sent (`orrery upload`), or delete some."""
+    from server.results.run import every_item  # noqa: PLC0415 - not for `--help`
+
+    for file_id in delete or []:
+        client.delete_file(file_id)
+        errors.print(f"{file_id}: deleted")
+    found = list(every_item(client.files))
+    return Shown(found, tables.sent_files_table(found))
+
+
+@app.command()
+@connected
 def download(
     client: "Client",
     job_ids: ThoseJobs,

@@ -24,8 +24,12 @@ export function signedOut() {
   for (const listener of listeners) listener();
 }
 
-async function call(method, path, { query, body, signal, raw = false } = {}) {
+async function call(method, path, { query, body, file, signal, raw = false } = {}) {
   const options = { method, signal, headers: {} };
+  if (file !== undefined) {
+    options.body = file;
+    options.headers["Content-Type"] = "application/octet-stream";
+  }
   if (body !== undefined) {
     options.body = JSON.stringify(body);
     options.headers["Content-Type"] = "application/json";
@@ -48,6 +52,7 @@ async function call(method, path, { query, body, signal, raw = false } = {}) {
 
 export const get = (path, query, more) => call("GET", path, { query, ...more });
 export const post = (path, body = {}) => call("POST", path, { body });
+export const send = (path, query, file) => call("POST", path, { query, file });
 export const patch = (path, body) => call("PATCH", path, { body });
 export const remove = (path, query) => call("DELETE", path, { query });
 

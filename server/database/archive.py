@@ -1,5 +1,5 @@
-"""A whole backup: one tar file with the database, every file that it lists, the files of initial
-conditions that its jobs name, and tokens. Made while the server runs.
+"""A whole backup: one tar file with the database, every file that it lists, the other files of
+initial conditions that its jobs name, and tokens. Made while the server runs.
 
 The first member is `manifest.json`: the path, size and sha256 of each other one. The database is
 copied before the files, so that each file that the copy lists was there by then.
@@ -36,7 +36,8 @@ PIECE = 2**20
 MOST_MANIFEST_BYTES = 2**30
 LISTED = """
 SELECT path, bytes, sha256, rolling FROM checkpoints
-UNION ALL SELECT path, bytes, sha256, 0 FROM artifacts ORDER BY path
+UNION ALL SELECT path, bytes, sha256, 0 FROM artifacts
+UNION ALL SELECT path, bytes, sha256, 0 FROM initial_conditions ORDER BY path
 """
 NAMED = "SELECT DISTINCT json_extract(config, '$.ic_path') FROM jobs"
 

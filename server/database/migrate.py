@@ -32,4 +32,5 @@ def migrate(path: Path, revision: str = "head") -> None:
 def _config() -> AlembicConfig:
     config = AlembicConfig()
     config.set_main_option("script_location", str(SCRIPTS).replace("%", "%%"))
+    config.set_main_option("recursive_version_locations", "true")
     return config

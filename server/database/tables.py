@@ -195,6 +195,23 @@ class Checkpoint(SQLModel, table=True):
     created_at: float
 
 
+class InitialConditions(SQLModel, table=True):
+    """A file of initial conditions that a user sent, durable before its row."""
+
+    __tablename__: ClassVar[Any] = "initial_conditions"
+    __table_args__ = (Index("initial_conditions_by_owner", "owner_id", "sha256"),)
+
+    id: str = Field(primary_key=True)
+    owner_id: str
+    name: str
+    path: str
+    bytes: int = Field(sa_column=Column(BigInteger(), nullable=False))
+    sha256: str
+    num_particles: int
+    dim: int
+    created_at: float
+
+
 class Artifact(SQLModel, table=True):
     """A file that a job made besides checkpoints, durable before its row."""
 
@@ -394,6 +411,7 @@ jobs = SQLModel.metadata.tables["jobs"]
 attempts = SQLModel.metadata.tables["attempts"]
 checkpoints = SQLModel.metadata.tables["checkpoints"]
 artifacts = SQLModel.metadata.tables["artifacts"]
+initial_conditions = SQLModel.metadata.tables["initial_conditions"]
 audit = SQLModel.metadata.tables["audit"]
 deliveries = SQLModel.metadata.tables["deliveries"]
 turns = SQLModel.metadata.tables["turns"]

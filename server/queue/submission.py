@@ -12,6 +12,7 @@ from nbody.config.size import estimate, remarks
 from server.database.ids import new_id
 from server.database.tables import jobs
 from server.queue.fair_turns import next_turn
+from server.queue.files.initial_conditions import check_may_use
 from server.queue.job_rows import record_event
 from server.queue.limits import NO_LIMITS, Limits, check_limits
 from server.wire.jobs import JobSubmission
@@ -40,13 +41,16 @@ def submit(
 
     Raises:
         LimitReached
+        InvalidRequest: it begins with a file that is not there, or is another user's.
     """
     check_limits(connection, owner_id, limits)
     config = submission.config
+    whole = config.model_dump(mode="json")
+    check_may_use(connection, whole, owner_id)
+    check_may_use(connection, submission.simulate or {}, owner_id, "/simulate")
     trains = KINDS[submission.kind].trains
     noted = warnings_of(submission)
     job_id = new_id("job")
-    whole = config.model_dump(mode="json")
     told = (whole, submission.metadata, submission.simulate, noted)
     connection.execute(
         insert(jobs).values(

@@ -50,22 +50,22 @@ class Run:
     @cached_property
     def events(self) -> list[Json]:
         """What happened to it."""
-        return list(_all(self.client.events, self.id))
+        return list(every_item(self.client.events, self.id))
 
     @cached_property
     def attempts(self) -> list[Json]:
         """Who tried it, where, and with what."""
-        return list(_all(self.client.attempts, self.id))
+        return list(every_item(self.client.attempts, self.id))
 
     @cached_property
     def checkpoints(self) -> list[Json]:
         """Its checkpoints, oldest epoch first."""
-        return list(_all(self.client.checkpoints, self.id))
+        return list(every_item(self.client.checkpoints, self.id))
 
     @cached_property
     def artifacts(self) -> dict[str, Json]:
         """Its other files by name, the newest of each."""
-        return {file["name"]: file for file in _all(self.client.artifacts, self.id)}
+        return {file["name"]: file for file in every_item(self.client.artifacts, self.id)}
 
     @property
     def seed(self) -> int | None:
@@ -132,11 +132,11 @@ def read_file(client: "Client", file_id: str) -> bytes:
         return client.download(file_id, Path(folder) / "file").read_bytes()
 
 
-def _all(list_some: Any, job_id: str) -> Iterator[Json]:
+def every_item(list_some: Any, *of: str) -> Iterator[Json]:
     """Every item of a list that comes in parts."""
     after: dict[str, Any] = {}
     while True:
-        page = list_some(job_id, limit=1000, **after)
+        page = list_some(*of, limit=1000, **after)
         yield from page["data"]
         if not page["has_more"]:
             return

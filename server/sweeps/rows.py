@@ -16,6 +16,7 @@ from server.database.ids import new_id
 from server.database.tables import jobs, sweeps, trials
 from server.errors import Conflict, FieldProblem, InvalidRequest, LimitReached
 from server.queue import job_actions
+from server.queue.files.initial_conditions import check_may_use
 from server.queue.limits import NO_LIMITS, Limits, check_limits
 from server.queue.ownership import visible
 from server.queue.submission import submit
@@ -42,6 +43,7 @@ def create(
         LimitReached
     """
     check_limits(connection, owner_id, limits)
+    check_may_use(connection, request.config, owner_id)
     mine = sweeps.c.owner_id == owner_id, sweeps.c.status == SweepStatus.RUNNING
     going = connection.execute(select(func.count()).select_from(sweeps).where(*mine)).scalar_one()
     if going >= MOST_RUNNING:
@@ -226,10 +228,10 @@ def _begin(
                 "metadata": {**request.metadata, "sweep": row.id, "trial": str(number)},
             }
         )
-    except ValidationError:
+        job_id = submit(connection, submission, owner_id=row.owner_id, now=now, parent=row.id)
+    except (ValidationError, InvalidRequest):
         connection.execute(insert(trials).values(**trial, state=TrialState.FAILED))
         return []
-    job_id = submit(connection, submission, owner_id=row.owner_id, now=now, parent=row.id)
     connection.execute(insert(trials).values(**trial, job_id=job_id, state=TrialState.RUNNING))
     return [job_id]
 

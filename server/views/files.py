@@ -1,14 +1,14 @@
-"""Rows of files → what the API answers: checkpoints, and what else jobs leave."""
+"""Rows of files → what the API answers: checkpoints, what else jobs leave, and what users sent."""
 
 from typing import Any
 
 from sqlalchemy import Connection, Row, select
 
-from server.database.tables import artifacts, checkpoints, jobs
-from server.queue.ownership import visible
+from server.database.tables import artifacts, checkpoints, initial_conditions, jobs
+from server.queue.ownership import is_visible, visible
 from server.queue.steppers import users_checkpoints
 from server.views.pages import instant, page
-from server.wire.files import ArtifactView, CheckpointView
+from server.wire.files import ArtifactView, CheckpointView, InitialConditionsView
 from server.wire.messages import Page
 
 
@@ -68,6 +68,34 @@ def find_artifact(connection: Connection, artifact_id: str, owner_id: str | None
         select(artifacts, jobs.c.owner_id).join(jobs).where(artifacts.c.id == artifact_id)
     ).first()
     return artifact_view(visible(row, owner_id, f"artifact {artifact_id}"))
+
+
+def list_initial_conditions(
+    connection: Connection, owner_id: str | None, *, after: str | None, limit: int
+) -> Page[InitialConditionsView]:
+    """Files that an owner sent, or all, in the order in which they came."""
+    query = (
+        select(initial_conditions)
+        .where(is_visible(owner_id, initial_conditions.c.owner_id))
+        .where(initial_conditions.c.id > (after or ""))
+        .order_by(initial_conditions.c.id)
+        .limit(limit + 1)
+    )
+    return page([initial_conditions_view(row) for row in connection.execute(query)], limit)
+
+
+def initial_conditions_view(row: Row[Any]) -> InitialConditionsView:
+    """A row of initial conditions as the API shows it."""
+    return InitialConditionsView(
+        id=row.id,
+        name=row.name,
+        path=row.path,
+        num_particles=row.num_particles,
+        dim=row.dim,
+        bytes=row.bytes,
+        sha256=row.sha256,
+        created_at=instant(row.created_at),
+    )
 
 
 def artifact_view(row: Row[Any]) -> ArtifactView:

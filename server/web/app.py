@@ -35,6 +35,7 @@ from server.web.route_names import RouteNames
 from server.web.routes import (
     dashboard,
     files,
+    initial_conditions,
     job_actions,
     job_records,
     jobs,
@@ -62,7 +63,18 @@ fields.
 """
 
 OF_JOBS = (jobs, job_actions, job_records, stream, overview, live)
-BY_RESOURCE = (leases, lease_files, *OF_JOBS, files, uploads, sweeps, workers, tokens, session)
+BY_RESOURCE = (
+    leases,
+    lease_files,
+    *OF_JOBS,
+    files,
+    uploads,
+    initial_conditions,
+    sweeps,
+    workers,
+    tokens,
+    session,
+)
 ROUTE_NAMES = RouteNames(
     route.path
     for routes in (system, *BY_RESOURCE)

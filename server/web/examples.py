@@ -123,6 +123,16 @@ ARTIFACT = files.ArtifactView(
     sha256=SHA,
     created_at=AT,
 )
+INITIAL_CONDITIONS = files.InitialConditionsView(
+    id="ic_01kjg3b2000000000000000000",
+    name="pulsar and companions.csv",
+    path="inputs/ic_01kjg3b2000000000000000000/pulsar_and_companions.csv",
+    num_particles=3,
+    dim=3,
+    bytes=412,
+    sha256=SHA,
+    created_at=AT,
+)
 AUDIT_ENTRY = tokens.AuditEntry(
     id=41, at=AT, token_id="token_01kjg3b2000000000000000000", action="job.cancel", target=JOB
 )
@@ -263,6 +273,9 @@ MODELS: dict[str, BaseModel] = {
     "Page_AuditEntry_": _page(AUDIT_ENTRY),
     "Page_CheckpointView_": _page(CHECKPOINT),
     "Page_EventView_": _page(EVENT),
+    "InitialConditionsView": INITIAL_CONDITIONS,
+    "DeletedFile": files.DeletedFile(id=INITIAL_CONDITIONS.id),
+    "Page_InitialConditionsView_": _page(INITIAL_CONDITIONS),
     "Page_JobGroup_": _page(GROUP),
     "Page_ListedJob_": _page(LISTED),
     "Page_QueueEntry_": _page(ENTRY),

@@ -3,15 +3,18 @@
 import asyncio
 import errno
 import hashlib
+import shutil
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
 from starlette.requests import ClientDisconnect
 
+from nbody.durable_file import write_durably
 from server.errors import BodyTimeout, BodyTooLarge, NoFile, StorageFull
 
 PIECE = 2**20  # bytes that are written at once
@@ -28,7 +31,12 @@ class Received:
 
 @asynccontextmanager
 async def received(
-    stream: AsyncIterator[bytes], folder: Path, *, most: int, patience_s: float
+    stream: AsyncIterator[bytes],
+    folder: Path,
+    *,
+    most: int,
+    patience_s: float,
+    suffix: str = "",
 ) -> AsyncGenerator[Received]:
     """The file that a request's body is; it is gone thereafter.
 
@@ -36,11 +44,12 @@ async def received(
         folder: to write it to.
         most: its largest size [B].
         patience_s: in which each megabyte has to come [s].
+        suffix: of the file's name here.
 
     Raises:
         BodyTooLarge, BodyTimeout, NoFile, StorageFull
     """
-    with _new_file(folder) as file:
+    with _new_file(folder, suffix) as file:
         digest, size = hashlib.sha256(), 0
         async for piece in pieces(stream, patience_s, PIECE):
             size += len(piece)
@@ -51,9 +60,29 @@ async def received(
         yield Received(Path(file.name), size, digest.hexdigest())
 
 
-def _new_file(folder: Path) -> IO[bytes]:
+def check_is_file(content_type: str) -> None:
+    """Refuse a body that says it is something else than a file.
+
+    Raises:
+        NoFile
+    """
+    if content_type.partition(";")[0].strip().lower() != "application/octet-stream":
+        raise NoFile("Send the file itself, with Content-Type: application/octet-stream.")
+
+
+def keep(source: Path, target: Path) -> None:
+    """Copy a file that was received to where it stays, durably.
+
+    Raises:
+        StorageFull
+    """
+    with told_as_full():
+        write_durably(target, partial(shutil.copyfile, source))
+
+
+def _new_file(folder: Path, suffix: str) -> IO[bytes]:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return tempfile.NamedTemporaryFile(dir=folder, prefix="upload-")
+    return tempfile.NamedTemporaryFile(dir=folder, prefix="upload-", suffix=suffix)
 
 
 async def pieces(

@@ -47,6 +47,28 @@ class ArtifactView(View):
     created_at: datetime
 
 
+class InitialConditionsView(View):
+    """A file of initial conditions that a user sent; whole and durable."""
+
+    object: Literal["initial_conditions"] = "initial_conditions"
+    id: str
+    name: str
+    path: str = Field(description="Relative to the data folder: the `ic_path` of a config.")
+    num_particles: int
+    dim: int = Field(description="2 or 3.")
+    bytes: int
+    sha256: str
+    created_at: datetime
+
+
+class DeletedFile(View):
+    """A file that is gone."""
+
+    object: Literal["initial_conditions"] = "initial_conditions"
+    id: str
+    deleted: Literal[True] = True
+
+
 class Arrived(View):
     """How much of a file has come."""
 

@@ -5,6 +5,7 @@ import { html, useEffect, useState } from "../html.js";
 import { useLoaded, useQuietly } from "../load.js";
 import { defaultsOf, useSchema } from "../parts/config.js";
 import { Field } from "../parts/field.js";
+import { OwnSystem } from "../parts/own_system.js";
 import { Button, Facts, Failure, Select } from "../parts/pieces.js";
 import { go } from "../route.js";
 import { hardSystems } from "./held_out.js";
@@ -92,7 +93,7 @@ function Form({ schema, old, route }) {
           <label>Only on workers with these labels, KEY=TEXT, one a line <textarea rows="1" value=${about.needs} onInput=${(e) => setAbout({ ...about, needs: e.target.value })}></textarea></label>
           <label>Tell this address when it is over <input placeholder="slack+https:…, mailto:ada@example.org" value=${about.webhook} onInput=${(e) => setAbout({ ...about, webhook: e.target.value })} /></label>
         </div></fieldset>
-        <${Presets} choose=${(fields) => setConfig(changed(fields, defaults))} />
+        <${Presets} choose=${(fields) => setConfig(changed(fields, defaults))} add=${(fields) => setConfig((before) => changed({ ...before, ...fields }, defaults))} />
         <label>Find a field <input type="search" value=${sought} onInput=${(e) => setSought(e.target.value)} /></label>
         ${Object.entries(schema["x-sections"]).map(([section, names]) => html`<${Section} key=${section} name=${section} fields=${names.filter((name) => matches(name, schema.properties[name], sought))}
           open=${sought !== "" || names.some((name) => name in config || problems[name])} schema=${schema} config=${config} defaults=${defaults} problems=${{ ...problems, ...unreadNow }} put=${put} />`)}
@@ -173,7 +174,7 @@ function Section({ name, fields, open, schema, config, defaults, problems, put }
     )}</div></fieldset></details>`;
 }
 
-function Presets({ choose }) {
+function Presets({ choose, add }) {
   const [text, setText] = useState("");
   const [error, setError] = useState(null);
   const presets = useLoaded(() => get("/v1/presets"), []);
@@ -193,7 +194,8 @@ function Presets({ choose }) {
     <details><summary>or paste a config</summary>
       <label>Config as JSON <textarea rows="6" value=${text} onInput=${(event) => setText(event.target.value)}></textarea></label>
       <p><button onClick=${read}>Take it</button></p><${Failure} error=${error} />
-    </details></div>`;
+    </details>
+    <details><summary>or your own system</summary><${OwnSystem} take=${add} /></details></div>`;
 }
 
 function Report({ report }) {

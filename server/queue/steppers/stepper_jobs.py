@@ -14,6 +14,7 @@ from nbody.config.populations import with_changes
 from nbody.config.stepping_rules import STEPPING_RULES, rule_with_stepper
 from server.database.tables import jobs
 from server.errors import FieldProblem, InvalidRequest
+from server.queue.files.initial_conditions import check_may_use
 from server.queue.job_rows import JobRow, record_event
 from server.queue.ownership import may_see
 from server.queue.steppers import users_checkpoints
@@ -66,7 +67,8 @@ def simulate_next(connection: Connection, job: JobRow, *, now: float) -> None:
     try:
         config = _over(job.config, job.simulate, "simulate", "/simulate")
         _check_device(requires, config, "/simulate/device")
-    except InvalidRequest as error:  # of an earlier release's rules
+        check_may_use(connection, config.model_dump(), job.owner_id, "/simulate")
+    except InvalidRequest as error:  # of an earlier release's rules, or without its file
         record_event(connection, job.id, now, "simulates_not", {"detail": error.detail})
         return
     submission = JobSubmission(

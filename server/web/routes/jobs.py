@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 from nbody.config.size import estimate
 from server.errors import FieldProblem, InvalidRequest
 from server.queue import audit_log, idempotency, ownership
+from server.queue.files.initial_conditions import check_may_use
 from server.queue.limits import check_priority
 from server.queue.steppers import stepper_jobs
 from server.queue.submission import device_of, memory_bytes_of, submit, warnings_of
@@ -89,6 +90,7 @@ async def validate_job(
 
     def look(connection: Connection) -> tuple[JobSubmission, str | None]:
         whole, _ = stepper_jobs.resolve(connection, submission, caller.owner_filter)
+        check_may_use(connection, whole.config.model_dump(), caller.token_id)
         waiting = service.waiting(connection)
         needs = device_of(whole), memory_bytes_of(whole), whole.requires
         return whole, waiting.reason_of(caller.token_id, *needs)

@@ -88,6 +88,7 @@ JOB_ID = r"^job_[0-9a-z]{26}$"
 JobId = Annotated[str, Path(pattern=JOB_ID, description="The job's id.")]
 CheckpointId = Annotated[str, Path(pattern=r"^ckpt_[0-9a-z]{26}$", description="Its id.")]
 ArtifactId = Annotated[str, Path(pattern=r"^file_[0-9a-z]{26}$", description="Its id.")]
+FileId = Annotated[str, Path(pattern=r"^ic_[0-9a-z]{26}$", description="Its id.")]
 SweepId = Annotated[str, Path(pattern=r"^sweep_[0-9a-z]{26}$", description="The sweep's id.")]
 WorkerId = Annotated[str, Path(pattern=r"^worker_[0-9a-z]{26}$", description="The worker's id.")]
 LeaseId = Annotated[str, Path(pattern=r"^lease_[0-9a-z]{26}$", description="The lease's id.")]

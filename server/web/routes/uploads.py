@@ -1,10 +1,6 @@
 """Checkpoint files that users send, to simulate with them or to score them."""
 
 import asyncio
-import json
-import shutil
-import subprocess
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -15,24 +11,22 @@ from pydantic import ValidationError
 from sqlalchemy import Connection
 
 from nbody.config import Config
-from nbody.durable_file import write_durably
 from server.data_folder import file_size, remove_folder
 from server.database.ids import new_id
-from server.errors import FieldProblem, InvalidRequest, NoFile
+from server.errors import FieldProblem, InvalidRequest
 from server.queue import audit_log
 from server.queue.changes import Changes
 from server.queue.limits import check_stored
 from server.queue.steppers import uploads
 from server.views.files import checkpoint_view
-from server.web.receiving import Received, received, told_as_full
+from server.web.reading_apart import read_apart
+from server.web.receiving import Received, check_is_file, keep, received
 from server.web.routes.parameters import Caller, TheService, name_new
 from server.wire.files import CheckpointView
 from server.wire.jobs import check_new
 
 router = APIRouter(prefix="/v1", tags=["files"])
 READER = "nbody.config.of_checkpoint"
-READER_TIMEOUT_S = 60.0
-LARGEST_CONFIG = 2**20  # bytes, as of a job that is submitted
 # What was so where it was trained, and is settled anew for each job that works with it.
 ELSEWHERE = {"device": "auto", "wandb": False, "gate": "auto"}
 FILE: dict[str, Any] = {
@@ -58,9 +52,7 @@ async def upload_checkpoint(
 
     It is listed with the jobs, as one of kind `upload` that is over, and deleted like one.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/octet-stream":
-        raise NoFile("Send the file itself, with Content-Type: application/octet-stream.")
+    check_is_file(request.headers.get("content-type", ""))
     settings, owner_id = service.settings, caller.token_id
     await service.read(lambda connection: check_stored(connection, owner_id, service.limits))
     async with (
@@ -75,9 +67,10 @@ async def upload_checkpoint(
         find = partial(uploads.sent_before, owner_id=owner_id, sha256=file.sha256)
         row = known = await service.read(find)
         if row is not None and file_size(settings.data / row.path) != file.bytes:
-            await asyncio.to_thread(_keep, file.path, settings.data / row.path)  # somebody took it
+            await asyncio.to_thread(keep, file.path, settings.data / row.path)  # somebody took it
         if row is None:
-            upload = _upload_of(await service.think(partial(_read_apart, file)), file, name)
+            said = await service.think(partial(read_apart, READER, file.path))
+            upload = _upload_of(said, file, name)
 
             def work(connection: Connection) -> Any:
                 audit_log.note(connection, caller, "checkpoint.upload", upload.job_id)
@@ -86,33 +79,13 @@ async def upload_checkpoint(
                 )
 
             try:
-                await asyncio.to_thread(_keep, file.path, settings.data / upload.path)
+                await asyncio.to_thread(keep, file.path, settings.data / upload.path)
                 row = await service.write(work, Changes.QUEUE)
             except BaseException:
                 remove_folder(settings.data, str(Path(upload.path).parents[1]))
                 raise
     name_new(response, f"/v1/checkpoints/{row.id}", is_repeat=known is not None)
     return checkpoint_view(row)
-
-
-def _keep(source: Path, target: Path) -> None:
-    with told_as_full():
-        write_durably(target, partial(shutil.copyfile, source))
-
-
-def _read_apart(file: Received) -> dict[str, Any]:
-    """What the file says of itself, read in a process of its own: it may be hostile."""
-    command = [sys.executable, "-P", "-m", READER, str(file.path)]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=READER_TIMEOUT_S, check=False)
-        said: dict[str, Any] = json.loads(done.stdout)
-    except (subprocess.TimeoutExpired, ValueError):
-        said = {"wrong": "it takes too much time or memory to read"}
-    if len(json.dumps(said)) > LARGEST_CONFIG:
-        said = {"wrong": f"its config is larger than {LARGEST_CONFIG} bytes"}
-    if "wrong" in said:
-        raise InvalidRequest(FieldProblem("", f"the file cannot be used: {said['wrong']}"))
-    return said
 
 
 def _upload_of(said: dict[str, Any], file: Received, name: str | None) -> uploads.Upload:

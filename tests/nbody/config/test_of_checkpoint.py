@@ -99,8 +99,8 @@ def test_a_file_that_asks_for_too_much_ends_its_own_process_alone(
 ) -> None:
     path = archive(tmp_path / "bomb.pt", bomb())
     limited = "import resource, runpy, sys; sys.argv = sys.argv[1:]\n"
-    limited += "from nbody.config import of_checkpoint; of_checkpoint.MOST_SECONDS = 2\n"
-    limited += "sys.exit(of_checkpoint.main())"
+    limited += "from nbody.config import told_apart; told_apart.MOST_SECONDS = 2\n"
+    limited += "runpy.run_module('nbody.config.of_checkpoint', run_name='__main__')"
     command = [sys.executable, "-c", limited, "-", str(path)]
     assert subprocess.run(command, capture_output=True).returncode != 0
 

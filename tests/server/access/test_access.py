@@ -62,6 +62,11 @@ MAY_CALL: dict[tuple[str, str], set[str]] = {
     ("get", "/v1/jobs/{job_id}/artifacts"): PEOPLE,
     ("get", "/v1/artifacts/{artifact_id}"): PEOPLE,
     ("get", "/v1/artifacts/{artifact_id}/content"): PEOPLE,
+    ("get", "/v1/files"): PEOPLE,
+    ("post", "/v1/files"): {"admin", "user"},
+    ("get", "/v1/files/{file_id}"): PEOPLE,
+    ("get", "/v1/files/{file_id}/content"): PEOPLE,
+    ("delete", "/v1/files/{file_id}"): {"admin", "user"},
     ("get", "/v1/sweeps"): PEOPLE,
     ("post", "/v1/sweeps"): {"admin", "user"},
     ("get", "/v1/sweeps/{sweep_id}"): PEOPLE,
@@ -91,8 +96,8 @@ def _walk(server: OrreryServer) -> Iterator[tuple[str, str, str]]:
     document = server.admin.get("/openapi.json").json()
     for template, operations in document["paths"].items():
         path = template
-        for kind in ("job", "checkpoint", "artifact", "worker", "lease", "token", "sweep"):
-            prefix = {"checkpoint": "ckpt", "artifact": "file"}.get(kind, kind)
+        for kind in ("job", "checkpoint", "artifact", "file", "worker", "lease", "token", "sweep"):
+            prefix = {"checkpoint": "ckpt", "artifact": "file", "file": "ic"}.get(kind, kind)
             path = path.replace(f"{{{kind}_id}}", f"{prefix}_{'0' * 26}")
         assert "{" not in path, f"give {template} an id here"
         for method in operations:

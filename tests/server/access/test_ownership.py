@@ -45,7 +45,7 @@ class Owned:
 
 @pytest.fixture
 def owned(server: OrreryServer) -> Owned:
-    """A job with a checkpoint and a file, and a sweep."""
+    """A job with a checkpoint and a file, a sweep, and initial conditions."""
     owner, stranger = server.new_client("user"), server.new_client("user")
     job, assignment = server.start(client=owner)
     folder = assignment["output_folder"]
@@ -56,6 +56,10 @@ def owned(server: OrreryServer) -> Owned:
     assert server.finish(lease_id).status_code == 200
     sweep = owner.post("/v1/sweeps", json={"space": SPACE, "n_trials": 1})
     assert sweep.status_code == 201, sweep.text
+    head = {"Content-Type": "application/octet-stream"}
+    rows, named = b"1 0 0 0 0\n1 1 0 0 0\n", {"name": "rows.txt"}
+    sent = owner.post("/v1/files", content=rows, params=named, headers=head)
+    assert sent.status_code == 201, sent.text
     of_job = f"/v1/jobs/{job['id']}"
     return Owned(
         {
@@ -63,6 +67,7 @@ def owned(server: OrreryServer) -> Owned:
             "sweep_id": sweep.json()["id"],
             "checkpoint_id": owner.get(f"{of_job}/checkpoints").json()["data"][0]["id"],
             "artifact_id": owner.get(f"{of_job}/artifacts").json()["data"][0]["id"],
+            "file_id": sent.json()["id"],
         },
         owner,
         stranger,

@@ -32,7 +32,7 @@ def autoscale(server: OrreryServer, folder: Path, *words: str) -> "subprocess.Po
     [
         (("local", "--max", "2", "--min", "3"), "--min is more than --max"),
         (("local", "--max", "2", "--name", "-x"), "--name: 1 to 32"),
-        (("local", "--max", "2", "--gpu", "0"), "--max 2: each worker has a --gpu of its own; here is 1"),
+        (("local", "--max", "2", "--gpu", "0"), "--max 2: each worker has a --gpu of its own"),
         (("local", "--max", "2", "--label", "x"), "use KEY=TEXT"),
         (("local", "--max", "1", "--token-file", "/none"), "No such file"),
         (("slurm", "--max", "1", "--time", "12h"), "--time 12h: use minutes"),

@@ -558,6 +558,28 @@ def test_what_happened_is_on_every_chart_and_on_a_timeline(
         assert word in timeline
 
 
+def test_a_job_begins_with_a_file_of_ones_own(server: OrreryServer, open_page: OpenPage) -> None:
+    page = open_page(server, role="user")
+    page.goto("/#/submit")
+    page.get_by_text("or your own system").click()
+    chooser = page.get_by_label("Send a file")
+    wrong = {"name": "mine.csv", "mimeType": "text/csv", "buffer": b"1 2 3"}
+    chooser.set_input_files(wrong)
+    page.get_by_text("the file cannot be used: mine.csv").first.wait_for()
+    rows = b"m,x,y,vx,vy\n1,0,0,0,0\n1,1,0,0,1\n"
+    chooser.set_input_files(wrong | {"name": "<b>mine</b>.csv", "buffer": rows})
+    page.get_by_text("<b>mine</b>.csv: 2 bodies in 2 dimensions").wait_for()
+    page.get_by_role("button", name="Submit").click()
+    page.wait_for_url("**/#/job/**")
+    job = server.job(page.url.rpartition("/")[2])
+    assert job["config"]["initial_conditions"] == "file"
+    # The next one takes it again.
+    page.goto("/#/submit?new=1")
+    page.get_by_text("or your own system").click()
+    page.get_by_label("or take one that was sent").select_option(label="<b>mine</b>.csv (2 bodies)")
+    page.get_by_role("button", name="default of ic_path").wait_for()
+
+
 def test_a_simulation_is_submitted_by_its_form(server: OrreryServer, open_page: OpenPage) -> None:
     old = train(server, "stepper", [0.95])
     page = open_page(server)

@@ -62,6 +62,9 @@ RULES_BEYOND_SCHEMAS = {
     "GET /v1/checkpoints/{checkpoint_id}/content": 416,
     "POST /v1/checkpoints": 422,
     "GET /v1/artifacts/{artifact_id}/content": 416,
+    "GET /v1/files/{file_id}/content": 416,
+    # the name says of which kind the file is, and the file must be of it
+    "POST /v1/files": 422,
 }
 # A path that is also another route's with an id: a method that it does not have is 404, not 405.
 ALSO_AN_ID = {
@@ -93,7 +96,7 @@ CONFORMANCE = [
     checks.response_schema_conformance,
     checks.allow_header_conformance,
 ]
-ID = re.compile(r"(job|ckpt|file|sweep|worker|lease|token)_[0-9a-z]{5,26}")
+ID = re.compile(r"(job|ckpt|file|ic|sweep|worker|lease|token)_[0-9a-z]{5,26}")
 RANGE = re.compile(r"bytes=([0-9]{1,18})-([0-9]{1,18})")
 KEY = re.compile(r"[\x21-\x7e]{1,200}")
 
@@ -201,12 +204,23 @@ class World:
         if kind == "worker":
             return self._worker
         makers = {
+            "ic": self._a_file,
             "job": self._a_job,
             "lease": self._a_lease,
             "sweep": self._a_sweep,
             "token": self._a_token,
         }
         return makers[kind](label)
+
+    def _a_file(self, _label: str) -> str:
+        rows = b"1 0 0 0 0\n1 1 0 0 0\n"
+        sent = self._server.admin.post(
+            "/v1/files",
+            params={"name": "rows.txt"},
+            content=rows,
+            headers={"Content-Type": "application/octet-stream"},
+        )
+        return sent.json()["id"]
 
     def _a_job(self, label: str) -> str:
         if label in ENDLESS:

@@ -1,0 +1,161 @@
+"""Files of initial conditions that users send, to begin jobs with them."""
+
+import asyncio
+import time
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import FileResponse
+from sqlalchemy import Connection
+
+from nbody.config.systems import IC_FILES
+from server.data_folder import check_range, file_size, locate, remove_folder
+from server.database.ids import new_id
+from server.errors import FieldProblem, InvalidRequest
+from server.queue import audit_log
+from server.queue.files import initial_conditions
+from server.queue.files.initial_conditions import SentFile
+from server.views.files import initial_conditions_view, list_initial_conditions
+from server.web.reading_apart import read_apart
+from server.web.receiving import check_is_file, keep, received
+from server.web.routes.files import BYTES, Content, RangeHeader
+from server.web.routes.parameters import AfterId, Caller, FileId, Limit, TheService, name_new
+from server.web.routes.uploads import FILE
+from server.wire.files import DeletedFile, InitialConditionsView
+from server.wire.messages import Page
+
+router = APIRouter(prefix="/v1/files", tags=["files"])
+READER = "nbody.config.particle_file"
+
+
+@router.post("", status_code=201, openapi_extra=FILE)
+async def send_initial_conditions(
+    request: Request,
+    response: Response,
+    service: TheService,
+    caller: Caller,
+    name: Annotated[
+        str,
+        Query(
+            min_length=1,
+            max_length=200,
+            description=f"Of the file; its end says of which kind it is: {', '.join(IC_FILES)}.",
+        ),
+    ],
+) -> InitialConditionsView:
+    """Send a file of initial conditions as the body; its `path` is then an `ic_path` of your jobs,
+    with `initial_conditions: "file"`. The same file again is the same one.
+
+    It stays until it is deleted; all of yours together have a limit (ORRERY_MAX_INPUT_BYTES).
+    """
+    check_is_file(request.headers.get("content-type", ""))
+    suffix = PurePosixPath(name).suffix
+    if suffix not in IC_FILES:
+        detail = f"ends with none of {', '.join(IC_FILES)}, by which its kind is known"
+        raise InvalidRequest(FieldProblem("/name", detail))
+    settings, owner_id = service.settings, caller.token_id
+    async with (
+        service.uploads.share(owner_id),
+        received(
+            aiter(request.stream()),
+            settings.uploads_folder,
+            most=settings.max_upload_bytes,
+            patience_s=settings.body_timeout_s,
+            suffix=suffix,
+        ) as file,
+    ):
+        find = partial(
+            initial_conditions.sent_before, owner_id=owner_id, sha256=file.sha256, suffix=suffix
+        )
+        row = known = await service.read(find)
+        if row is not None and file_size(settings.data / row.path) != file.bytes:
+            await asyncio.to_thread(keep, file.path, settings.data / row.path)  # somebody took it
+        if row is None:
+            told = await service.think(partial(_read, file.path, name))
+            sent = SentFile(new_id("ic"), name, file.bytes, file.sha256, **told)
+
+            def work(connection: Connection) -> Any:
+                audit_log.note(connection, caller, "file.send", sent.id)
+                return initial_conditions.add(
+                    connection,
+                    sent,
+                    owner_id=owner_id,
+                    most=settings.max_input_bytes,
+                    now=time.time(),
+                )
+
+            try:
+                await asyncio.to_thread(keep, file.path, settings.data / sent.path)
+                row = await service.write(work)
+            except BaseException:
+                remove_folder(settings.data, str(Path(sent.path).parent))
+                raise
+    name_new(response, f"/v1/files/{row.id}", is_repeat=known is not None)
+    return initial_conditions_view(row)
+
+
+@router.get("")
+async def list_files(
+    service: TheService, caller: Caller, after: AfterId = None, limit: Limit = 100
+) -> Page[InitialConditionsView]:
+    """Files of initial conditions that were sent, the first one first: yours, or all for an
+    admin."""
+    return await service.read(
+        lambda connection: list_initial_conditions(
+            connection, caller.owner_filter, after=after, limit=limit
+        )
+    )
+
+
+@router.get("/{file_id}")
+async def show_file(file_id: FileId, service: TheService, caller: Caller) -> InitialConditionsView:
+    """One of them: its path, how many bodies, size, sha256."""
+    return initial_conditions_view(await _find(service, caller, file_id))
+
+
+@router.get("/{file_id}/content", response_class=FileResponse, responses=BYTES)
+async def download_file(
+    file_id: FileId,
+    service: TheService,
+    caller: Caller,
+    requested_range: RangeHeader = None,
+) -> Content:
+    """The file itself; Range and If-Range work. The ETag is the sha256."""
+    row = await _find(service, caller, file_id)
+    path = locate(service.settings.data, row.path, row.bytes)
+    check_range(requested_range, row.bytes)
+    return Content(service, path, row.sha256)
+
+
+@router.delete("/{file_id}")
+async def delete_file(file_id: FileId, service: TheService, caller: Caller) -> DeletedFile:
+    """Delete one that no job needs any more; jobs that began with it keep their results, but
+    cannot be run again."""
+
+    def work(connection: Connection) -> str:
+        folder = initial_conditions.remove(connection, file_id, caller.owner_filter)
+        audit_log.note(connection, caller, "file.delete", file_id)
+        return folder
+
+    folder = await service.write(work)
+    await asyncio.to_thread(remove_folder, service.settings.data, folder)
+    return DeletedFile(id=file_id)
+
+
+async def _find(service: TheService, caller: Caller, file_id: str) -> Any:
+    return await service.read(
+        lambda connection: initial_conditions.find(connection, file_id, caller.owner_filter)
+    )
+
+
+def _read(path: Path, name: str) -> dict[str, Any]:
+    try:
+        return read_apart(READER, path)
+    except InvalidRequest as error:
+        problems = (
+            FieldProblem(each.pointer, each.detail.replace(path.name, name))
+            for each in error.fields
+        )
+        raise InvalidRequest(*problems) from None
