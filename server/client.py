@@ -122,6 +122,7 @@ class Client:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self.url = url.rstrip("/")
         self._patience = Patience(0.0, _say_nothing)
+        self._authorities = authorities
         try:
             self._http = httpx.Client(
                 base_url=self.url,
@@ -387,7 +388,7 @@ class Client:
         path = f"/v1/{kind}/{_quote(file_id)}/content"
         partial = target.with_name(f".{target.name}.part")
         try:
-            with self._http.stream("GET", path) as answer, partial.open("wb") as file:
+            with self._stream(path) as answer, partial.open("wb") as file:
                 if not answer.is_success:
                     answer.read()
                     raise _problem(answer)
@@ -398,6 +399,18 @@ class Client:
             raise ServerUnreachable(self.url, _in_words(error)) from error
         finally:
             partial.unlink(missing_ok=True)
+
+    @contextmanager
+    def _stream(self, path: str) -> Generator[httpx.Response]:
+        """A file from where it is, which may be another server's: that one gets no token."""
+        with self._http.stream("GET", path) as answer:
+            link = answer.headers.get("Location")
+            if not answer.is_redirect or link is None:
+                yield answer
+                return
+        trust = trusted(link, self._authorities)
+        with httpx.stream("GET", link, timeout=TIMEOUT_S, trust_env=False, verify=trust) as answer:
+            yield answer
 
     def create_sweep(
         self,

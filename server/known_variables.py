@@ -11,6 +11,7 @@ SERVER = {
         "MAX_UPLOAD_BYTES",
         "MAX_INPUT_BYTES",
         "MAX_REPORT_BYTES",
+        "STORE",
         "MAX_CONNECTIONS",
     ),
     *("BODY_TIMEOUT_S", "HEAD_TIMEOUT_S"),

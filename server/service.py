@@ -15,7 +15,7 @@ from server.access import secret_files, tokens
 from server.access.caller_shares import CallerShares
 from server.access.roles import CALLER, Principal
 from server.access.sessions import Sessions
-from server.data_folder import folder_id, locate
+from server.data_folder import file_size, folder_id, locate
 from server.database import identity
 from server.database.engines import READERS
 from server.database.filesystems import check_local
@@ -32,6 +32,8 @@ from server.queue.leases import Leases
 from server.queue.limits import Limits
 from server.queue.own_silence import OwnSilence
 from server.settings import ServerSettings
+from server.store.kept_files import KeptFiles
+from server.store.mover import Mover
 from server.sweeps.driver import SweepDriver
 from server.telemetry import Telemetry
 from server.upkeep.chores import Chores
@@ -98,7 +100,8 @@ class Service:
             settings.max_queued_jobs, settings.max_row_bytes, settings.max_file_bytes
         )
         self.sweeps = SweepDriver(self.database, self.changes, self.limits)
-        self.chores = Chores(settings, self.database, self.changes, self.last_seen)
+        self.files = KeptFiles.of(settings)
+        self.chores = Chores(settings, self.database, self.changes, self.last_seen, self.files)
         self._reads, self._thoughts = CallerShares(READERS // 2), CallerShares(1)
         self.uploads = CallerShares(1)
         self._tasks: list[asyncio.Task[None]] = []
@@ -138,6 +141,9 @@ class Service:
             asyncio.create_task(self.chores.keep_tidy(), name="retention"),
             asyncio.create_task(self.chores.keep_calling(), name="webhooks"),
         ]
+        if self.files.store is not None:
+            mover = Mover(self.settings.data, self.database, self.files.store)
+            self._tasks.append(asyncio.create_task(mover.keep_moving(), name="store"))
 
     async def stop(self) -> None:
         """Finish what was acknowledged and close."""
@@ -216,6 +222,12 @@ class Service:
             else:
                 seen += [file] if isinstance(file, CheckpointReport) else []
         return report.model_copy(update={"checkpoints": seen})
+
+    async def has(self, path: str, size: int) -> bool:
+        """Whether a file of a row is there, in the data folder or in the store."""
+        if file_size(self.settings.data / path) == size:
+            return True
+        return await asyncio.to_thread(self.files.has, path, size)
 
     async def expire_leases(self) -> list[str]:
         """Take jobs from workers that were not heard of. Returns those jobs' ids."""

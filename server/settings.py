@@ -36,6 +36,13 @@ class ServerSettings(BaseSettings):
         default_factory=list,
         description="Host names to answer for, besides localhost and IP addresses (JSON list).",
     )
+    store: (
+        Annotated[str, Field(pattern=r"^s3://[A-Za-z0-9.-]{3,63}(/[A-Za-z0-9._/-]+)?$")] | None
+    ) = Field(
+        default=None,
+        description="Where files of jobs go, `s3://BUCKET/PREFIX`, besides the data folder; "
+        "credentials, region and endpoint by AWS_….",
+    )
     max_body_bytes: Annotated[int, Field(ge=1024, le=2**30)] = Field(
         default=2**20, description="Largest request body of clients."
     )

@@ -11,7 +11,8 @@ Unreachable       no answer, or 5xx: try again later
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, get_args
@@ -83,6 +84,7 @@ class WorkerClient:
         transport: httpx.BaseTransport | None = None,
         authorities: Path | None = None,
     ) -> None:
+        self._authorities = authorities
         timeout = httpx.Timeout(ANSWER_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
         self._http = httpx.Client(
             base_url=server,
@@ -201,7 +203,7 @@ class WorkerClient:
         headers = {"Range": f"bytes={come}-"} if come else {}
         try:
             with (
-                self._http.stream("GET", place, params={"path": path}, headers=headers) as answer,
+                self._stream(place, {"path": path}, headers) as answer,
                 target.open("ab") as file,
             ):
                 if answer.status_code == RANGE_IMPOSSIBLE:  # it was whole
@@ -216,6 +218,24 @@ class WorkerClient:
                     keep_alive()
         except httpx.TransportError as error:
             raise self._away(f"{type(error).__name__}: {error}") from error
+
+    @contextmanager
+    def _stream(
+        self, place: str, query: dict[str, str], headers: dict[str, str]
+    ) -> Generator[httpx.Response]:
+        """A file from where it is, which may be another server's: that one gets no token."""
+        with self._http.stream("GET", place, params=query, headers=headers) as answer:
+            link = answer.headers.get("Location")
+            if not answer.is_redirect or link is None:
+                yield answer
+                return
+        trust = trusted(link, self._authorities)
+        with httpx.stream(
+            "GET", link, headers=headers, timeout=ANSWER_TIMEOUT_S, trust_env=False, verify=trust
+        ) as answer:
+            if not answer.is_success and answer.status_code != RANGE_IMPOSSIBLE:
+                raise self._away(f"the store answered {answer.status_code}")  # the link is old
+            yield answer
 
     def _put(
         self,

@@ -30,6 +30,8 @@ from server.database.filesystems import NETWORK_FILESYSTEMS, NetworkFilesystem, 
 from server.database.migrate import scripts
 from server.errors import NotFound
 from server.settings import ServerSettings
+from server.store.kept_files import KeptFiles
+from server.store.s3 import StoreUnavailable
 
 HEARD_S = 300.0  # a worker that was not heard of for longer is not there
 FREE_BYTES = 2 * 2**30  # of disk, below which a warning is due
@@ -198,7 +200,16 @@ def _files(settings: ServerSettings) -> Iterator[Finding]:
             listed = connection.execute(query).fetchall()
     except sqlite3.Error:
         return  # said before
-    wrong = [row[0] for row in listed if not _is_whole(settings.data, *row)]
+    try:
+        kept = KeptFiles.of(settings)
+    except StoreUnavailable as error:
+        yield Finding("error", "store", str(error))
+        return
+    wrong = [
+        path
+        for path, size, sha256 in listed
+        if not (_is_whole(settings.data, path, size, sha256) or kept.has(path, size))
+    ]
     if wrong:
         some = ", ".join(wrong[:5]) + (", …" if len(wrong) > 5 else "")
         detail = f"{len(wrong)} of {len(listed)} are gone or damaged: {some}; restore them"

@@ -253,6 +253,7 @@ def backup(
     """Copy the database, or with --files all that jobs have; also while the server runs."""
     from server.database import archive
     from server.database import backup as copies
+    from server.store.kept_files import KeptFiles
 
     settings = _settings(data=data)
     with _damage_told():
@@ -260,7 +261,7 @@ def backup(
             path = copies.backup(settings.database_path, target)
             print_text(f"{path}: {path.stat().st_size} bytes")
             return
-        made = archive.archive(settings.data, target)
+        made = archive.archive(settings.data, target, KeptFiles.of(settings).has)
     size = made.path.stat().st_size
     print_text(f"{made.path}: {made.files} files, {size} bytes")
     if made.missing:

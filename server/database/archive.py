@@ -14,6 +14,7 @@ import sqlite3
 import tarfile
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -76,8 +77,13 @@ class Archived:
     missing: list[str] = field(default_factory=list[str])
 
 
-def archive(data: Path, target: Path) -> Archived:
+def archive(
+    data: Path, target: Path, is_elsewhere: Callable[[str, int], bool] = lambda _path, _size: False
+) -> Archived:
     """Write a whole backup; readable by its owner alone, for it holds tokens.
+
+    Args:
+        is_elsewhere: whether a file that is not in the data folder is in a store, where it stays.
 
     Raises:
         as `backup`.
@@ -88,7 +94,7 @@ def archive(data: Path, target: Path) -> Archived:
     with tempfile.TemporaryDirectory(dir=data, prefix=prefix) as name:
         copy = backup.backup(data / DATABASE, Path(name) / "orrery.db")
         members = {DATABASE: copy}
-        missing = _add_listed(data, copy, members)
+        missing = _add_listed(data, copy, members, is_elsewhere)
         for secret in SECRETS:
             if (data / STATE / secret).is_file():
                 members[f"{STATE}/{secret}"] = data / STATE / secret
@@ -136,7 +142,12 @@ def _listed(copy: Path) -> list[tuple[str, int, str, bool]]:
         return connection.execute(LISTED).fetchall()
 
 
-def _add_listed(data: Path, copy: Path, members: dict[str, Path]) -> list[str]:
+def _add_listed(
+    data: Path,
+    copy: Path,
+    members: dict[str, Path],
+    is_elsewhere: Callable[[str, int], bool],
+) -> list[str]:
     """Add what a database names; returns what it lists and is not there.
 
     Checkpoints that are only to resume from may be deleted meanwhile, for a newer one.
@@ -148,7 +159,7 @@ def _add_listed(data: Path, copy: Path, members: dict[str, Path]) -> list[str]:
         try:
             file = _linked(locate(data, path, size), links)
         except (NotFound, FileNotFoundError):
-            missing += [] if rolling else [path]
+            missing += [] if rolling or is_elsewhere(path, size) else [path]
             continue
         if sha256_of(file) == sha256:
             members[path] = file

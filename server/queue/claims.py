@@ -110,7 +110,8 @@ def claim_valid(
 
 def resume_points(connection: Connection, job: JobRow) -> Sequence[Any]:
     """Checkpoints to continue from, newest first; the one that the job began at comes last."""
-    columns = checkpoints.c.epoch, checkpoints.c.path, checkpoints.c.sha256
+    known = checkpoints.c
+    columns = known.epoch, known.path, known.bytes, known.sha256
     own = connection.execute(
         select(*columns)
         .where(checkpoints.c.job_id == job.id)

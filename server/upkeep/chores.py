@@ -12,6 +12,7 @@ from server.database.writer import Database
 from server.queue import workers
 from server.queue.changes import Changes
 from server.settings import ServerSettings
+from server.store.kept_files import KeptFiles
 from server.upkeep import retention
 from server.upkeep.webhook_schedule import MOST_AT_ONCE, Delivery, due, settle
 from server.upkeep.webhook_sending import CALL_TIMEOUT_S, Manner, send, signing_key
@@ -32,9 +33,10 @@ class Chores:
         database: Database,
         changes: Changes,
         last_seen: dict[str, float],
+        files: KeptFiles,
     ) -> None:
         self._settings, self._database, self._changes = settings, database, changes
-        self._last_seen = last_seen
+        self._last_seen, self._files = last_seen, files
         self._calls: dict[str, asyncio.Task[None]] = {}  # under way, by id
         self._undeleted = retention.Collected()  # no row names it any more
         self._callers = ThreadPoolExecutor(MOST_AT_ONCE, thread_name_prefix="webhook")
@@ -69,7 +71,7 @@ class Chores:
             logger.info("retention deletes %d checkpoints and the files of %d jobs", *counts)
         todo = self._undeleted + collected
         if todo.names:
-            delete = partial(retention.delete_files, settings.data, todo)
+            delete = partial(retention.delete_files, self._files, todo)
             self._undeleted = await asyncio.to_thread(delete)
             if left := self._undeleted.names:
                 logger.error(

@@ -7,16 +7,15 @@ whole at any time.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, delete, func, select, union_all, update
 
-from server.data_folder import remove_file, remove_folder
 from server.database.tables import artifacts, checkpoints, epochs, jobs
 from server.queue.job_rows import change, job_folder, record_event
 from server.queue.steppers import users_checkpoints
 from server.settings import ServerSettings
+from server.store.kept_files import KeptFiles
 from server.wire.states import TERMINAL
 
 JOBS_AT_ONCE = 50  # of one transaction
@@ -52,11 +51,11 @@ def collect(connection: Connection, settings: ServerSettings, *, now: float) -> 
     return Collected(files, folders)
 
 
-def delete_files(data: Path, collected: Collected) -> Collected:
+def delete_files(files: KeptFiles, collected: Collected) -> Collected:
     """Delete what was collected; returns what is left of it."""
     return Collected(
-        [file for file in collected.files if not remove_file(data, file)],
-        [folder for folder in collected.folders if not remove_folder(data, folder)],
+        [file for file in collected.files if not files.remove_file(file)],
+        [folder for folder in collected.folders if not files.remove_folder(folder)],
     )
 
 

@@ -34,12 +34,9 @@ from server.web.public_place import PublicPlace
 from server.web.route_names import RouteNames
 from server.web.routes import (
     dashboard,
-    files,
-    initial_conditions,
     job_actions,
     job_records,
     jobs,
-    lease_files,
     leases,
     live,
     overview,
@@ -48,9 +45,9 @@ from server.web.routes import (
     sweeps,
     system,
     tokens,
-    uploads,
     workers,
 )
+from server.web.routes.files import checkpoints, initial_conditions, of_jobs, of_leases
 from server.web.routes.parameters import known_query
 
 DESCRIPTION = """
@@ -63,18 +60,8 @@ fields.
 """
 
 OF_JOBS = (jobs, job_actions, job_records, stream, overview, live)
-BY_RESOURCE = (
-    leases,
-    lease_files,
-    *OF_JOBS,
-    files,
-    uploads,
-    initial_conditions,
-    sweeps,
-    workers,
-    tokens,
-    session,
-)
+OF_FILES = (of_jobs, of_leases, checkpoints, initial_conditions)
+BY_RESOURCE = (leases, *OF_JOBS, *OF_FILES, sweeps, workers, tokens, session)
 ROUTE_NAMES = RouteNames(
     route.path
     for routes in (system, *BY_RESOURCE)

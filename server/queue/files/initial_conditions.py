@@ -89,6 +89,13 @@ def find(connection: Connection, file_id: str, owner_id: str | None) -> Row[Any]
     return visible(connection.execute(query).first(), owner_id, f"file {file_id}")
 
 
+def sent_file(connection: Connection, path: str) -> Row[Any] | None:
+    """The row of a file by its path; None where it is none that a user sent."""
+    match = SENT.search(path)
+    query = select(initial_conditions).where(initial_conditions.c.id == (match and match[1]))
+    return connection.execute(query.where(initial_conditions.c.path == path)).first()
+
+
 def remove(connection: Connection, file_id: str, owner_id: str | None) -> str:
     """Take a row away; returns the folder that is to be deleted.
 
@@ -122,13 +129,10 @@ def check_may_use(
         InvalidRequest
     """
     ic_path = config.get("ic_path")
-    match = SENT.search(ic_path) if isinstance(ic_path, str) else None
-    if match is None:
+    if not isinstance(ic_path, str) or SENT.search(ic_path) is None:
         return
-    query = select(initial_conditions).where(initial_conditions.c.id == match[1])
-    row = connection.execute(query).first()
-    known = row is not None and row.path == ic_path
-    if not (known and (row.owner_id == owner_id or _is_admin(connection, owner_id))):
+    row = sent_file(connection, ic_path)
+    if row is None or not (row.owner_id == owner_id or _is_admin(connection, owner_id)):
         detail = "there is no such file of yours; `orrery files` lists them"
         raise InvalidRequest(FieldProblem(f"{pointer}/ic_path", detail))
 

@@ -3,11 +3,14 @@
 Every function takes a connection inside a transaction. Nothing here knows of HTTP.
 """
 
+from dataclasses import dataclass
+
 from sqlalchemy import Connection
 
 from server.errors import LeaseLost, NotFound
 from server.queue import job_rows
 from server.queue.claims import resume_points
+from server.queue.files.initial_conditions import sent_file
 from server.queue.files.records import check_place
 from server.queue.job_rows import JobRow
 from server.queue.workers import job_held_by
@@ -22,23 +25,35 @@ def check_may_bring(connection: Connection, lease_id: str, token_id: str, path: 
     check_place(_job_of(connection, lease_id, token_id), path)
 
 
-def wanted_sha256(connection: Connection, lease_id: str, token_id: str, path: str) -> str | None:
-    """What a file must be that the job begins with: a checkpoint, or its initial conditions.
+@dataclass(frozen=True)
+class WantedFile:
+    """What is known of a file."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+def wanted_file(
+    connection: Connection, lease_id: str, token_id: str, path: str
+) -> WantedFile | None:
+    """What a file is that the job begins with: a checkpoint, or its initial conditions.
 
     Returns:
-        Its sha256; None of initial conditions, which are what they are.
+        None of initial conditions that no user has sent, which are what they are.
 
     Raises:
         LeaseLost
         NotFound: the job needs no such file.
     """
     job = _job_of(connection, lease_id, token_id)
-    known = {point.path: point.sha256 for point in resume_points(connection, job)}
-    if path in known:
-        return known[path]
-    if path == job.config.get("ic_path"):
-        return None
-    raise NotFound("such file that this job begins with")
+    points = resume_points(connection, job)
+    found = next((point for point in points if point.path == path), None)
+    if found is None:
+        if path != job.config.get("ic_path"):
+            raise NotFound("such file that this job begins with")
+        found = sent_file(connection, path)
+    return None if found is None else WantedFile(found.path, found.bytes, found.sha256)
 
 
 def _job_of(connection: Connection, lease_id: str, token_id: str) -> JobRow:

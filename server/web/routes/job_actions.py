@@ -10,7 +10,6 @@ from fastapi import APIRouter, Query, Response
 from sqlalchemy import Connection
 
 from server.access.roles import Principal
-from server.data_folder import remove_folder
 from server.queue import audit_log, idempotency, job_actions, many_jobs, ownership, retries
 from server.queue.changes import Changes
 from server.queue.job_rows import JobRow, job_folder
@@ -55,7 +54,7 @@ async def act_on_many_jobs(request: ManyJobs, service: TheService, caller: Calle
             service.changes.notify(job.id)
         service.changes.notify(Changes.QUEUE)
     for folder in acted.folders:
-        await asyncio.to_thread(remove_folder, service.settings.data, folder)
+        await asyncio.to_thread(service.files.remove_folder, folder)
     return acted.answer
 
 
@@ -133,7 +132,7 @@ async def delete_job(
         return job_folder(row)
 
     folder = await service.write(work, job_id)
-    gone = files and await asyncio.to_thread(remove_folder, service.settings.data, folder)
+    gone = files and await asyncio.to_thread(service.files.remove_folder, folder)
     return Deleted(id=job_id, files=gone)
 
 

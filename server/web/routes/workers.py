@@ -44,16 +44,17 @@ async def register_worker(
 ) -> WorkerTerms:
     """Offer slots. The answer's intervals are the terms of the work.
 
-    A worker that does not see the server's data folder sends its files; one of an earlier release,
+    A worker that does not see the server's data folder sends its files, and so do all where they go
+    to a store; one of an earlier release,
     which cannot, is refused, and listed with the reason.
     """
-    now = time.time()
+    now, has_store = time.time(), service.files.store is not None
     refused: FolderNotShared | None = None
     if registration.proof is not None:
         path = service.settings.data / PROOFS / registration.proof
-        is_shared = await asyncio.to_thread(path.is_file)
+        is_shared = not has_store and await asyncio.to_thread(path.is_file)
     else:
-        is_shared = registration.folder == service.folder_id
+        is_shared = not has_store and registration.folder == service.folder_id
     if not is_shared and registration.proof is None:
         place = f"{service.settings.data.resolve()} on {socket.gethostname()}"
         refused = FolderNotShared(registration.folder is not None, place)

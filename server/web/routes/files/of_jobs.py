@@ -1,20 +1,12 @@
 """Files of jobs: checkpoints, and what simulations and evaluations made. List, show, download."""
 
-import asyncio
-import contextlib
-from pathlib import Path
-from typing import Annotated, Any
-
-from fastapi import APIRouter, Header
-from fastapi.responses import FileResponse
+from fastapi import APIRouter, Request
+from fastapi.responses import FileResponse, Response
 from sqlalchemy import Connection
 
-from server.access.roles import Principal
-from server.data_folder import check_range, locate
 from server.queue import ownership
-from server.service import Service
 from server.views import files as file_views
-from server.web.asgi import Message, Receive, Scope, Send
+from server.web.contents import BYTES, RangeHeader, content
 from server.web.routes.parameters import (
     AfterId,
     ArtifactId,
@@ -28,56 +20,6 @@ from server.wire.files import ArtifactView, CheckpointView
 from server.wire.messages import Page
 
 router = APIRouter(prefix="/v1", tags=["files"])
-RangeHeader = Annotated[
-    str | None,
-    Header(
-        alias="Range",
-        max_length=200,
-        description="One range of bytes.",
-        json_schema_extra={"pattern": r"^bytes=(\d{1,18}-\d{0,18}|-\d{1,18})$"},
-    ),
-]
-FILE = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
-BYTES: dict[int | str, dict[str, Any]] = {
-    200: {"content": FILE, "description": "The file."},
-    206: {"content": FILE, "description": "The range that was asked for."},
-}
-
-
-class Content(FileResponse):
-    """A file; nothing of it is read where only its head was asked for.
-
-    Args:
-        service: asked before each piece whether the caller may still be here.
-    """
-
-    def __init__(self, service: Service, path: Path, sha256: str) -> None:
-        super().__init__(
-            path,
-            media_type="application/octet-stream",
-            filename=path.name,
-            headers={"ETag": f'"{sha256}"'},
-        )
-        self._service = service
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it."""
-        caller: Principal = scope["state"]["principal"]
-
-        async def send_if_welcome(message: Message) -> None:
-            if not self._service.is_welcome(caller):
-                scope["state"]["connection"].abort()
-                await asyncio.sleep(0)  # until that is known everywhere
-                raise _NoMore
-            await send(message)
-
-        whole = {**scope, "method": scope["state"]["method"]}
-        with contextlib.suppress(_NoMore):
-            await super().__call__(whole, receive, send_if_welcome)
-
-
-class _NoMore(Exception):
-    """The token of a download is good no more."""
 
 
 @router.get("/jobs/{job_id}/checkpoints")
@@ -111,18 +53,19 @@ async def show_checkpoint(
     responses=BYTES,
 )
 async def download_checkpoint(
+    request: Request,
     checkpoint_id: CheckpointId,
     service: TheService,
     caller: Caller,
     requested_range: RangeHeader = None,
-) -> Content:
+) -> Response:
     """The file itself; Range and If-Range work. The ETag is the sha256."""
     checkpoint = await service.read(
         lambda connection: file_views.find_checkpoint(
             connection, checkpoint_id, caller.owner_filter
         )
     )
-    return _content(service, checkpoint, requested_range)
+    return await content(request, service, checkpoint, requested_range)
 
 
 @router.get("/jobs/{job_id}/artifacts")
@@ -150,21 +93,14 @@ async def show_artifact(
 
 @router.get("/artifacts/{artifact_id}/content", response_class=FileResponse, responses=BYTES)
 async def download_artifact(
+    request: Request,
     artifact_id: ArtifactId,
     service: TheService,
     caller: Caller,
     requested_range: RangeHeader = None,
-) -> Content:
+) -> Response:
     """The file itself; Range and If-Range work. The ETag is the sha256."""
     artifact = await service.read(
         lambda connection: file_views.find_artifact(connection, artifact_id, caller.owner_filter)
     )
-    return _content(service, artifact, requested_range)
-
-
-def _content(
-    service: Service, file: CheckpointView | ArtifactView, requested_range: str | None
-) -> Content:
-    path = locate(service.settings.data, file.path, file.bytes)
-    check_range(requested_range, file.bytes)
-    return Content(service, path, file.sha256)
+    return await content(request, service, artifact, requested_range)

@@ -11,18 +11,18 @@ from fastapi.responses import FileResponse
 from sqlalchemy import Connection
 
 from nbody.config.systems import IC_FILES
-from server.data_folder import check_range, file_size, locate, remove_folder
+from server.data_folder import remove_folder
 from server.database.ids import new_id
 from server.errors import FieldProblem, InvalidRequest
 from server.queue import audit_log
 from server.queue.files import initial_conditions
 from server.queue.files.initial_conditions import SentFile
 from server.views.files import initial_conditions_view, list_initial_conditions
+from server.web.contents import BYTES, RangeHeader, content
 from server.web.reading_apart import read_apart
 from server.web.receiving import check_is_file, keep, received
-from server.web.routes.files import BYTES, Content, RangeHeader
+from server.web.routes.files.checkpoints import FILE
 from server.web.routes.parameters import AfterId, Caller, FileId, Limit, TheService, name_new
-from server.web.routes.uploads import FILE
 from server.wire.files import DeletedFile, InitialConditionsView
 from server.wire.messages import Page
 
@@ -70,7 +70,7 @@ async def send_initial_conditions(
             initial_conditions.sent_before, owner_id=owner_id, sha256=file.sha256, suffix=suffix
         )
         row = known = await service.read(find)
-        if row is not None and file_size(settings.data / row.path) != file.bytes:
+        if row is not None and not await service.has(row.path, row.bytes):
             await asyncio.to_thread(keep, file.path, settings.data / row.path)  # somebody took it
         if row is None:
             told = await service.think(partial(_read, file.path, name))
@@ -117,16 +117,15 @@ async def show_file(file_id: FileId, service: TheService, caller: Caller) -> Ini
 
 @router.get("/{file_id}/content", response_class=FileResponse, responses=BYTES)
 async def download_file(
+    request: Request,
     file_id: FileId,
     service: TheService,
     caller: Caller,
     requested_range: RangeHeader = None,
-) -> Content:
+) -> Response:
     """The file itself; Range and If-Range work. The ETag is the sha256."""
     row = await _find(service, caller, file_id)
-    path = locate(service.settings.data, row.path, row.bytes)
-    check_range(requested_range, row.bytes)
-    return Content(service, path, row.sha256)
+    return await content(request, service, row, requested_range)
 
 
 @router.delete("/{file_id}")
@@ -140,7 +139,7 @@ async def delete_file(file_id: FileId, service: TheService, caller: Caller) -> D
         return folder
 
     folder = await service.write(work)
-    await asyncio.to_thread(remove_folder, service.settings.data, folder)
+    await asyncio.to_thread(service.files.remove_folder, folder)
     return DeletedFile(id=file_id)
 
 

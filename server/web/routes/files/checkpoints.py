@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from sqlalchemy import Connection
 
 from nbody.config import Config
-from server.data_folder import file_size, remove_folder
+from server.data_folder import remove_folder
 from server.database.ids import new_id
 from server.errors import FieldProblem, InvalidRequest
 from server.queue import audit_log
@@ -66,7 +66,7 @@ async def upload_checkpoint(
     ):
         find = partial(uploads.sent_before, owner_id=owner_id, sha256=file.sha256)
         row = known = await service.read(find)
-        if row is not None and file_size(settings.data / row.path) != file.bytes:
+        if row is not None and not await service.has(row.path, row.bytes):
             await asyncio.to_thread(keep, file.path, settings.data / row.path)  # somebody took it
         if row is None:
             said = await service.think(partial(read_apart, READER, file.path))

@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, Response
 
 from nbody.confined_path import PathEscapes, confined
 from nbody.durable_file import sha256_of
-from server.data_folder import check_range, file_size, locate
+from server.data_folder import check_range, file_size
 from server.errors import ContentRangeMalformed, NotFound
 from server.queue.files import rights
 from server.web.arrivals import Arrivals
-from server.web.routes.files import BYTES, Content, RangeHeader
+from server.web.contents import BYTES, Content, RangeHeader, content
 from server.web.routes.parameters import Caller, LeaseId, TheService
 from server.wire.files import FILE_OF_ATTEMPT, Arrived
 
@@ -79,23 +79,22 @@ async def bring_file(
 
 @router.get("/{lease_id}/files", response_class=FileResponse, responses=BYTES)
 async def take_file(
+    request: Request,
     lease_id: LeaseId,
     path: Annotated[str, Query(min_length=1, max_length=300, description="In the data folder.")],
     service: TheService,
     caller: Caller,
     requested_range: RangeHeader = None,
-) -> Content:
+) -> Response:
     """Get a file that the job begins with: a checkpoint of `resume_from`, or its `ic_path`. Range
     and If-Range work. The ETag is the sha256."""
-    sha256 = await service.read(
-        lambda connection: rights.wanted_sha256(connection, lease_id, caller.token_id, path)
+    wanted = await service.read(
+        lambda connection: rights.wanted_file(connection, lease_id, caller.token_id, path)
     )
-    data = service.settings.data
-    if sha256 is None:
-        place = _place(data, path)
-        sha256 = await asyncio.to_thread(_sha256, place)
-    else:
-        place = locate(data, path, file_size(data / path))
+    if wanted is not None:
+        return await content(request, service, wanted, requested_range)
+    place = _place(service.settings.data, path)
+    sha256 = await asyncio.to_thread(_sha256, place)
     check_range(requested_range, file_size(place))
     return Content(service, place, sha256)
 

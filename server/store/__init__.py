@@ -1,0 +1,1 @@
+"""A second place for files, besides the data folder: S3."""
