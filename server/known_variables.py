@@ -5,16 +5,10 @@ from collections.abc import Iterable
 PREFIX = "ORRERY_"
 # Settings of the server, in any case; here again, as clients and workers start without them.
 SERVER = {
-    *("HOST", "PORT", "DATA", "AUTH", "ADMIN_TOKEN_FILE", "WORKER_TOKEN_FILE", "ALLOWED_HOSTS"),
-    *(
-        "MAX_BODY_BYTES",
-        "MAX_UPLOAD_BYTES",
-        "MAX_INPUT_BYTES",
-        "MAX_REPORT_BYTES",
-        "STORE",
-        "MAX_CONNECTIONS",
-    ),
-    *("BODY_TIMEOUT_S", "HEAD_TIMEOUT_S"),
+    *("HOST", "PORT", "SOCKET", "DATA", "AUTH", "ADMIN_TOKEN_FILE", "WORKER_TOKEN_FILE"),
+    *("ALLOWED_HOSTS", "CORS_ORIGINS", "STORE"),
+    *("MAX_BODY_BYTES", "MAX_UPLOAD_BYTES", "MAX_INPUT_BYTES", "MAX_REPORT_BYTES"),
+    *("MAX_CONNECTIONS", "BODY_TIMEOUT_S", "HEAD_TIMEOUT_S"),
     *("HEARTBEAT_INTERVAL_S", "LEASE_TTL_S", "STALL_TIMEOUT_S"),
     *("WRITES_PER_MINUTE", "MAX_QUEUED_JOBS", "MAX_ROW_BYTES", "MAX_FILE_BYTES"),
     *("USER_PRIORITY", "MAX_RUNNING_JOBS", "KEEP_EVERY", "KEEP_DAYS", "DISK_QUOTA_BYTES"),

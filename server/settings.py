@@ -20,6 +20,10 @@ class ServerSettings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = Field(
         default=8080, description="Port; 0 picks one."
     )
+    socket: Path | None = Field(
+        default=None,
+        description="A Unix socket to listen on instead, for a proxy on this host.",
+    )
     data: Path = Field(
         default=Path("data"), description="Data folder: database, tokens, run output."
     )
@@ -42,6 +46,11 @@ class ServerSettings(BaseSettings):
         default=None,
         description="Where files of jobs go, `s3://BUCKET/PREFIX`, besides the data folder; "
         "credentials, region and endpoint by AWS_….",
+    )
+    cors_origins: list[Annotated[str, Field(pattern=r"^https?://[^/\s]{1,255}$")]] = Field(
+        default_factory=list,
+        description="Other sites whose pages may call the API with a token (JSON list of origins, "
+        "as https://plots.example.org).",
     )
     max_body_bytes: Annotated[int, Field(ge=1024, le=2**30)] = Field(
         default=2**20, description="Largest request body of clients."

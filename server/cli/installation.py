@@ -96,26 +96,31 @@ def up(
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port.")] = None,
+    socket: Annotated[
+        Path | None, typer.Option(help="Unix socket to listen on instead, for a proxy.")
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="Data folder.")] = None,
     auth: Annotated[bool | None, typer.Option(help="Ask for tokens.")] = None,
 ) -> None:
     """Run the server alone. What is not given comes from ORRERY_… variables."""
     import logging
 
-    from server.cli.local_service import check_port, ignore_hangups
+    from server.cli.local_service import check_port, check_socket, ignore_hangups
     from server.known_variables import misspelt
     from server.log_format import configure
     from server.service import Service, prepare
     from server.web.app import create_app
     from server.web.listening.protocol import Listener, uvicorn_config
 
-    settings = _settings(host=host, port=port, data=data, auth=auth)
+    settings = _settings(host=host, port=port, socket=socket, data=data, auth=auth)
     configure(settings.log_format)
     for sentence in misspelt(os.environ).values():
         logging.getLogger("server").warning("%s", sentence)
     with _damage_told():
         lock = prepare(settings)
-    if settings.port:
+    if settings.socket is not None:
+        check_socket(settings.socket)
+    elif settings.port:
         check_port(settings.host, settings.port)
     service = Service(settings, lock)
     config = uvicorn_config(settings, create_app(settings, service))

@@ -1,5 +1,6 @@
 """Server and workers on this machine, kept running: `orrery up`."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -8,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
 
@@ -192,7 +194,7 @@ class LocalService:
 
 def free_port(host: str) -> int:
     """A port that nobody listens on right now."""
-    with socket.create_server((host, 0)) as listener:
+    with socket.create_server((host, 0), family=_family(host)) as listener:
         return listener.getsockname()[1]
 
 
@@ -203,6 +205,21 @@ def check_port(host: str, port: int) -> None:
     except OSError as error:
         what = f"cannot listen on {host}:{port}: {error.strerror}"
         raise OSError(f"{what}; end what listens there, or use --port") from error
+
+
+def check_socket(path: Path) -> None:
+    """Raises OSError where somebody listens there already, or nobody can."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except (FileNotFoundError, ConnectionRefusedError):  # nobody, or one that was killed
+            pass
+        except OSError as error:
+            raise OSError(f"cannot listen on {path}: {error.strerror or error}") from error
+        else:
+            raise OSError(f"cannot listen on {path}: somebody does; end that one first")
+    if not os.access(path.absolute().parent, os.W_OK):
+        raise OSError(f"cannot listen on {path}: its folder is not there, or not yours to write")
 
 
 def _family(host: str) -> socket.AddressFamily:

@@ -21,11 +21,13 @@ from server.errors import InvalidRequest, MalformedBody, NotFound, ServerError
 from server.service import Service
 from server.settings import ServerSettings
 from server.web.arrivals import Arrivals
+from server.web.asgi import App
 from server.web.idle_workers import IdleWorkers
 from server.web.layers.access import AccessControl
 from server.web.layers.body_shapes import BodyShapes
 from server.web.layers.json_bodies import JsonBodies
 from server.web.layers.loop_shares import LoopShares
+from server.web.layers.other_sites import with_other_sites
 from server.web.layers.quick_polls import QuickPolls
 from server.web.layers.quick_reports import QuickReports
 from server.web.live_feeds import LiveFeeds
@@ -72,7 +74,7 @@ ROUTE_NAMES = RouteNames(
 logger = logging.getLogger(__name__)
 
 
-def create_app(settings: ServerSettings, service: Service | None = None) -> AccessControl:
+def create_app(settings: ServerSettings, service: Service | None = None) -> App:
     """The whole service as one ASGI application."""
     service = service or Service(settings)
 
@@ -111,7 +113,8 @@ def create_app(settings: ServerSettings, service: Service | None = None) -> Acce
         return not settings.auth or service.sessions.holds(caller, time.time())
 
     shared = LoopShares(BodyShapes(quick), holds)
-    return AccessControl(shared, settings, service.sessions, service.telemetry, ROUTE_NAMES)
+    access = AccessControl(shared, settings, service.sessions, service.telemetry, ROUTE_NAMES)
+    return with_other_sites(access, settings.cors_origins)
 
 
 def _problem_response(request: Request, error: ServerError) -> JSONResponse:

@@ -20,6 +20,7 @@ import uvicorn
 import uvloop
 from fastapi import FastAPI
 from sqlalchemy import Connection, text
+from starlette.middleware.cors import CORSMiddleware
 
 from server.cli import main as cli
 from server.queue.leases import Leases
@@ -64,7 +65,7 @@ class _Listener(Listener):
 def layer(app: Any, kind: type[Any] = FastAPI) -> Any:
     """One of the layers of an application; by default the routes, inside the others."""
     while not isinstance(app, kind):
-        app = app._app
+        app = app.app if isinstance(app, CORSMiddleware) else app._app
     return app
 
 

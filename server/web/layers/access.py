@@ -150,7 +150,8 @@ class AccessControl:
         if origin is None:
             return
         told = origin.decode("latin-1")
-        if told.partition("://")[2] != host and told != self._public.origin:
+        welcome = self._public.origin, *self._settings.cors_origins
+        if told.partition("://")[2] != host and told not in welcome:
             raise Forbidden("Requests from pages of other sites are not answered.")
 
     def _check_access(self, scope: Scope, headers: Headers) -> None:

@@ -19,6 +19,7 @@ from server.web.app import create_app
 from server.web.asgi import App
 from server.web.listening.connections import Connections, most_connections
 from server.web.listening.gathered_writes import Gathered
+from server.web.listening.supervisor import tell_supervisor
 
 GRACEFUL_SHUTDOWN_S = 1
 READ_TIMEOUT_S = 20.0  # in which a client reads at least something of what it was sent
@@ -232,7 +233,7 @@ class ImpatientProtocol(HttpToolsProtocol):
 
 
 class Listener(uvicorn.Server):
-    """Uvicorn's server; whoever waits for news is answered before it stops.
+    """Uvicorn's server; whoever waits for news is answered before it stops, and systemd is told.
 
     Args:
         end_waits: called once, when it begins to stop.
@@ -242,8 +243,15 @@ class Listener(uvicorn.Server):
         super().__init__(config)
         self._end_waits = end_waits
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen."""
+        await super().startup(sockets)
+        if self.started:
+            tell_supervisor("READY=1")
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop: no new connections, the waiting ones are answered, the working ones end."""
+        tell_supervisor("STOPPING=1")
         self._end_waits()
         await super().shutdown(sockets)
 
@@ -264,6 +272,7 @@ def uvicorn_config(settings: ServerSettings, app: App | None = None) -> uvicorn.
         _trace(app) if settings.tracing else app,
         host=settings.host,
         port=settings.port,
+        uds=None if settings.socket is None else str(settings.socket),
         http=protocol,
         loop="auto",  # uvloop, where there is one
         ws="none",
