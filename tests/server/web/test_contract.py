@@ -74,8 +74,8 @@ ALSO_AN_ID = {
 # Has the body of POST /v1/jobs, whose every edge is tried there: here only random data.
 WITHOUT_EDGES = "/v1/jobs/validate"
 # Not followed by the walk along links: its requests would revoke its own token, hold jobs that
-# nobody reports on, or never end.
-NOT_WALKED = r"^/v1/(tokens|workers|leases)|/stream$"
+# nobody reports on, or never end; and files, of which only one that makes sense leads further.
+NOT_WALKED = r"^/v1/(files|tokens|workers|leases)|/stream$"
 
 # ------------------------------------------------------------------------------------------------
 
