@@ -42,7 +42,6 @@ from worker.wandb_journal import Journal, start_telling, untold
 
 CLOCK_INTERVAL_S = 5.0
 LOOK_S = 0.2  # between tries to say farewell
-CLAIM_WAIT_S = 2.0  # also the longest that an idle worker takes to stop
 VITALS_INTERVAL_S = 10.0
 UNFIT_S = 15.0  # between looks at a GPU that jobs cannot use
 WANDB_INTERVAL_S = 600.0  # between looks for what W&B was not told
@@ -98,8 +97,12 @@ class Agent:
             threading.Thread(target=self._keep_wandb_told, daemon=True).start()
             for slot in slots:
                 slot.start()
+            leaving = threading.Thread(target=self._leave, daemon=True)
+            leaving.start()
             for slot in slots:
                 slot.join()
+            self._stopping.set()
+            leaving.join()
             if self._failure is not None:
                 raise self._failure
 
@@ -153,6 +156,11 @@ class Agent:
                 return terms
         return None
 
+    def _leave(self) -> None:
+        """Tell the server as soon as no more jobs are taken: it answers the slots that wait."""
+        self._stopping.wait()
+        self._client.leave(self._worker_id)
+
     def _tell_vitals(self) -> None:
         """Say how the GPUs are doing, now and then; nothing depends on it."""
         while True:
@@ -199,8 +207,9 @@ class Agent:
                 continue
             assignment = None
             try:
+                wait_s = min(terms.claim_wait_s, self._lifetime.patience_s)
                 left_s = self._lifetime.left_s
-                assignment = self._client.claim(terms.id, claim_id, CLAIM_WAIT_S, left_s)
+                assignment = self._client.claim(terms.id, claim_id, wait_s, left_s)
             except NotRegistered:
                 terms = self._register() or terms
                 continue

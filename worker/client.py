@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, get_args
@@ -41,10 +41,11 @@ logger = logging.getLogger(__name__)
 KINDS: tuple[JobKind, ...] = get_args(JobKind)
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 20.0
+FAREWELL_TIMEOUT_S = 5.0
 # Came since release 0.1.0.
 LATER_OF_VITALS: dict[str, Any] = {
     "trouble": True,
-    "gpus": {"__all__": {"is_slowed", "ecc_errors", "foreign_memory_bytes", "trouble"}},
+    "gpus": {"__all__": {"is_slowed", "ecc_errors", "foreign_memory_bytes", "trouble", "xid"}},
 }
 PARTIAL_CONTENT, TOO_LARGE, RANGE_IMPOSSIBLE = 206, 413, 416
 PIECE = 2**20  # bytes of a file that are written at once
@@ -117,6 +118,11 @@ class WorkerClient:
         """Offer slots."""
         answer = self._post_known("/v1/workers", registration, {"proof", "labels"})
         return WorkerTerms.model_validate_json(answer.content)
+
+    def leave(self, worker_id: str) -> None:
+        """Say that it takes no more jobs; an earlier server is not told."""
+        with suppress(NotRegistered, ServerRefused, Unreachable):
+            self._post(f"/v1/workers/{worker_id}/leave", "", FAREWELL_TIMEOUT_S)
 
     def claim(
         self, worker_id: str, claim_id: str, wait_s: float, left_s: float | None = None

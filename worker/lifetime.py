@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 FAREWELL_S = 30.0  # before its end an agent stops: an epoch, a checkpoint, its way to the server
 LEAST_S = 10.0  # that are worth a job
+LEAST_WAIT_S, NO_END_S = 0.2, 3600.0
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,18 @@ class Lifetime:
         until = self._bounds.until
         return None if until is None else max(until - time.time() - FAREWELL_S, 0.0)
 
+    @property
+    def patience_s(self) -> float:
+        """How long a slot that has no job may wait for one, before it looks again whether to end
+        [s]."""
+        waits = [NO_END_S]
+        if (left_s := self.left_s) is not None:
+            waits.append(left_s - LEAST_S)
+        if (idle_s := self._bounds.idle_s) is not None:
+            with self._changing:
+                waits.append(idle_s - self._idle_so_far_s())
+        return max(min(waits), LEAST_WAIT_S)
+
     def over(self) -> str | None:
         """Why no more jobs are taken, for a slot that cannot ask for one; None: it may be able to
         later."""
@@ -57,9 +70,7 @@ class Lifetime:
 
     def _why_not(self, taken: int) -> str | None:
         bounds, left_s = self._bounds, self.left_s
-        if self._idle_since is None:
-            self._idle_since = time.monotonic()
-        idle_s = 0.0 if self._running else time.monotonic() - self._idle_since
+        idle_s = self._idle_so_far_s()
         if bounds.jobs is not None and taken >= bounds.jobs:
             return f"it takes no more than {bounds.jobs} jobs"
         if bounds.idle_s is not None and idle_s >= bounds.idle_s:
@@ -67,6 +78,11 @@ class Lifetime:
         if left_s is not None and left_s < LEAST_S:
             return "its time is nearly over"
         return None
+
+    def _idle_so_far_s(self) -> float:
+        if self._idle_since is None:
+            self._idle_since = time.monotonic()
+        return 0.0 if self._running else time.monotonic() - self._idle_since
 
     def got(self, *, one: bool) -> None:
         """The slot that asked has a job, or none."""

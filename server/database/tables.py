@@ -270,6 +270,7 @@ class Worker(SQLModel, table=True):
     )
     registered_at: float
     last_seen_at: float | None = None  # noted once a minute
+    left_at: float | None = None
     draining: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
     refusal: str | None = None  # why it gets no jobs at all
     trouble: str | None = None  # why it asks for none at the moment

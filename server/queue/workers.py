@@ -92,6 +92,12 @@ def drain(connection: Connection, worker_id: str, *, draining: bool) -> None:
         raise NotFound(f"worker {worker_id}")
 
 
+def leave(connection: Connection, worker_id: str, *, now: float) -> None:
+    """Note that a worker takes no more jobs, by its own word."""
+    left = update(workers).where(workers.c.id == worker_id).values(left_at=now, last_seen_at=now)
+    connection.execute(left)
+
+
 def job_held_by(connection: Connection, lease_id: str, token_id: str) -> str:
     """The job that a lease was given for, to a worker that registered with a token.
 

@@ -92,6 +92,7 @@ class Waiting:
         """The workers that may take jobs, and by device what jobs may use there [bytes]."""
         here = (
             workers.c.last_seen_at > time.time() - HEARD_S,
+            workers.c.left_at.is_(None),
             workers.c.refusal.is_(None),
             workers.c.draining.is_(False),
         )

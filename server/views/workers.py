@@ -43,6 +43,7 @@ def list_workers(
             labels=row.labels,
             registered_at=instant(row.registered_at),
             last_seen_at=instant_or_none(last_seen.get(row.id, row.last_seen_at)),
+            left_at=instant_or_none(row.left_at),
             jobs=held.get(row.id, []),
             draining=row.draining,
             refusal=row.refusal,

@@ -7,7 +7,8 @@ thousand transactions for one job.
 import asyncio
 import time
 from collections import OrderedDict, defaultdict
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Awaitable, Callable, Generator, Hashable
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
@@ -33,6 +34,19 @@ class _Nothing:
     seconds: float
 
 
+class Asking:
+    """Somebody who asks for a job, until `end`."""
+
+    def __init__(self) -> None:
+        self.is_over = False
+        self.news = asyncio.Event()
+
+    def end(self) -> None:
+        """Nobody wants an answer any more, but that there is none."""
+        self.is_over = True
+        self.news.set()
+
+
 class IdleWorkers:
     """Those that wait, and what those found that looked last. Belongs to one event loop."""
 
@@ -42,12 +56,30 @@ class IdleWorkers:
         # answer may be lost, and is then to be the same again.
         self._capacities: OrderedDict[Hashable, Capacity] = OrderedDict()
         self._nothing: dict[Hashable, _Nothing] = {}
-        self._waiting: defaultdict[Hashable, OrderedDict[asyncio.Event, None]]
+        self._waiting: defaultdict[Hashable, OrderedDict[Asking, None]]
         self._waiting = defaultdict(OrderedDict)  # the one that waits longest first
+        self._asking: defaultdict[str, set[Asking]] = defaultdict(set)  # by worker
         changes.listen(Changes.QUEUE, self._wake_some)
 
+    @contextmanager
+    def asking(self, worker_id: str) -> Generator[Asking]:
+        """A worker asks, inside."""
+        asking = Asking()
+        self._asking[worker_id].add(asking)
+        try:
+            yield asking
+        finally:
+            self._asking[worker_id].discard(asking)
+            if not self._asking[worker_id]:
+                del self._asking[worker_id]
+
+    def dismiss(self, worker_id: str) -> None:
+        """Answer what a worker asks now: there is no job for it."""
+        for asking in self._asking.get(worker_id, ()):
+            asking.end()
+
     async def claim(
-        self, claim: Hashable, seconds: float, wait_s: float, look: Look
+        self, claim: Hashable, seconds: float, wait_s: float, look: Look, asking: Asking
     ) -> Assignment | None:
         """A job for a claim, once there is one, or None after `wait_s`.
 
@@ -58,7 +90,7 @@ class IdleWorkers:
             Stopping
         """
         deadline = time.monotonic() + wait_s
-        while True:
+        while not asking.is_over:
             known = self._capacities.get(claim)
             if known is None or not self._is_nothing_for(known, seconds):
                 known, assignment = await self._look(claim, look)
@@ -73,21 +105,24 @@ class IdleWorkers:
             # Between this question and the waiting nothing else runs.
             found = self._nothing.get(known.sort)
             if found is not None and found.count == self._changes.last(Changes.QUEUE):
-                await self._wait(known.sort, left)
+                await self._wait(known.sort, left, asking)
+        return None
 
-    async def _wait(self, sort: Hashable, seconds: float) -> None:
-        event = asyncio.Event()
-        self._waiting[sort][event] = None
+    async def _wait(self, sort: Hashable, seconds: float, asking: Asking) -> None:
+        asking.news.clear()
+        self._waiting[sort][asking] = None
         try:
             async with asyncio.timeout(seconds):
-                await event.wait()
+                await asking.news.wait()
         except TimeoutError:
             pass
         finally:
             waiting = self._waiting[sort]
-            waiting.pop(event, None)
+            waiting.pop(asking, None)
             if not waiting:
                 del self._waiting[sort]
+        if asking.is_over:  # perhaps it was to look for the others
+            self._wake(sort, 1)
         if self._changes.is_over:
             raise Stopping
 
@@ -98,9 +133,9 @@ class IdleWorkers:
             self._wake(sort, number)
 
     def _wake(self, sort: Hashable, number: int) -> None:
-        for event in list(islice(self._waiting.get(sort, ()), number)):
-            self._waiting[sort].pop(event)
-            event.set()
+        for asking in list(islice(self._waiting.get(sort, ()), number)):
+            self._waiting[sort].pop(asking)
+            asking.news.set()
 
     def _is_nothing_for(self, capacity: Capacity, seconds: float) -> bool:
         found = self._nothing.get(capacity.sort)

@@ -62,6 +62,11 @@ class GpuVitals(Message):
     foreign_memory_bytes: FileSize | None = Field(
         default=None, description="What processes that are not the worker's hold of its memory."
     )
+    xid: Annotated[int, Whole(0, 2**31)] | None = Field(
+        default=None,
+        description="Of the last error that the driver wrote down of it (Xid), since the worker "
+        "began.",
+    )
     trouble: Annotated[str, Field(max_length=1000)] | None = Field(
         default=None, description="Why no jobs are taken for it at the moment, and what to do."
     )
@@ -121,6 +126,9 @@ class WorkerView(View):
     )
     registered_at: datetime
     last_seen_at: datetime | None = Field(description="None: an earlier release noted nothing.")
+    left_at: datetime | None = Field(
+        default=None, description="When it said that it takes no more jobs."
+    )
     jobs: list[str] = Field(description="Jobs that it holds.")
     draining: bool = Field(default=False, description="It gets no more jobs.")
     refusal: str | None = Field(default=None, description="Why it was refused; it gets no jobs.")
@@ -154,6 +162,11 @@ class WorkerTerms(View):
         default="shared",
         description="`shared`: it sees the server's data folder, and works in it; `http`: it "
         "brings and takes files by `/v1/leases/{lease_id}/files`.",
+    )
+    claim_wait_s: float = Field(
+        default=2.0,
+        description="How long a claim should wait for a job; a worker that ends first says that "
+        "it leaves, so that none is given to it.",
     )
 
 

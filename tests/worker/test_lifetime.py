@@ -75,3 +75,18 @@ def test_no_job_is_begun_when_there_is_hardly_time(clocks: Clocks) -> None:
     assert "time" in (of.ask() or "")
     clocks.now += 1000
     assert of.left_s == 0
+
+
+def test_who_waits_for_a_job_looks_again_before_the_end(clocks: Clocks) -> None:
+    assert Lifetime(Bounds()).patience_s > 1000
+    idle = Lifetime(Bounds(idle_s=60))
+    assert idle.ask() is None
+    assert idle.patience_s == 60
+    clocks.now += 50
+    assert idle.patience_s == 10
+    idle.got(one=True)  # one slot works: the others are not idle
+    assert idle.patience_s == 60
+    until = Lifetime(Bounds(until=clocks.now + 100))
+    assert until.patience_s == pytest.approx(100 - FAREWELL_S - LEAST_S)
+    clocks.now += 1000
+    assert 0 < until.patience_s < 1

@@ -10,6 +10,7 @@ import pynvml
 T = TypeVar("T")
 FAILURES = pynvml.NVMLError, pynvml.NVMLLibraryMismatchError
 _USING, _OPEN = threading.Lock(), threading.Event()
+_OPENED = [0]  # how often
 
 
 def ask(question: Callable[[], T]) -> T | None:
@@ -37,11 +38,17 @@ def gpus(*, anew: bool = False) -> Generator[tuple[list[list[Any]], str | None]]
         yield _found()
 
 
+def times_opened() -> int:
+    """What was made before the library was opened again is good no more."""
+    return _OPENED[0]
+
+
 def _found() -> tuple[list[list[Any]], str | None]:
     try:
         if not _OPEN.is_set():
             pynvml.nvmlInit()
             _OPEN.set()
+            _OPENED[0] += 1
         count = pynvml.nvmlDeviceGetCount()
     except FAILURES as error:
         _OPEN.clear()

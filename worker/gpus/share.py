@@ -9,6 +9,7 @@ from worker.gpus.devices import CHOICE, Device, find_devices
 from worker.gpus.fitness import Fitness
 from worker.gpus.troubles import Trouble
 from worker.gpus.vitals import look_at
+from worker.gpus.xids import Xids
 from worker.workplace import GpuPlace
 
 # What a run can look like whose GPU went away.
@@ -37,7 +38,8 @@ class Gpus:
 
     def __init__(self, slots: int, fitness: Fitness) -> None:
         self.devices = find_devices()
-        self._slots, self._fitness = slots, fitness
+        self._slots, self._fitness, self._xids = slots, fitness, Xids()
+        self._xids.last()  # those that come from now on
 
     @property
     def told(self) -> list[Gpu]:
@@ -90,7 +92,9 @@ class Gpus:
         self._fitness.doubt(device)
         if (trouble := self._fitness.seen(device)) is None:
             return outcome
-        detail = f"{trouble} ({outcome.detail})"[:MOST_DETAIL]
+        xid = self._xids.last().get(device.id)
+        of_driver = "" if xid is None else f", Xid {xid}"
+        detail = f"{trouble} ({outcome.detail}{of_driver})"[:MOST_DETAIL]
         return Outcome(status="failed", stop_reason=trouble.reason, detail=detail)
 
     def vitals(self) -> Vitals:
@@ -100,7 +104,7 @@ class Gpus:
         words = [None if each is None else str(each)[:MOST_WORDS] for each in troubles]
         gpus = [
             vitals.model_copy(update={"trouble": text})
-            for vitals, text in zip(look_at(told), words, strict=True)
+            for vitals, text in zip(look_at(told, self._xids), words, strict=True)
         ]
         of_slots = [self.device_of(slot) for slot in range(self._slots)]
         every = [device and self._fitness.trouble_of(device) for device in of_slots]

@@ -10,6 +10,7 @@ import pynvml
 from server.wire.workers import GpuVitals
 from worker.gpus import nvml
 from worker.gpus.devices import Device
+from worker.gpus.xids import Xids
 
 OF_DRIVER = 2**30  # bytes that a driver may hold of a GPU that nobody uses
 SLOWED = (  # clocks that the hardware took back, as bits of the driver's answer
@@ -20,16 +21,21 @@ SLOWED = (  # clocks that the hardware took back, as bits of the driver's answer
 )
 
 
-def look_at(devices: Iterable[Device]) -> list[GpuVitals]:
+def look_at(devices: Iterable[Device], xids: Xids | None = None) -> list[GpuVitals]:
     """Memory, utilisation, temperature and what is wrong of those that the driver knows."""
+    last = {} if xids is None else xids.last()
     with nvml.gpus() as (found, _):
         known = {nvml.uuid(handle): handle for parts in found for handle in parts}
-        return [_vitals(known.get(device.id)) for device in devices if device.gpu is not None]
+        return [
+            _vitals(known.get(device.id), last.get(device.id))
+            for device in devices
+            if device.gpu is not None
+        ]
 
 
-def _vitals(gpu: Any) -> GpuVitals:
+def _vitals(gpu: Any, xid: int | None) -> GpuVitals:
     if gpu is None:
-        return GpuVitals(memory_used_bytes=0)
+        return GpuVitals(memory_used_bytes=0, xid=xid)
     memory = nvml.memory(gpu)
     rates: Any = nvml.ask(lambda: pynvml.nvmlDeviceGetUtilizationRates(gpu))
     slowed: Any = nvml.ask(lambda: pynvml.nvmlDeviceGetCurrentClocksThrottleReasons(gpu))
@@ -46,6 +52,7 @@ def _vitals(gpu: Any) -> GpuVitals:
             )
         ),
         foreign_memory_bytes=_foreign_memory(gpu, memory.used if memory else 0),
+        xid=xid,
     )
 
 

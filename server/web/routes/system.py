@@ -98,10 +98,8 @@ def _gpu_gauges(
         ("temperature_celsius", "Temperature."): "temperature_c",
         ("slowed", "Whether heat or power make it run slower."): "is_slowed",
         ("ecc_errors", "Errors of its memory that were not corrected."): "ecc_errors",
-        (
-            "foreign_memory_bytes",
-            "Memory that others hold.",
-        ): "foreign_memory_bytes",
+        ("foreign_memory_bytes", "Memory that others hold."): "foreign_memory_bytes",
+        ("last_xid", "Number of its last Xid error; without one, nothing."): "xid",
     }
     return {
         (f"orrery_gpu_{name}", help_text): [

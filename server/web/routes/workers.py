@@ -1,8 +1,10 @@
-"""Workers: register, list, drain, claim."""
+"""Workers: register, list, drain, claim, leave."""
 
 import asyncio
 import socket
 import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -13,7 +15,7 @@ from server.queue import audit_log, claims, workers
 from server.queue.changes import Changes
 from server.views import workers as worker_views
 from server.views.pages import page
-from server.web.idle_workers import IdleWorkers
+from server.web.idle_workers import Asking, IdleWorkers
 from server.web.routes.parameters import Caller, TheService, WorkerId
 from server.wire.messages import Page
 from server.wire.workers import (
@@ -36,6 +38,7 @@ async def _idle_workers(request: Request) -> IdleWorkers:
 TheIdleWorkers = Annotated[IdleWorkers, Depends(_idle_workers)]
 router = APIRouter(prefix="/v1/workers", tags=["workers"])
 DRAIN = DrainRequest()
+CLAIM_WAIT_S = 20.0  # of proxies, the most impatient give up after thirty
 
 
 @router.post("", status_code=201)
@@ -78,6 +81,7 @@ async def register_worker(
         lease_ttl_s=settings.lease_ttl_s,
         stall_timeout_s=settings.stall_timeout_s,
         files="shared" if is_shared else "http",
+        claim_wait_s=CLAIM_WAIT_S,
     )
 
 
@@ -114,6 +118,23 @@ async def tell_vitals(
     service.vitals[worker_id] = vitals.gpus
 
 
+@router.post("/{worker_id}/leave", status_code=204)
+async def leave(
+    worker_id: WorkerId, service: TheService, caller: Caller, idle: TheIdleWorkers
+) -> None:
+    """Say that a worker takes no more jobs, because it is about to end: its claims are answered at
+    once. What it holds it reports as before."""
+
+    def work(connection: Connection) -> None:
+        workers.find_own(connection, worker_id, caller.token_id)
+        workers.leave(connection, worker_id, now=time.time())
+
+    await service.write(work, Changes.QUEUE)
+    idle.dismiss(worker_id)
+    service.last_seen.pop(worker_id, None)
+    service.vitals.pop(worker_id, None)
+
+
 @router.post("/{worker_id}/drain")
 async def drain_worker(
     worker_id: WorkerId, service: TheService, caller: Caller, request: DrainRequest = DRAIN
@@ -138,6 +159,7 @@ async def drain_worker(
     response_model=Assignment,
 )
 async def claim_job(
+    http: Request,
     worker_id: WorkerId,
     request: ClaimRequest,
     service: TheService,
@@ -146,10 +168,15 @@ async def claim_job(
 ) -> Assignment | Response:
     """Ask for a job, waiting for one if asked to. The same claim_id gets the same answer."""
 
+    asked_at = time.monotonic()
+
     def work(connection: Connection) -> tuple[workers.Capacity, Assignment | None]:
         known = workers.find_own(connection, worker_id, caller.token_id)
-        kinds = () if known.draining else request.kinds
-        capacity = workers.capacity_of(known, kinds, request.left_s)
+        left_s = request.left_s
+        if left_s is not None:
+            left_s = max(left_s - (time.monotonic() - asked_at), 0.0)
+        kinds = () if known.draining or known.left_at else request.kinds
+        capacity = workers.capacity_of(known, kinds, left_s)
         claimed = claims.claim_valid(
             connection,
             worker_id,
@@ -184,9 +211,29 @@ async def claim_job(
     async def look() -> tuple[workers.Capacity, Assignment | None]:
         return await service.write(work)
 
-    assignment = await idle.claim(claim, left_s, request.wait_s, look)
+    async with _as_long_as_it_is_there(http, worker_id, idle) as asking:
+        assignment = await idle.claim(claim, left_s, request.wait_s, look, asking)
     service.last_seen[worker_id] = time.time()
     if assignment is None:
         return Response(status_code=204)
     service.changes.notify(assignment.job)
     return assignment
+
+
+@asynccontextmanager
+async def _as_long_as_it_is_there(
+    http: Request, worker_id: str, idle: IdleWorkers
+) -> AsyncGenerator[Asking]:
+    """Who asks for a job; no more, once its connection has ended: nobody would get the answer."""
+
+    async def watch() -> None:
+        while (await http.receive())["type"] != "http.disconnect":
+            pass
+        asking.end()
+
+    with idle.asking(worker_id) as asking:
+        watching = asyncio.create_task(watch())
+        try:
+            yield asking
+        finally:
+            watching.cancel()

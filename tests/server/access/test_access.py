@@ -77,6 +77,7 @@ MAY_CALL: dict[tuple[str, str], set[str]] = {
     ("get", "/v1/workers"): PEOPLE,
     ("post", "/v1/workers"): {"worker"},
     ("post", "/v1/workers/{worker_id}/drain"): {"admin"},
+    ("post", "/v1/workers/{worker_id}/leave"): {"worker"},
     ("post", "/v1/workers/{worker_id}/vitals"): {"worker"},
     ("post", "/v1/workers/{worker_id}/claim"): {"worker"},
     ("post", "/v1/leases/{lease_id}/report"): {"worker"},

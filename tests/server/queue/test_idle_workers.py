@@ -40,7 +40,11 @@ class Queue:
             self.jobs -= (found := self.jobs > 0)
             return capacity, JOB if found else None
 
-        return self.idle.claim(claim, capacity.seconds, wait_s, look)
+        async def ask() -> Assignment | None:
+            with self.idle.asking(str(claim)) as asking:
+                return await self.idle.claim(claim, capacity.seconds, wait_s, look, asking)
+
+        return ask()
 
     async def settled(self) -> None:
         """Return once all that is under way waits."""
@@ -110,7 +114,8 @@ def test_a_change_is_not_missed_whenever_it_comes() -> None:
             queue.submit()
             return ANYTHING, None
 
-        await queue.idle.claim(3, ANYTHING.seconds, 0.0, look)
+        with queue.idle.asking("3") as asking:
+            await queue.idle.claim(3, ANYTHING.seconds, 0.0, look, asking)
         assert await queue.claim(2) is JOB
 
     run(play)
@@ -163,5 +168,33 @@ def test_workers_of_ever_other_sorts_fill_no_memory() -> None:
         for number in range(3 * idle_workers.SORTS):
             await queue.claim(number, replace(ANYTHING, labels=(f"number={number}",)))
         assert len(queue.idle._nothing) <= idle_workers.SORTS + 1
+
+    run(play)
+
+
+def test_who_leaves_is_answered_at_once_and_gets_no_job() -> None:
+    async def play(queue: Queue) -> None:
+        leaves, stays = (asyncio.ensure_future(queue.claim(each, wait_s=60.0)) for each in (1, 2))
+        await queue.settled()
+        queue.idle.dismiss("1")
+        assert await leaves is None
+        queue.submit()
+        assert await stays is JOB
+        queue.submit()
+        assert await queue.claim(1) is JOB  # of that name again
+
+    run(play)
+
+
+def test_one_that_leaves_as_a_job_comes_hands_on_who_is_to_look() -> None:
+    async def play(queue: Queue) -> None:
+        asked = [asyncio.ensure_future(queue.claim(each, wait_s=60.0)) for each in range(9)]
+        await queue.settled()
+        queue.submit()  # the first ones are woken
+        for each in range(LOOKS_AT_ONCE):
+            queue.idle.dismiss(str(each))
+        await asyncio.wait(asked, timeout=5, return_when="FIRST_COMPLETED")
+        await queue.settled()
+        assert [task.result() for task in asked if task.done()].count(JOB) == 1
 
     run(play)

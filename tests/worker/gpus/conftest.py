@@ -30,6 +30,7 @@ class FakeGpu:
     instances: list["FakeGpu"] = field(default_factory=list)
     others: dict[int, int] = field(default_factory=dict)
     unanswered: set[str] = field(default_factory=set)
+    xids: list[int] = field(default_factory=list)
 
 
 def _unsupported(*_: Any) -> Any:
@@ -67,6 +68,18 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> list[FakeGpu]:
         "nvmlDeviceGetMaxMigDeviceCount": lambda gpu: 7 if gpu.instances else 0,
         "nvmlDeviceGetMigDeviceHandleByIndex": instance,
     }
+    listened: list[FakeGpu] = []
+
+    def next_event(_set: object, _ms: int) -> Any:
+        for gpu in listened:
+            if gpu.xids:
+                kind = pynvml.nvmlEventTypeXidCriticalError
+                return SimpleNamespace(device=gpu, eventType=kind, eventData=gpu.xids.pop(0))
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_TIMEOUT)
+
+    answers["nvmlDeviceRegisterEvents"] = lambda gpu, *_: listened.append(gpu)
+    monkeypatch.setattr(pynvml, "nvmlEventSetCreate", object)
+    monkeypatch.setattr(pynvml, "nvmlEventSetWait_v2", next_event)
     for name, answer in answers.items():
         monkeypatch.setattr(pynvml, name, of(answer, name))
     monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
