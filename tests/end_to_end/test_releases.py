@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
+import httpx
 import pytest
 
 from server.cli.local_service import free_port
@@ -63,6 +64,9 @@ def test_they_understand_each_other(earlier: Path, tmp_path: Path, old: str) -> 
     with running(of_server, log, *serve), Client(url) as probe:
         probe.wait_until_ready(60)
         token = (data / ".orrery" / "admin.token").read_text().strip()
+        head = {"Authorization": f"Bearer {token}"}
+        known = httpx.get(f"{url}/openapi.json", headers=head).json()["paths"]
+        assert ("/v1/files" in known) == (old == "worker")
         with Client(url, token) as client:
             job_id = client.submit(CONFIG)["id"]
             with running(of_worker, log, *work):

@@ -51,5 +51,5 @@ class Xids:
 
 def _address(gpu: Any) -> int:
     """What is the same of two handles of one GPU."""
-    is_pointer = isinstance(gpu, ctypes._Pointer)
+    is_pointer = isinstance(gpu, pynvml.c_nvmlDevice_t)
     return ctypes.cast(gpu, ctypes.c_void_p).value or 0 if is_pointer else id(gpu)
