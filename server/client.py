@@ -24,7 +24,7 @@ import httpx
 from server.patience import Patience
 from server.wire.between import not_ours
 from server.wire.states import TERMINAL
-from server.wire.trust import explain, trusted
+from server.wire.trust import explain, link_of, trusted, trusted_elsewhere
 
 Json = dict[str, Any]
 TIMEOUT_S = 30.0
@@ -402,15 +402,25 @@ class Client:
 
     @contextmanager
     def _stream(self, path: str) -> Generator[httpx.Response]:
-        """A file from where it is, which may be another server's: that one gets no token."""
+        """A file from where it is, which may be a store: that one gets no token.
+
+        Raises:
+            ServerUnreachable: of the store.
+        """
         with self._http.stream("GET", path) as answer:
-            link = answer.headers.get("Location")
-            if not answer.is_redirect or link is None:
+            link = link_of(answer.status_code, answer.headers)
+            if link is None:
                 yield answer
                 return
-        trust = trusted(link, self._authorities)
-        with httpx.stream("GET", link, timeout=TIMEOUT_S, trust_env=False, verify=trust) as answer:
-            yield answer
+        trust = trusted_elsewhere(link, self._authorities)
+        place = str(httpx.URL(link).copy_with(query=None, fragment=None))
+        try:
+            with httpx.stream(
+                "GET", link, timeout=TIMEOUT_S, trust_env=False, verify=trust
+            ) as answer:
+                yield answer
+        except httpx.TransportError as error:
+            raise ServerUnreachable(place, _in_words(error)) from error
 
     def create_sweep(
         self,

@@ -224,10 +224,15 @@ class Service:
         return report.model_copy(update={"checkpoints": seen})
 
     async def has(self, path: str, size: int) -> bool:
-        """Whether a file of a row is there, in the data folder or in the store."""
+        """Whether a file of a row is there, in the data folder or in the store.
+
+        Raises:
+            StoreUnavailable
+        """
         if file_size(self.settings.data / path) == size:
             return True
-        return await asyncio.to_thread(self.files.has, path, size)
+        store = self.files.store
+        return store is not None and await store.size_soon(path) == size
 
     async def expire_leases(self) -> list[str]:
         """Take jobs from workers that were not heard of. Returns those jobs' ids."""

@@ -59,6 +59,13 @@ def _folder_id(data: Path) -> str | None:
         return None
 
 
+class WaysChanged(Exception):
+    """Files travel in another way between this worker and its server."""
+
+    def __init__(self) -> None:
+        super().__init__("files travel in another way from now on: the worker has to start again")
+
+
 class Agent:
     """Claims and supervises until `stop` is called."""
 
@@ -68,7 +75,7 @@ class Agent:
         self._lifetime = Lifetime(settings.bounds)
         self._gpus = Gpus(settings.slots, Fitness(self._stopping))
         self._failure: Exception | None = None
-        self._worker_id = ""  # as it registered last
+        self._ids: list[str] = []  # as it registered, the last one last
         self._room = Room(settings.data)
         self._sweeping = threading.Lock()  # against a job that begins
 
@@ -151,7 +158,7 @@ class Agent:
                 back_off.wait()
             else:
                 sends = "" if terms.files == "shared" else "; its folder is its own: files are sent"
-                self._worker_id = terms.id
+                self._ids.append(terms.id)
                 logger.info("registered as %s%s", terms.id, sends)
                 return terms
         return None
@@ -159,13 +166,25 @@ class Agent:
     def _leave(self) -> None:
         """Tell the server as soon as no more jobs are taken: it answers the slots that wait."""
         self._stopping.wait()
-        self._client.leave(self._worker_id)
+        for worker_id in reversed(self._ids):
+            self._client.leave(worker_id)
+
+    def _registered_anew(self, before: WorkerTerms) -> WorkerTerms:
+        """Terms of a server that does not know this worker any more.
+
+        Raises:
+            WaysChanged
+        """
+        terms = self._register() or before
+        if terms.files != before.files:
+            raise WaysChanged
+        return terms
 
     def _tell_vitals(self) -> None:
         """Say how the GPUs are doing, now and then; nothing depends on it."""
         while True:
             try:
-                self._client.tell_vitals(self._worker_id, self._gpus.vitals())
+                self._client.tell_vitals(self._ids[-1], self._gpus.vitals())
             except (Unreachable, ServerRefused, ValueError) as error:
                 logger.debug("cannot tell how the GPUs are doing: %s", error)
             if self._stopping.wait(VITALS_INTERVAL_S):
@@ -211,7 +230,7 @@ class Agent:
                 left_s = self._lifetime.left_s
                 assignment = self._client.claim(terms.id, claim_id, wait_s, left_s)
             except NotRegistered:
-                terms = self._register() or terms
+                terms = self._registered_anew(terms)
                 continue
             except Unreachable:
                 back_off.wait()

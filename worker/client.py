@@ -24,7 +24,7 @@ from server.wire.files import Arrived
 from server.wire.kinds import JobKind
 from server.wire.messages import Message
 from server.wire.states import OF_A_GPU, JobStatus, StopReason
-from server.wire.trust import explain, trusted
+from server.wire.trust import explain, link_of, trusted, trusted_elsewhere
 from server.wire.workers import (
     Assignment,
     ClaimRequest,
@@ -231,11 +231,11 @@ class WorkerClient:
     ) -> Generator[httpx.Response]:
         """A file from where it is, which may be another server's: that one gets no token."""
         with self._http.stream("GET", place, params=query, headers=headers) as answer:
-            link = answer.headers.get("Location")
-            if not answer.is_redirect or link is None:
+            link = link_of(answer.status_code, answer.headers)
+            if link is None:
                 yield answer
                 return
-        trust = trusted(link, self._authorities)
+        trust = trusted_elsewhere(link, self._authorities)
         with httpx.stream(
             "GET", link, headers=headers, timeout=ANSWER_TIMEOUT_S, trust_env=False, verify=trust
         ) as answer:

@@ -18,6 +18,7 @@ VELOCITIES = ("end_velocity", "velocity", "velocities", "vel", "v")
 PLANE, SPACE = ("x", "y", "vx", "vy"), ("x", "y", "z", "vx", "vy", "vz")
 PARTICLE_TYPES = 6  # of a GADGET snapshot
 MOST_NUMBERS = 2**25  # that are read of one array
+MOST_NESTED = 2  # groups of an HDF5 file, of which anything is read
 
 
 class Table(NamedTuple):
@@ -95,12 +96,30 @@ def table_of_hdf5(path: Path) -> Table:
     """
     h5py = _module("h5py", "hdf5")
     with h5py.File(path, "r") as file:
+        _refuse_what_is_elsewhere(h5py, file, path.name)
         kinds = [f"PartType{k}" for k in range(PARTICLE_TYPES) if len(file.get(f"PartType{k}", ()))]
         if kinds:
             return Table(np.concatenate([_of_type(file, kind, path.name) for kind in kinds]))
         datasets = {key: item for key, item in file.items() if hasattr(item, "shape")}
         arrays = {key: _dataset(item) for key, item in datasets.items()}
         return Table(rows_of_arrays(arrays, path.name), _newton(file.attrs.get("G"), path.name))
+
+
+def _refuse_what_is_elsewhere(h5py: Any, group: Any, name: str, depth: int = 0) -> None:
+    """A file may name others of this machine, whoever it is from: nothing of those is read.
+
+    Raises:
+        InvalidInitialConditions
+    """
+    for key in group:
+        is_here = isinstance(group.get(key, getlink=True), h5py.HardLink)
+        item: Any = group[key] if is_here else None
+        if isinstance(item, h5py.Dataset):
+            is_here = not (item.external or item.is_virtual)
+        if not is_here:
+            raise InvalidInitialConditions(f"{name}: {key} is in another file, or a link; copy it")
+        if isinstance(item, h5py.Group) and depth < MOST_NESTED:
+            _refuse_what_is_elsewhere(h5py, item, name, depth + 1)
 
 
 def _of_type(file: Any, kind: str, name: str) -> Rows:

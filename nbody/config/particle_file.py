@@ -9,6 +9,7 @@ what is in it as JSON.
 
 import tokenize
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ SAME_NEWTON = 1e-4  # relative: handbooks differ in the fifth digit of G
 # What numpy and h5py raise over files that are cut short, have a broken header, or are others.
 DAMAGED = (
     *(ValueError, EOFError, SyntaxError, tokenize.TokenError, IndexError, TypeError),
-    *(KeyError, RuntimeError, zipfile.BadZipFile),
+    *(KeyError, RuntimeError, zipfile.BadZipFile, zlib.error),
 )
 
 

@@ -117,8 +117,9 @@ def submit(
     if len(configs) > 1 and (watch or idempotency_key):
         raise ValueError("--watch and --idempotency-key are of one job")
     changes = dict(map(parse_override, assignments or []))
+    planned = {} if initial is None else _begins_with(f"file{initial.suffix.lower()}")
+    read = [_read(path, changes, planned) for path in configs]
     sent = _sent(client, initial)
-    read = [_read(path, changes, sent) for path in configs]
     given = {
         "name": name,
         "webhook": webhook,
@@ -142,7 +143,7 @@ def submit(
         commit = None if idempotency_key or path == STDIN else git_commit(path)
         of_git = {"git": commit} if commit else {}
         labelled: dict[str, Any] = {**options, "metadata": of_git | own_labels}
-        job = client.submit(fields, idempotency_key, **labelled)
+        job = client.submit(fields | sent, idempotency_key, **labelled)
         for text in [*warned, *job["warnings"]]:
             errors.print(f"warning: {text}")
         _show_new(client, job, watch=watch, as_json=as_json)
@@ -176,7 +177,7 @@ def simulate(
     """
     changes = dict(map(parse_override, assignments or []))
     fields = read_config_file(config, changes, "simulate") if config else changes
-    fields |= _sent(client, initial)
+    fields = _without_system(fields, initial) | _sent(client, initial)
     options = _stepper(client, job_id, epoch) | ({"name": name} if name else {})
     job = client.submit(fields, kind="simulate", **options)
     _show_new(client, job, watch=watch, as_json=as_json)
@@ -217,7 +218,7 @@ def upload(
     What is printed serves as JOB for simulate and evaluate-job; or as `ic_path` of a config, with
     `initial_conditions` "file" (`orrery submit --initial-conditions` does both at once).
     """
-    if file.suffix in IC_FILES:
+    if file.suffix.lower() in IC_FILES:
         sent = client.send_initial_conditions(file, name)
         return Shown(sent, sent["path"])
     checkpoint = client.upload(file, name)
@@ -314,12 +315,20 @@ def drain(
 
 def _sent(client: "Client", initial: Path | None) -> dict[str, Any]:
     """The fields that begin with a file, which is sent; none where there is none."""
-    if initial is None:
-        return {}
-    return {
-        "initial_conditions": "file",
-        "ic_path": client.send_initial_conditions(initial)["path"],
-    }
+    return {} if initial is None else _begins_with(client.send_initial_conditions(initial)["path"])
+
+
+def _begins_with(path: str) -> dict[str, Any]:
+    return {"initial_conditions": "file", "ic_path": path}
+
+
+def _without_system(fields: dict[str, Any], initial: Any) -> dict[str, Any]:
+    """What of a config stays, where it is to begin with a file."""
+    from nbody.config.populations import OF_A_POPULATION  # noqa: PLC0415 - it imports pydantic
+
+    if not initial:
+        return fields
+    return {name: value for name, value in fields.items() if name not in OF_A_POPULATION}
 
 
 def _read(
@@ -334,13 +343,11 @@ def _read(
         CommandFailed: it is wrong.
     """
     from nbody.config import Config  # noqa: PLC0415 - only here, and it takes as long as all else
-    from nbody.config.populations import OF_A_POPULATION  # noqa: PLC0415
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         fields = read_config_file(path, changes)
-    if sent:
-        fields = {key: fields[key] for key in fields.keys() - OF_A_POPULATION} | sent
+    fields = _without_system(fields, sent) | (sent or {})
     with explain_invalid():
         Config.model_validate(fields)
     return fields, [str(warning.message) for warning in caught]

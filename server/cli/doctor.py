@@ -205,11 +205,13 @@ def _files(settings: ServerSettings) -> Iterator[Finding]:
     except StoreUnavailable as error:
         yield Finding("error", "store", str(error))
         return
-    wrong = [
-        path
-        for path, size, sha256 in listed
-        if not (_is_whole(settings.data, path, size, sha256) or kept.has(path, size))
-    ]
+    wrong = [row for row in listed if not _is_whole(settings.data, *row)]
+    try:
+        wrong = [path for path, size, _ in wrong if not kept.has(path, size)]
+    except StoreUnavailable as error:
+        detail = f"{error}; whether it has {len(wrong)} files that are not here was not seen"
+        yield Finding("error", "store", detail)
+        return
     if wrong:
         some = ", ".join(wrong[:5]) + (", …" if len(wrong) > 5 else "")
         detail = f"{len(wrong)} of {len(listed)} are gone or damaged: {some}; restore them"
@@ -283,7 +285,7 @@ def _workers(client: Client) -> Iterator[Finding]:
 
 def _is_alive(worker: dict[str, Any]) -> bool:
     seen = worker["last_seen_at"]
-    if seen is None or worker.get("refusal"):
+    if seen is None or worker.get("refusal") or worker.get("left_at"):
         return False
     return (datetime.now(UTC) - datetime.fromisoformat(seen)).total_seconds() < HEARD_S
 

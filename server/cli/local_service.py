@@ -109,7 +109,7 @@ class LocalService:
     @property
     def url(self) -> str:
         """The server's address."""
-        host = "127.0.0.1" if self.settings.host in {"0.0.0.0", "::"} else self.settings.host
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.settings.host, self.settings.host)
         return f"http://{f'[{host}]' if ':' in host else host}:{self.settings.port}"
 
     def start_server(self) -> None:
@@ -218,6 +218,8 @@ def check_socket(path: Path) -> None:
             raise OSError(f"cannot listen on {path}: {error.strerror or error}") from error
         else:
             raise OSError(f"cannot listen on {path}: somebody does; end that one first")
+    if path.exists() and not path.is_socket():
+        raise OSError(f"cannot listen on {path}: it is a file")
     if not os.access(path.absolute().parent, os.W_OK):
         raise OSError(f"cannot listen on {path}: its folder is not there, or not yours to write")
 

@@ -101,6 +101,8 @@ def _gib(size: int | None) -> str:
 def _mark_of(worker: Json) -> str:
     if worker.get("refusal"):
         return " (refused: `orrery doctor` says why)"
+    if worker.get("left_at"):
+        return " (has ended)"
     seen = worker["last_seen_at"]
     if (
         seen is None

@@ -83,7 +83,8 @@ def archive(
     """Write a whole backup; readable by its owner alone, for it holds tokens.
 
     Args:
-        is_elsewhere: whether a file that is not in the data folder is in a store, where it stays.
+        is_elsewhere: whether a file that is not in the data folder is in a store, where it stays;
+            what it raises ends this, and nothing is written.
 
     Raises:
         as `backup`.

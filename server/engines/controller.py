@@ -46,7 +46,7 @@ class Controller:
 
     def run(self, stopping: threading.Event) -> None:
         """Look again and again, until told to stop; what does not answer is asked again."""
-        while not stopping.wait(self._interval_s):
+        while not stopping.is_set():
             try:
                 self.look()
             except (EngineUnavailable, ServerAway) as error:
@@ -57,6 +57,16 @@ class Controller:
                 if self._away is not None:
                     logger.info("that is over")
                 self._away = None
+            stopping.wait(self._interval_s)
+
+    def ask(self) -> None:
+        """Ask engine and server once, and change nothing.
+
+        Raises:
+            EngineUnavailable, ServerAway
+        """
+        self._engine.list()
+        self._ask()
 
     def look(self) -> None:
         """Look once, and change what is to be changed.

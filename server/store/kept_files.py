@@ -35,5 +35,9 @@ class KeptFiles:
         return (self.store is None or self.store.remove(relative)) and gone
 
     def has(self, relative: str, size: int) -> bool:
-        """Whether the store has what is not in the data folder."""
-        return self.store is not None and self.store.has(relative, size)
+        """Whether the store has what is not in the data folder.
+
+        Raises:
+            StoreUnavailable
+        """
+        return self.store is not None and self.store.size(relative) == size

@@ -5,6 +5,7 @@ through the server. Credentials, region and endpoint are those of the environmen
 """
 
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import timedelta
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 LINK_S = timedelta(minutes=15)  # in which a download begins
-ANSWER_S, RETRY_S, RETRIES = timedelta(seconds=20), timedelta(seconds=30), 3
+CONNECT_S = timedelta(seconds=5)
+ANSWER_S, FILE_S = timedelta(seconds=10), timedelta(minutes=30)  # whole requests
+AWAY_S = 15.0  # in which a store that failed is not asked again by those who wait
 ADVICE = "`pip install 'orrery[s3]'`"
 
 logger = logging.getLogger(__name__)
@@ -36,22 +39,32 @@ class S3Store:
         try:
             import obstore  # noqa: PLC0415 - an extra
             from obstore.exceptions import BaseError  # noqa: PLC0415
-            from obstore.store import S3Store as Bucket  # noqa: PLC0415
         except ImportError as error:
             raise StoreUnavailable(f"files cannot go to {url}: {ADVICE}") from error
         self.url = url
         self._obstore: Any = obstore
         # A missing key is FileNotFoundError, which is asked for where it may be.
         self._errors: tuple[type[Exception], ...] = (BaseError, OSError)
+        self._failed_at = -AWAY_S  # [s, monotonic]
+        # Questions are answered soon or not at all; a file may take its time.
+        self._asked, self._files = self._bucket(ANSWER_S, 1), self._bucket(FILE_S, 3)
+
+    def _bucket(self, whole: timedelta, retries: int) -> Any:
+        from obstore.store import S3Store as Bucket  # noqa: PLC0415
+
         try:
-            self._bucket: Any = Bucket.from_url(
-                url,
+            return Bucket.from_url(
+                self.url,
                 config={"checksum_algorithm": "sha256"},  # of each piece, by the store itself
-                client_options={"timeout": ANSWER_S, "allow_http": True},  # where that is named
-                retry_config={"max_retries": RETRIES, "retry_timeout": RETRY_S},
+                client_options={
+                    "connect_timeout": CONNECT_S,
+                    "timeout": whole,
+                    "allow_http": True,  # where the endpoint is one
+                },
+                retry_config={"max_retries": retries, "retry_timeout": whole},
             )
         except self._errors as error:
-            raise StoreUnavailable(f"{url}: {_first_line(error)}") from error
+            raise StoreUnavailable(f"{self.url}: {_first_line(error)}") from error
 
     def put(self, file: Path, key: str) -> None:
         """Send a file; it is there once this returns.
@@ -60,7 +73,7 @@ class S3Store:
             StoreUnavailable
         """
         with self._told(key):
-            self._obstore.put(self._bucket, key, file)
+            self._obstore.put(self._files, key, file)
 
     def size(self, key: str) -> int | None:
         """Of a file there; None where it is not.
@@ -70,66 +83,82 @@ class S3Store:
         """
         try:
             with self._told(key):
-                return self._obstore.head(self._bucket, key)["size"]
+                return self._obstore.head(self._asked, key)["size"]
         except FileNotFoundError:
             return None
 
-    def has(self, key: str, size: int) -> bool:
-        """Whether a file is there, of a size; where that is not known, it is not."""
-        with suppress(StoreUnavailable):
-            return self.size(key) == size
-        return False
+    async def size_soon(self, key: str) -> int | None:
+        """The same, for those who wait: one that has just failed is not asked.
 
-    def link(self, key: str) -> str:
+        Raises:
+            StoreUnavailable
+        """
+        if time.monotonic() - self._failed_at < AWAY_S:
+            raise StoreUnavailable(f"{self.url} did not answer")
+        try:
+            with self._told(key):
+                return (await self._obstore.head_async(self._asked, key))["size"]
+        except FileNotFoundError:
+            return None
+
+    async def link(self, key: str) -> str:
         """Where whoever has the link gets a file, for a while.
 
         Raises:
             StoreUnavailable
         """
         with self._told(key):
-            return self._obstore.sign(self._bucket, "GET", key, LINK_S)
+            return await self._obstore.sign_async(self._asked, "GET", key, LINK_S)
 
-    async def read(self, key: str, start: int, end: int) -> AsyncIterator[bytes]:
-        """The bytes of a file from `start` up to `end`.
+    async def read(self, key: str, size: int) -> AsyncIterator[bytes]:
+        """The bytes of a file.
 
         Raises:
             StoreUnavailable
         """
         with self._told(key):
-            found = await self._obstore.get_async(
-                self._bucket, key, options={"range": (start, end)}
-            )
+            asked = {"range": (0, size)}
+            found = await self._obstore.get_async(self._files, key, options=asked)
             async for piece in found.stream():
                 yield bytes(piece)
 
     def remove(self, prefix: str) -> bool:
         """Delete a file, or all that is in a folder; returns whether nothing of it is left."""
+        if time.monotonic() - self._failed_at < AWAY_S:
+            logger.warning("%s is not deleted: %s did not answer", prefix, self.url)
+            return False
         try:
             with self._told(prefix):
-                for found in self._obstore.list(self._bucket, prefix=prefix):
-                    self._obstore.delete(self._bucket, [file["path"] for file in found])
+                for found in self._obstore.list(self._asked, prefix=prefix):
+                    self._obstore.delete(self._asked, [file["path"] for file in found])
                 with suppress(FileNotFoundError):
-                    self._obstore.delete(self._bucket, prefix)
+                    self._obstore.delete(self._asked, prefix)
         except StoreUnavailable as error:
             logger.warning("%s is not deleted: %s", prefix, error)
             return False
         return True
 
     def _told(self, key: str) -> "_Told":
-        return _Told(self._errors, f"{self.url}, {key}")
+        return _Told(self, self._errors, key)
+
+    def failed(self) -> None:
+        """It did not answer just now."""
+        self._failed_at = time.monotonic()
 
 
 class _Told:
     """Failures of the store as ours, in a line; that something is not there is none."""
 
-    def __init__(self, errors: tuple[type[Exception], ...], what: str) -> None:
-        self._errors, self._what = errors, what
+    def __init__(self, store: S3Store, errors: tuple[type[Exception], ...], key: str) -> None:
+        self._store, self._errors, self._key = store, errors, key
 
     def __enter__(self) -> None: ...
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         if isinstance(error, self._errors) and not isinstance(error, FileNotFoundError):
-            raise StoreUnavailable(f"{self._what}: {_first_line(error)}") from error
+            self._store.failed()
+            what = f"{self._store.url}, {self._key}: {_first_line(error)}"
+            raise StoreUnavailable(what) from error
 
 
 def _first_line(error: BaseException) -> str:

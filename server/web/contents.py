@@ -31,7 +31,7 @@ BYTES: dict[int | str, dict[str, Any]] = {
     206: {"content": FILE, "description": "The range that was asked for."},
     307: {
         "description": "It is in the server's store: the link in `Location` is good for a quarter "
-        "of an hour.",
+        "of an hour; the ETag is the file's sha256.",
         "headers": {"Location": {"schema": {"type": "string"}}},
     },
 }
@@ -73,17 +73,21 @@ async def content(
 async def _from_store(request: Request, store: S3Store, file: KnownFile) -> Response:
     """A link for whoever has a token; a browser's page, which may load nothing from elsewhere, gets
     all of the file."""
-    if not await asyncio.to_thread(store.has, file.path, file.bytes):
-        raise NotFound(f"file {PurePosixPath(file.path).name}")
-    headers = {"ETag": f'"{file.sha256}"', "Content-Length": str(file.bytes)}
+    name = PurePosixPath(file.path).name
+    if await store.size_soon(file.path) != file.bytes:
+        raise NotFound(f"file {name} as it was recorded")
+    tag = {"ETag": f'"{file.sha256}"'}
+    whole = {
+        **tag,
+        "Content-Length": str(file.bytes),
+        "Content-Disposition": f'attachment; filename="{name}"',
+    }
     if request.state.method == "HEAD":
-        return Response(headers=headers, media_type=BINARY)
+        return Response(headers=whole, media_type=BINARY)
     caller: Principal = request.state.principal
     if caller.session is None:
-        link = await asyncio.to_thread(store.link, file.path)
-        return RedirectResponse(link, headers={"Cache-Control": "no-store"})
-    whole = store.read(file.path, 0, file.bytes)
-    return StreamingResponse(whole, headers=headers, media_type=BINARY)
+        return RedirectResponse(await store.link(file.path), headers=tag)
+    return StreamingResponse(store.read(file.path, file.bytes), headers=whole, media_type=BINARY)
 
 
 class Content(FileResponse):

@@ -39,6 +39,7 @@ class Asking:
 
     def __init__(self) -> None:
         self.is_over = False
+        self.seconds = 0.0  # that the worker has
         self.news = asyncio.Event()
 
     def end(self) -> None:
@@ -89,7 +90,8 @@ class IdleWorkers:
         Raises:
             Stopping
         """
-        deadline = time.monotonic() + wait_s
+        deadline, asking.seconds = time.monotonic() + wait_s, seconds
+        looks_for: Hashable = None  # the sort for which it was woken
         while not asking.is_over:
             known = self._capacities.get(claim)
             if known is None or not self._is_nothing_for(known, seconds):
@@ -97,6 +99,8 @@ class IdleWorkers:
                 if assignment is not None:
                     self._wake(known.sort, 1)  # perhaps there is more
                     return assignment
+            if looks_for is not None:
+                self._hand_on(looks_for, seconds if known.sort == looks_for else 0.0)
             left = deadline - time.monotonic()
             if left <= 0:
                 return None
@@ -106,9 +110,12 @@ class IdleWorkers:
             found = self._nothing.get(known.sort)
             if found is not None and found.count == self._changes.last(Changes.QUEUE):
                 await self._wait(known.sort, left, asking)
+            looks_for = known.sort
         return None
 
     async def _wait(self, sort: Hashable, seconds: float, asking: Asking) -> None:
+        if asking.is_over:
+            return
         asking.news.clear()
         self._waiting[sort][asking] = None
         try:
@@ -136,6 +143,14 @@ class IdleWorkers:
         for asking in list(islice(self._waiting.get(sort, ()), number)):
             self._waiting[sort].pop(asking)
             asking.news.set()
+
+    def _hand_on(self, sort: Hashable, seconds: float) -> None:
+        """Nothing for one that has so little time: one that has more may find something."""
+        waiting = self._waiting.get(sort, ())
+        longer = next((asking for asking in waiting if asking.seconds > seconds), None)
+        if longer is not None:
+            self._waiting[sort].pop(longer)
+            longer.news.set()
 
     def _is_nothing_for(self, capacity: Capacity, seconds: float) -> bool:
         found = self._nothing.get(capacity.sort)

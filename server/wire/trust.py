@@ -1,10 +1,12 @@
-"""Whom those trust that call a server over TLS: clients, workers."""
+"""Whom those trust that call a server over TLS, and where it sends them: clients, workers."""
 
 import os
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
 
 FROM_ENVIRONMENT = "SSL_CERT_FILE", "SSL_CERT_DIR"  # OpenSSL's own
+ELSEWHERE = 307
 UNTRUSTED = "CERTIFICATE_VERIFY_FAILED"
 ADVICE = (
     "it is not trusted here: name its authority's certificates by --ca FILE, $ORRERY_CA or "
@@ -36,6 +38,25 @@ def trusted(url: str, authorities: Path | None = None) -> ssl.SSLContext:
 
         context.load_verify_locations(certifi.where())
     return context
+
+
+def trusted_elsewhere(url: str, authorities: Path | None = None) -> ssl.SSLContext:
+    """The same for an address that a server sends its clients to: whom everybody trusts, and those
+    of the file.
+
+    Raises:
+        OSError: the file cannot be read, or holds none.
+    """
+    context = trusted(url)
+    if authorities is not None and not url.startswith("http://"):
+        context.load_verify_locations(authorities)
+    return context
+
+
+def link_of(status: int, headers: Mapping[str, str]) -> str | None:
+    """Where an answer sends its client for a file, to a store; None where it does not."""
+    link = headers.get("location", "")
+    return link if status == ELSEWHERE and link.startswith(("https://", "http://")) else None
 
 
 def explain(error: Exception) -> str | None:

@@ -39,7 +39,7 @@ class Gpus:
     def __init__(self, slots: int, fitness: Fitness) -> None:
         self.devices = find_devices()
         self._slots, self._fitness, self._xids = slots, fitness, Xids()
-        self._xids.last()  # those that come from now on
+        self._xids.soon()  # those that come from now on
 
     @property
     def told(self) -> list[Gpu]:
@@ -90,9 +90,9 @@ class Gpus:
             self._fitness.doubt(device, Trouble(outcome.stop_reason, said))
             return outcome
         self._fitness.doubt(device)
+        xid = self._xids.soon().get(device.id)  # before the driver is opened again
         if (trouble := self._fitness.seen(device)) is None:
             return outcome
-        xid = self._xids.last().get(device.id)
         of_driver = "" if xid is None else f", Xid {xid}"
         detail = f"{trouble} ({outcome.detail}{of_driver})"[:MOST_DETAIL]
         return Outcome(status="failed", stop_reason=trouble.reason, detail=detail)

@@ -12,6 +12,7 @@ import pynvml
 from worker.gpus import nvml
 
 KIND = pynvml.nvmlEventTypeXidCriticalError
+PATIENCE_S = 2.0
 MOST_AT_ONCE = 1000  # of a GPU that fails again and again
 
 
@@ -24,6 +25,13 @@ class Xids:
         self._uuids: dict[int, str] = {}  # by the addresses of their handles
         self._opened = -1  # how often the library had been, when `_events` was made
         self._last: dict[str, int] = {}
+
+    def soon(self) -> dict[str, int]:
+        """The same, of a driver that may hang: what is known by then."""
+        asking = threading.Thread(target=self.last, daemon=True)
+        asking.start()
+        asking.join(PATIENCE_S)
+        return dict(self._last)
 
     def last(self) -> dict[str, int]:
         """By the GPU's UUID."""

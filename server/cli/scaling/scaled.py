@@ -172,8 +172,8 @@ def _asking(client: "Client", asked: dict[str, Any]) -> "Callable[[], Demand]":
 
 
 def _run(controller: "Controller", *, leave: bool) -> None:
-    """Until a signal; a second one leaves workers as they are. What fails at the first look is not
-    tried again: there may be no such cluster, or no such server."""
+    """Until a signal; a second one leaves workers as they are. Who does not answer at first is not
+    asked again: there may be no such cluster, or no such server."""
     stopping = threading.Event()
 
     def stop(number: int, _frame: object) -> None:
@@ -182,7 +182,7 @@ def _run(controller: "Controller", *, leave: bool) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
-    controller.look()
+    controller.ask()
     controller.run(stopping)
     if leave:
         logger.info("workers are left; they end when they find no work")

@@ -93,7 +93,7 @@ function Form({ schema, old, route }) {
           <label>Only on workers with these labels, KEY=TEXT, one a line <textarea rows="1" value=${about.needs} onInput=${(e) => setAbout({ ...about, needs: e.target.value })}></textarea></label>
           <label>Tell this address when it is over <input placeholder="slack+https:…, mailto:ada@example.org" value=${about.webhook} onInput=${(e) => setAbout({ ...about, webhook: e.target.value })} /></label>
         </div></fieldset>
-        <${Presets} choose=${(fields) => setConfig(changed(fields, defaults))} add=${(fields) => setConfig((before) => changed({ ...before, ...fields }, defaults))} />
+        <${Presets} choose=${(fields) => setConfig(changed(fields, defaults))} begin=${(fields) => setConfig((before) => changed({ ...without(before, schema["x-of-systems"]), ...fields }, defaults))} />
         <label>Find a field <input type="search" value=${sought} onInput=${(e) => setSought(e.target.value)} /></label>
         ${Object.entries(schema["x-sections"]).map(([section, names]) => html`<${Section} key=${section} name=${section} fields=${names.filter((name) => matches(name, schema.properties[name], sought))}
           open=${sought !== "" || names.some((name) => name in config || problems[name])} schema=${schema} config=${config} defaults=${defaults} problems=${{ ...problems, ...unreadNow }} put=${put} />`)}
@@ -120,6 +120,9 @@ function matches(name, field, sought) {
 
 const changed = (config, defaults) =>
   Object.fromEntries(Object.entries(config).filter(([name, each]) => JSON.stringify(each) !== JSON.stringify(defaults[name])));
+
+/** Another system begins without what was said of the one before. */
+const without = (config, names) => Object.fromEntries(Object.entries(config).filter(([name]) => !names.includes(name)));
 
 const shortly = (text) => (text.length > 200 ? `${text.slice(0, 200)} … (${text.length} characters)` : text);
 
@@ -174,7 +177,7 @@ function Section({ name, fields, open, schema, config, defaults, problems, put }
     )}</div></fieldset></details>`;
 }
 
-function Presets({ choose, add }) {
+function Presets({ choose, begin }) {
   const [text, setText] = useState("");
   const [error, setError] = useState(null);
   const presets = useLoaded(() => get("/v1/presets"), []);
@@ -195,7 +198,7 @@ function Presets({ choose, add }) {
       <label>Config as JSON <textarea rows="6" value=${text} onInput=${(event) => setText(event.target.value)}></textarea></label>
       <p><button onClick=${read}>Take it</button></p><${Failure} error=${error} />
     </details>
-    <details><summary>or your own system</summary><${OwnSystem} take=${add} /></details></div>`;
+    <details><summary>or your own system</summary><${OwnSystem} take=${begin} /></details></div>`;
 }
 
 function Report({ report }) {

@@ -9,7 +9,7 @@ import { link } from "../route.js";
 const LOOK_MS = 5000;
 const SILENCE_MS = 90000; // the server notes once a minute who is there
 
-const isSilent = (worker) => !worker.last_seen_at || Date.now() - Date.parse(worker.last_seen_at) > SILENCE_MS;
+const isSilent = (worker) => worker.left_at || !worker.last_seen_at || Date.now() - Date.parse(worker.last_seen_at) > SILENCE_MS;
 
 export default function Workers({ session }) {
   const workers = useLoaded((signal) => get("/v1/workers", {}, { signal }), []);

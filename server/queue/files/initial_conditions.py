@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, or_, select
+from sqlalchemy import Connection, Row, delete, func, insert, or_, select, union_all
 
 from server.access.roles import LOCAL_ADMIN
-from server.database.tables import initial_conditions, jobs, tokens
+from server.database.tables import initial_conditions, jobs, sweeps, tokens
 from server.errors import Conflict, FieldProblem, InvalidRequest, LimitReached
 from server.queue.limits import STORED_RETRY_S
 from server.queue.ownership import visible
 from server.wire.states import TERMINAL
+from server.wire.sweeps import SweepStatus
 
 FOLDER = "inputs"
-SENT = re.compile(rf"(?:^|/){FOLDER}/+(ic_[0-9a-z]{{26}})(?:/|$)")
+SENT = re.compile(rf"(?:^|/){FOLDER}/+(ic_[0-9a-z]{{26}})(?:/|$)", re.IGNORECASE)
 BLOCK = 4096  # bytes that any file takes
 ODD = re.compile(r"[^A-Za-z0-9_-]+")
 LONGEST_STEM = 64
@@ -41,7 +42,7 @@ class SentFile:
         """Of it, relative to the data folder: an `ic_path`."""
         name = PurePosixPath(self.name)
         stem = ODD.sub("_", name.stem)[:LONGEST_STEM].lstrip("_") or "system"
-        return f"{FOLDER}/{self.id}/{stem}{name.suffix}"
+        return f"{FOLDER}/{self.id}/{stem}{name.suffix.lower()}"
 
 
 def sent_before(connection: Connection, owner_id: str, sha256: str, suffix: str) -> Row[Any] | None:
@@ -101,17 +102,23 @@ def remove(connection: Connection, file_id: str, owner_id: str | None) -> str:
 
     Raises:
         NotFound
-        Conflict: a job that is not over begins with it.
+        Conflict: a job or a sweep that is not over begins with it.
     """
     row = find(connection, file_id, owner_id)
     named = or_(
         func.json_extract(jobs.c.config, "$.ic_path") == row.path,
         func.json_extract(jobs.c.simulate, "$.ic_path") == row.path,
     )
-    going = select(jobs.c.id).where(jobs.c.status.not_in(TERMINAL), named).limit(1)
-    job_id = connection.execute(going).scalar()
-    if job_id is not None:
-        raise Conflict(f"Job {job_id} begins with it: cancel it first, or wait until it is over.")
+    going = select(jobs.c.id).where(jobs.c.status.not_in(TERMINAL), named)
+    searching = select(sweeps.c.id).where(
+        sweeps.c.status == SweepStatus.RUNNING,
+        func.json_extract(sweeps.c.request, "$.config.ic_path") == row.path,
+    )
+    needed_by = connection.execute(union_all(going, searching).limit(1)).scalar()
+    if needed_by is not None:
+        kind = needed_by.partition("_")[0].capitalize()
+        what = f"{kind} {needed_by} begins with it"
+        raise Conflict(f"{what}: cancel it first, or wait until it is over.")
     connection.execute(delete(initial_conditions).where(initial_conditions.c.id == file_id))
     return f"{FOLDER}/{file_id}"
 

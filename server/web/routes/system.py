@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy import text
 
 from nbody.config import Config
+from nbody.config.populations import OF_A_POPULATION
 from nbody.metrics import BEST_AT_MOST
 from server import __version__
 from server.data_folder import file_size
@@ -132,7 +133,8 @@ def _schema_of_config() -> dict[str, Any]:
         ]
         for section in Config.__bases__
     }
-    return Config.model_json_schema() | {"x-sections": sections}
+    of_systems = sorted(OF_A_POPULATION)
+    return Config.model_json_schema() | {"x-sections": sections, "x-of-systems": of_systems}
 
 
 @router.get("/v1/schemas/columns", dependencies=[Depends(known_query)])

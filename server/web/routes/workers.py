@@ -10,7 +10,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 from sqlalchemy import Connection
 
-from server.errors import FolderNotShared
+from server.errors import FolderNotShared, NotFound
 from server.queue import audit_log, claims, workers
 from server.queue.changes import Changes
 from server.views import workers as worker_views
@@ -114,8 +114,9 @@ async def tell_vitals(
         await service.write(
             lambda connection: workers.note_trouble(connection, worker_id, vitals.trouble)
         )
-    service.last_seen[worker_id] = time.time()
-    service.vitals[worker_id] = vitals.gpus
+    if known.left_at is None:
+        service.last_seen[worker_id] = time.time()
+        service.vitals[worker_id] = vitals.gpus
 
 
 @router.post("/{worker_id}/leave", status_code=204)
@@ -168,10 +169,12 @@ async def claim_job(
 ) -> Assignment | Response:
     """Ask for a job, waiting for one if asked to. The same claim_id gets the same answer."""
 
-    asked_at = time.monotonic()
+    asked_at, has_store = time.monotonic(), service.files.store is not None
 
     def work(connection: Connection) -> tuple[workers.Capacity, Assignment | None]:
         known = workers.find_own(connection, worker_id, caller.token_id)
+        if has_store and known.files == "shared":  # it registered before there was one
+            raise NotFound(f"worker {worker_id} that sends its files")
         left_s = request.left_s
         if left_s is not None:
             left_s = max(left_s - (time.monotonic() - asked_at), 0.0)

@@ -7,6 +7,7 @@ import tracemalloc
 import warnings
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -409,3 +410,52 @@ def test_an_archive_of_rebound_is_read(tmp_path: Path) -> None:
     (tmp_path / "broken.bin").write_bytes(b"nothing of the kind")
     with pytest.raises(InvalidInitialConditions):
         read_particles(tmp_path / "broken.bin")
+
+
+def test_what_an_hdf5_file_names_elsewhere_is_not_read(tmp_path: Path) -> None:
+    """Whoever sends a file must not get others of this machine as coordinates."""
+    h5py = pytest.importorskip("h5py")
+    secret = tmp_path / "secret"
+    secret.write_bytes(bytes(range(64)))
+    other = tmp_path / "other.h5"
+    with h5py.File(other, "w") as file:
+        file["mass"] = [1.0, 1.0]
+    rows = {"pos": [[0.0, 0.0], [1.0, 0.0]], "vel": [[0.0, 0.0], [0.0, 1.0]]}
+
+    def begun(name: str) -> Any:
+        file = h5py.File(tmp_path / name, "w")
+        for key, values in rows.items():
+            file[key] = values
+        return file
+
+    with begun("external.h5") as file:
+        file.create_dataset("mass", (2,), "u1", external=[(str(secret), 0, 2)])
+    with begun("linked.h5") as file:
+        file["mass"] = h5py.ExternalLink(str(other), "mass")
+    with begun("soft.h5") as file:
+        file["elsewhere"] = h5py.ExternalLink(str(other), "/")
+        file["mass"] = h5py.SoftLink("/elsewhere/mass")
+    with begun("virtual.h5") as file:
+        layout = h5py.VirtualLayout((2,), "f8")
+        layout[:] = h5py.VirtualSource(str(other), "mass", (2,))
+        file.create_virtual_dataset("mass", layout)
+    with h5py.File(tmp_path / "nested.h5", "w") as file:
+        group = file.create_group("PartType1")
+        group["Coordinates"], group["Velocities"] = np.zeros((2, 3)), np.zeros((2, 3))
+        group.create_dataset("Masses", (2,), "u1", external=[(str(secret), 0, 2)])
+    for path in ("external", "linked", "soft", "virtual", "nested"):
+        with pytest.raises(InvalidInitialConditions, match="in another file, or a link"):
+            read_particles(tmp_path / f"{path}.h5")
+    with begun("good.h5") as file:
+        file["mass"] = [1.0, 1.0]
+    assert len(read_particles(tmp_path / "good.h5")) == 2
+
+
+def test_a_damaged_archive_of_numpy_is_told(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "a.npz", rows=np.random.default_rng(1).random((500, 5)))
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    content[len(content) // 2 + 1] ^= 0xFF
+    (tmp_path / "a.npz").write_bytes(content)
+    with pytest.raises(InvalidInitialConditions, match="is not a table of numbers"):
+        read_particles(tmp_path / "a.npz")

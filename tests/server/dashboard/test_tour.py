@@ -561,6 +561,7 @@ def test_what_happened_is_on_every_chart_and_on_a_timeline(
 def test_a_job_begins_with_a_file_of_ones_own(server: OrreryServer, open_page: OpenPage) -> None:
     page = open_page(server, role="user")
     page.goto("/#/submit")
+    page.get_by_label("Begin with").select_option("three_body")  # of random systems, drawn anew
     page.get_by_text("or your own system").click()
     chooser = page.get_by_label("Send a file")
     wrong = {"name": "mine.csv", "mimeType": "text/csv", "buffer": b"1 2 3"}

@@ -84,8 +84,9 @@ def test_a_socket_of_one_that_was_killed_is_taken_over(tmp_path: Path) -> None:
             assert client.jobs()["data"] == []
 
 
-@pytest.mark.parametrize("place", ["none/orrery.sock", "x" * 200])
+@pytest.mark.parametrize("place", ["none/orrery.sock", "x" * 200, "file"])
 def test_a_socket_that_cannot_be_is_told(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("of somebody")
     with serving(tmp_path / "data", "--socket", str(tmp_path / place)) as process:
         _, told = process.communicate()
     assert process.returncode != 0
@@ -127,6 +128,14 @@ def test_systemd_is_told_that_it_is_ready_and_that_it_ends(tmp_path: Path, abstr
             assert listens(place)
             process.send_signal(signal.SIGTERM)
             assert systemd.recv(100) == b"STOPPING=1"
+
+
+def test_a_supervisor_that_is_gone_costs_nothing(tmp_path: Path) -> None:
+    place, nobody = tmp_path / "orrery.sock", str(tmp_path / "nobody")
+    with serving(tmp_path / "data", "--socket", str(place), NOTIFY_SOCKET=nobody) as process:
+        until(lambda: listens(place))
+        process.terminate()
+        assert process.wait() == 0
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")

@@ -37,6 +37,16 @@ def test_a_page_that_is_named_may_ask_and_submit(open_server: OrreryServer) -> N
     assert "access-control-allow-credentials" not in answer.headers  # cookies stay at home
 
 
+def test_a_cookie_does_not_count_there(open_server: OrreryServer) -> None:
+    """Of a page in the same domain a browser sends the dashboard's cookie along."""
+    with httpx.Client(base_url=open_server.url) as browser:
+        browser.post("/v1/session", json={"token": open_server.admin_token}).raise_for_status()
+        own = {"Origin": open_server.url}
+        assert browser.post("/v1/jobs", json={"config": {}}, headers=own).status_code == 201
+        foreign = browser.post("/v1/jobs", json={"config": {}}, headers=PLOTS)
+        assert_problem(foreign, 401)
+
+
 def test_others_are_refused(open_server: OrreryServer) -> None:
     asked = open_server.admin.options("/v1/jobs", headers=STRANGE | ASKS)
     assert not asked.is_success

@@ -26,6 +26,7 @@ class Queue:
         self.changes = Changes()
         self.idle = IdleWorkers(self.changes)
         self.jobs = self.looks = 0
+        self.refuse: Capacity | None = None  # which may take none
 
     def submit(self) -> None:
         self.jobs += 1
@@ -37,7 +38,8 @@ class Queue:
         async def look() -> tuple[Capacity, Assignment | None]:
             self.looks += 1
             await asyncio.sleep(0)  # the writer's
-            self.jobs -= (found := self.jobs > 0)
+            found = self.jobs > 0 and capacity is not self.refuse
+            self.jobs -= found
             return capacity, JOB if found else None
 
         async def ask() -> Assignment | None:
@@ -196,5 +198,23 @@ def test_one_that_leaves_as_a_job_comes_hands_on_who_is_to_look() -> None:
         await asyncio.wait(asked, timeout=5, return_when="FIRST_COMPLETED")
         await queue.settled()
         assert [task.result() for task in asked if task.done()].count(JOB) == 1
+
+    run(play)
+
+
+def test_those_with_little_time_hand_on_what_they_may_not_take() -> None:
+    async def play(queue: Queue) -> None:
+        little = Capacity(("train",), ANYTHING.memory, seconds=5.0)
+        nothing = [asyncio.ensure_future(queue.claim(n, little, 60.0)) for n in range(20)]
+        await queue.settled()
+        queue.refuse = little
+        able = asyncio.ensure_future(queue.claim("able", wait_s=60.0))
+        await queue.settled()
+        queue.submit()
+        assert await asyncio.wait_for(able, 5) is JOB
+        assert not any(task.done() for task in nothing)
+        for task in nothing:
+            task.cancel()
+        await asyncio.wait(nothing)
 
     run(play)

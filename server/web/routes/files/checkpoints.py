@@ -1,6 +1,5 @@
 """Checkpoint files that users send, to simulate with them or to score them."""
 
-import asyncio
 import time
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,6 @@ from pydantic import ValidationError
 from sqlalchemy import Connection
 
 from nbody.config import Config
-from server.data_folder import remove_folder
 from server.database.ids import new_id
 from server.errors import FieldProblem, InvalidRequest
 from server.queue import audit_log
@@ -20,7 +18,8 @@ from server.queue.limits import check_stored
 from server.queue.steppers import uploads
 from server.views.files import checkpoint_view
 from server.web.reading_apart import read_apart
-from server.web.receiving import Received, check_is_file, keep, received
+from server.web.receiving import Received
+from server.web.routes.files.sending import FILE, bring_back, kept, sent
 from server.web.routes.parameters import Caller, TheService, name_new
 from server.wire.files import CheckpointView
 from server.wire.jobs import check_new
@@ -29,12 +28,6 @@ router = APIRouter(prefix="/v1", tags=["files"])
 READER = "nbody.config.of_checkpoint"
 # What was so where it was trained, and is settled anew for each job that works with it.
 ELSEWHERE = {"device": "auto", "wandb": False, "gate": "auto"}
-FILE: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
-    }
-}
 
 
 @router.post("/checkpoints", status_code=201, openapi_extra=FILE)
@@ -52,23 +45,14 @@ async def upload_checkpoint(
 
     It is listed with the jobs, as one of kind `upload` that is over, and deleted like one.
     """
-    check_is_file(request.headers.get("content-type", ""))
-    settings, owner_id = service.settings, caller.token_id
+    owner_id = caller.token_id
     await service.read(lambda connection: check_stored(connection, owner_id, service.limits))
-    async with (
-        service.uploads.share(owner_id),
-        received(
-            aiter(request.stream()),
-            settings.uploads_folder,
-            most=settings.max_upload_bytes,
-            patience_s=settings.body_timeout_s,
-        ) as file,
-    ):
+    async with sent(request, service, caller) as file:
         find = partial(uploads.sent_before, owner_id=owner_id, sha256=file.sha256)
         row = known = await service.read(find)
-        if row is not None and not await service.has(row.path, row.bytes):
-            await asyncio.to_thread(keep, file.path, settings.data / row.path)  # somebody took it
-        if row is None:
+        if row is not None:
+            await bring_back(service, file, row)
+        else:
             said = await service.think(partial(read_apart, READER, file.path))
             upload = _upload_of(said, file, name)
 
@@ -78,12 +62,8 @@ async def upload_checkpoint(
                     connection, upload, owner_id=owner_id, limits=service.limits, now=time.time()
                 )
 
-            try:
-                await asyncio.to_thread(keep, file.path, settings.data / upload.path)
+            async with kept(service, file, upload.path, Path(upload.path).parents[1]):
                 row = await service.write(work, Changes.QUEUE)
-            except BaseException:
-                remove_folder(settings.data, str(Path(upload.path).parents[1]))
-                raise
     name_new(response, f"/v1/checkpoints/{row.id}", is_repeat=known is not None)
     return checkpoint_view(row)
 

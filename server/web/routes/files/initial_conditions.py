@@ -11,7 +11,6 @@ from fastapi.responses import FileResponse
 from sqlalchemy import Connection
 
 from nbody.config.systems import IC_FILES
-from server.data_folder import remove_folder
 from server.database.ids import new_id
 from server.errors import FieldProblem, InvalidRequest
 from server.queue import audit_log
@@ -20,8 +19,7 @@ from server.queue.files.initial_conditions import SentFile
 from server.views.files import initial_conditions_view, list_initial_conditions
 from server.web.contents import BYTES, RangeHeader, content
 from server.web.reading_apart import read_apart
-from server.web.receiving import check_is_file, keep, received
-from server.web.routes.files.checkpoints import FILE
+from server.web.routes.files.sending import FILE, bring_back, kept, sent
 from server.web.routes.parameters import AfterId, Caller, FileId, Limit, TheService, name_new
 from server.wire.files import DeletedFile, InitialConditionsView
 from server.wire.messages import Page
@@ -50,48 +48,34 @@ async def send_initial_conditions(
 
     It stays until it is deleted; all of yours together have a limit (ORRERY_MAX_INPUT_BYTES).
     """
-    check_is_file(request.headers.get("content-type", ""))
-    suffix = PurePosixPath(name).suffix
+    suffix = PurePosixPath(name).suffix.lower()
     if suffix not in IC_FILES:
         detail = f"ends with none of {', '.join(IC_FILES)}, by which its kind is known"
         raise InvalidRequest(FieldProblem("/name", detail))
-    settings, owner_id = service.settings, caller.token_id
-    async with (
-        service.uploads.share(owner_id),
-        received(
-            aiter(request.stream()),
-            settings.uploads_folder,
-            most=settings.max_upload_bytes,
-            patience_s=settings.body_timeout_s,
-            suffix=suffix,
-        ) as file,
-    ):
+    owner_id = caller.token_id
+    async with sent(request, service, caller, suffix) as file:
         find = partial(
             initial_conditions.sent_before, owner_id=owner_id, sha256=file.sha256, suffix=suffix
         )
         row = known = await service.read(find)
-        if row is not None and not await service.has(row.path, row.bytes):
-            await asyncio.to_thread(keep, file.path, settings.data / row.path)  # somebody took it
-        if row is None:
+        if row is not None:
+            await bring_back(service, file, row)
+        else:
             told = await service.think(partial(_read, file.path, name))
-            sent = SentFile(new_id("ic"), name, file.bytes, file.sha256, **told)
+            new = SentFile(new_id("ic"), name, file.bytes, file.sha256, **told)
 
             def work(connection: Connection) -> Any:
-                audit_log.note(connection, caller, "file.send", sent.id)
+                audit_log.note(connection, caller, "file.send", new.id)
                 return initial_conditions.add(
                     connection,
-                    sent,
+                    new,
                     owner_id=owner_id,
-                    most=settings.max_input_bytes,
+                    most=service.settings.max_input_bytes,
                     now=time.time(),
                 )
 
-            try:
-                await asyncio.to_thread(keep, file.path, settings.data / sent.path)
+            async with kept(service, file, new.path, Path(new.path).parent):
                 row = await service.write(work)
-            except BaseException:
-                remove_folder(settings.data, str(Path(sent.path).parent))
-                raise
     name_new(response, f"/v1/files/{row.id}", is_repeat=known is not None)
     return initial_conditions_view(row)
 
