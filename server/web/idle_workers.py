@@ -5,6 +5,7 @@ thousand transactions for one job.
 """
 
 import asyncio
+import math
 import time
 from collections import OrderedDict, defaultdict
 from collections.abc import Awaitable, Callable, Generator, Hashable
@@ -25,13 +26,18 @@ SORTS = 1000  # of workers
 Look = Callable[[], Awaitable[tuple[Capacity, Assignment | None]]]
 
 
-@dataclass(frozen=True)
-class _Nothing:
-    """What a worker found: no job, after so many changes, that takes so long at most [s]."""
+@dataclass
+class _Look:
+    """One that was begun after so many changes, for jobs that take so long at most [s]; or that
+    found nothing."""
 
     count: int
-    at: float
     seconds: float
+    ended_at: float = math.inf  # [s, monotonic]
+
+    @property
+    def is_under_way(self) -> bool:
+        return self.ended_at == math.inf
 
 
 class Asking:
@@ -56,7 +62,7 @@ class IdleWorkers:
         # Of claims that were answered by no job: one that was given a job looks anew, for the
         # answer may be lost, and is then to be the same again.
         self._capacities: OrderedDict[Hashable, Capacity] = OrderedDict()
-        self._nothing: dict[Hashable, _Nothing] = {}
+        self._looks: dict[Hashable, _Look] = {}  # the last of each sort
         self._waiting: defaultdict[Hashable, OrderedDict[Asking, None]]
         self._waiting = defaultdict(OrderedDict)  # the one that waits longest first
         self._asking: defaultdict[str, set[Asking]] = defaultdict(set)  # by worker
@@ -94,8 +100,10 @@ class IdleWorkers:
         looks_for: Hashable = None  # the sort for which it was woken
         while not asking.is_over:
             known = self._capacities.get(claim)
-            if known is None or not self._is_nothing_for(known, seconds):
-                known, assignment = await self._look(claim, look)
+            # Whoever was woken looks, unless one has found nothing meanwhile.
+            is_woken = looks_for is not None
+            if known is None or not self._is_looked_for(known, seconds, is_woken=is_woken):
+                known, assignment = await self._look(claim, known, seconds, look)
                 if assignment is not None:
                     self._wake(known.sort, 1)  # perhaps there is more
                     return assignment
@@ -107,8 +115,7 @@ class IdleWorkers:
             if self._changes.is_over:
                 raise Stopping
             # Between this question and the waiting nothing else runs.
-            found = self._nothing.get(known.sort)
-            if found is not None and found.count == self._changes.last(Changes.QUEUE):
+            if self._is_looked_for(known, seconds, trusted_s=math.inf):
                 await self._wait(known.sort, left, asking)
             looks_for = known.sort
         return None
@@ -152,26 +159,55 @@ class IdleWorkers:
             self._waiting[sort].pop(longer)
             longer.news.set()
 
-    def _is_nothing_for(self, capacity: Capacity, seconds: float) -> bool:
-        found = self._nothing.get(capacity.sort)
+    def _is_looked_for(
+        self,
+        capacity: Capacity,
+        seconds: float,
+        *,
+        trusted_s: float = TRUSTED_S,
+        is_woken: bool = False,
+    ) -> bool:
+        """Whether another one's look, after the last change, counts for this one, too. Else each of
+        a thousand would look again after each change that came while it looked."""
+        last = self._looks.get(capacity.sort)
         return (
-            found is not None
-            and found.count == self._changes.last(Changes.QUEUE)
-            and time.monotonic() - found.at < TRUSTED_S
-            and seconds <= found.seconds
+            last is not None
+            and last.count == self._changes.last(Changes.QUEUE)
+            and seconds <= last.seconds
+            and not (is_woken and last.is_under_way)
+            and time.monotonic() - last.ended_at < trusted_s
         )
 
-    async def _look(self, claim: Hashable, look: Look) -> tuple[Capacity, Assignment | None]:
-        count, at = self._changes.last(Changes.QUEUE), time.monotonic()
-        capacity, assignment = await look()
+    async def _look(
+        self, claim: Hashable, known: Capacity | None, seconds: float, look: Look
+    ) -> tuple[Capacity, Assignment | None]:
+        mine = _Look(self._changes.last(Changes.QUEUE), seconds)
+        if known is not None:
+            self._note(known.sort, mine)
+        try:
+            capacity, assignment = await look()
+        except BaseException:
+            if known is not None and self._looks.get(known.sort) is mine:
+                del self._looks[known.sort]  # others relied on it
+                self._wake(known.sort, 1)
+            raise
+        mine.ended_at = time.monotonic()
         if assignment is not None:
+            if self._looks.get(capacity.sort) is mine:
+                del self._looks[capacity.sort]  # there may be more
             self._capacities.pop(claim, None)
             return capacity, assignment
-        if len(self._nothing) > SORTS:
-            self._nothing.clear()
-        self._nothing[capacity.sort] = _Nothing(count, at, capacity.seconds)
+        self._note(capacity.sort, mine)
         self._capacities[claim] = capacity
         self._capacities.move_to_end(claim)
         if len(self._capacities) > REMEMBERED:
             self._capacities.popitem(last=False)
         return capacity, None
+
+    def _note(self, sort: Hashable, mine: _Look) -> None:
+        """The last look of a sort is the one after most changes, for the longest jobs."""
+        last = self._looks.get(sort)
+        if last is None or (mine.count, mine.seconds) >= (last.count, last.seconds):
+            if len(self._looks) > SORTS:
+                self._looks.clear()
+            self._looks[sort] = mine

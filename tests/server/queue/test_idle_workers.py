@@ -27,6 +27,7 @@ class Queue:
         self.idle = IdleWorkers(self.changes)
         self.jobs = self.looks = 0
         self.refuse: Capacity | None = None  # which may take none
+        self.slow, self.fails = 1, False
 
     def submit(self) -> None:
         self.jobs += 1
@@ -37,7 +38,11 @@ class Queue:
     ) -> Awaitable[Assignment | None]:
         async def look() -> tuple[Capacity, Assignment | None]:
             self.looks += 1
-            await asyncio.sleep(0)  # the writer's
+            fails, self.fails = self.fails, False
+            for _ in range(self.slow):  # the writer's
+                await asyncio.sleep(0)
+            if fails:
+                raise RuntimeError
             found = self.jobs > 0 and capacity is not self.refuse
             self.jobs -= found
             return capacity, JOB if found else None
@@ -169,7 +174,7 @@ def test_workers_of_ever_other_sorts_fill_no_memory() -> None:
     async def play(queue: Queue) -> None:
         for number in range(3 * idle_workers.SORTS):
             await queue.claim(number, replace(ANYTHING, labels=(f"number={number}",)))
-        assert len(queue.idle._nothing) <= idle_workers.SORTS + 1
+        assert len(queue.idle._looks) <= idle_workers.SORTS + 1
 
     run(play)
 
@@ -216,5 +221,48 @@ def test_those_with_little_time_hand_on_what_they_may_not_take() -> None:
         for task in nothing:
             task.cancel()
         await asyncio.wait(nothing)
+
+    run(play)
+
+
+def test_changes_that_come_while_many_look_make_no_herd() -> None:
+    """Each would look again after each change, and as they all look, the next change comes."""
+
+    async def play(queue: Queue) -> None:
+        queue.slow = 50  # turns of the loop that a look takes
+        claims = list(range(300))
+        for each in claims:
+            await queue.claim(each)
+        queue.looks = 0
+        asked = [asyncio.ensure_future(queue.claim(each, wait_s=60.0)) for each in claims]
+        for _ in range(100):
+            queue.changes.notify(Changes.QUEUE)  # more often than looks end
+            for _ in range(10):
+                await asyncio.sleep(0)
+        await queue.settled()
+        assert queue.looks <= 100 * (LOOKS_AT_ONCE + 2)
+        queue.submit()
+        await asyncio.wait(asked, timeout=5, return_when="FIRST_COMPLETED")
+        assert [task.result() for task in asked if task.done()] == [JOB]
+        for task in asked:
+            task.cancel()
+
+    run(play)
+
+
+def test_a_look_that_fails_is_taken_over() -> None:
+    async def play(queue: Queue) -> None:
+        await queue.claim("a")
+        await queue.claim("b")
+        queue.slow, queue.fails = 50, True
+        queue.changes.notify(Changes.QUEUE)
+        fails = asyncio.ensure_future(queue.claim("a", wait_s=60.0))
+        await asyncio.sleep(0)
+        relies = asyncio.ensure_future(queue.claim("b", wait_s=60.0))
+        await asyncio.sleep(0)
+        queue.jobs = 1  # which the first would have found
+        with pytest.raises(RuntimeError):
+            await fails
+        assert await asyncio.wait_for(relies, 5) is JOB
 
     run(play)
