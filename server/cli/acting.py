@@ -120,6 +120,7 @@ def submit(
     planned = {} if initial is None else _begins_with(f"file{initial.suffix.lower()}")
     read = [_read(path, changes, planned) for path in configs]
     sent = _sent(client, initial)
+    read = [(fields | sent, warned) for fields, warned in read]
     given = {
         "name": name,
         "webhook": webhook,
@@ -143,7 +144,7 @@ def submit(
         commit = None if idempotency_key or path == STDIN else git_commit(path)
         of_git = {"git": commit} if commit else {}
         labelled: dict[str, Any] = {**options, "metadata": of_git | own_labels}
-        job = client.submit(fields | sent, idempotency_key, **labelled)
+        job = client.submit(fields, idempotency_key, **labelled)
         for text in [*warned, *job["warnings"]]:
             errors.print(f"warning: {text}")
         _show_new(client, job, watch=watch, as_json=as_json)
