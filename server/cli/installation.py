@@ -70,6 +70,9 @@ def up(
     from server.service import prepare
 
     settings = _settings(host=host, port=port, data=data, auth=auth)
+    if settings.socket is not None:
+        what = "ORRERY_SOCKET is of `orrery serve`; `orrery up` listens on a port"
+        raise CommandFailed(what, EXIT_USAGE)
     if settings.port == 0 or (demo and port is None):
         settings = settings.model_copy(update={"port": free_port(settings.host)})
     with _damage_told():
