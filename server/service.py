@@ -38,7 +38,7 @@ from server.sweeps.driver import SweepDriver
 from server.telemetry import Telemetry
 from server.upkeep.chores import Chores
 from server.views.shared_looks import SharedLooks
-from server.views.waiting import Waiting
+from server.views.waiting import Waiting, WorkersHere
 from server.wire.workers import CheckpointReport, GpuVitals, Report, ReportAnswer
 
 Result = TypeVar("Result")
@@ -96,6 +96,7 @@ class Service:
         self.folder_id = ""  # that workers must see
         self.last_seen: dict[str, float] = {}
         self.vitals: dict[str, list[GpuVitals]] = {}
+        self.workers_here = WorkersHere()
         self.limits = Limits(
             settings.max_queued_jobs, settings.max_row_bytes, settings.max_file_bytes
         )
@@ -178,7 +179,7 @@ class Service:
 
     def waiting(self, connection: Connection) -> Waiting:
         """What holds jobs up."""
-        return Waiting(connection, self.settings.max_running_jobs)
+        return Waiting(connection, self.settings.max_running_jobs, self.workers_here)
 
     async def take_report(self, lease_id: str, caller: Principal, report: Report) -> ReportAnswer:
         """Write what an attempt reports, renew its lease, and say what the server made of it.

@@ -1,6 +1,8 @@
 """Why a job waits that no worker takes, in words."""
 
+import math
 import time
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +15,57 @@ from server.wire.jobs import Requirements, label_texts
 from server.wire.states import LEASED, JobStatus
 
 HEARD_S = 300.0  # a worker is there if it was heard of so lately; that is noted once a minute
+TRUSTED_S = 1.0
 GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Able:
+    """A worker that may take jobs.
+
+    Attributes:
+        memory: that jobs may use, by device [bytes].
+        labels: that jobs may ask for, each as one text.
+        gpu_bytes: of a GPU that jobs may ask for.
+    """
+
+    row: Row[Any]
+    memory: dict[str, int]
+    labels: frozenset[str]
+    gpu_bytes: int
+
+
+class WorkersHere:
+    """All of those, as they were a moment ago: who submits a thousand jobs does not wait for a
+    thousand looks at a thousand workers."""
+
+    def __init__(self) -> None:
+        self._seen: tuple[float, list[Able]] = (-math.inf, [])
+
+    def forget(self) -> None:
+        """Look anew: one came, left, or takes other jobs."""
+        self._seen = (-math.inf, [])
+
+    def of(self, connection: Connection) -> list[Able]:
+        """Those that there are."""
+        at, found = self._seen
+        if time.monotonic() - at > TRUSTED_S:
+            found = _able(connection)
+            self._seen = (time.monotonic(), found)
+        return found
+
+
+def _able(connection: Connection) -> list[Able]:
+    here = (
+        workers.c.last_seen_at > time.time() - HEARD_S,
+        workers.c.left_at.is_(None),
+        workers.c.refusal.is_(None),
+        workers.c.draining.is_(False),
+    )
+    return [
+        Able(row, memory_of(row), frozenset(label_texts(row.labels)), gpu_bytes_of(row))
+        for row in connection.execute(select(workers).where(*here))
+    ]
 
 
 class Waiting:
@@ -23,8 +75,9 @@ class Waiting:
         most_running: jobs of an owner that may run at a time; 0 means no limit.
     """
 
-    def __init__(self, connection: Connection, most_running: int) -> None:
+    def __init__(self, connection: Connection, most_running: int, here: WorkersHere) -> None:
         self._connection, self._most_running = connection, most_running
+        self._workers_here = here
 
     def reason(self, job: Row[Any]) -> str | None:
         """What a job waits for, besides its turn."""
@@ -40,47 +93,43 @@ class Waiting:
         if owner_id in self._busy_owners:
             most = f"{self._most_running} running jobs (ORRERY_MAX_RUNNING_JOBS)"
             return f"the end of one of its owner's {most}"
-        if not self._memories:
+        here = self._here
+        if not here:
             return (
                 "a worker: none was heard of in the last five minutes (`python -m worker` is one)"
             )
         needed = requires.needed_labels
-        labelled = [
-            (worker, memory)
-            for worker, memory in self._memories
-            if set(needed) <= set(label_texts(worker.labels))
-        ]
-        here = len(self._memories)
+        labelled = [each for each in here if each.labels.issuperset(needed)]
         if not labelled:
-            return f"a worker with the labels {', '.join(needed)}: none of {here} has all of them"
+            labels = ", ".join(needed)
+            return f"a worker with the labels {labels}: none of {len(here)} has all of them"
         if requires.gpu_bytes:
             device = "cuda"
-        fit = [memory[device] for worker, memory in labelled if worker.trouble is None]
-        unfit = [worker for worker, memory in labelled if worker.trouble and memory[device]]
+        fit = [each.memory[device] for each in labelled if each.row.trouble is None]
+        unfit = [each.row for each in labelled if each.row.trouble and each.memory[device]]
         most = max(fit, default=0)
         if not most and unfit:
             name, host = unfit[0].name, unfit[0].host
             return f"a worker that is fit: {name} on {host} has {unfit[0].trouble}"
         if not most:
-            here = len(labelled)
             instead = "" if requires.gpu_bytes else "; or set device to auto or cpu"
-            return f"a worker with a GPU: none of {here} has one{instead}"
+            return f"a worker with a GPU: none of {len(labelled)} has one{instead}"
         if memory_bytes >= ROOM * most:
             needs, has = (f"{size / GIB:,.1f} GiB" for size in (memory_bytes, most))
             return (
                 f"a worker with more memory: it needs about {needs}, the largest has {has}; or use "
                 "a smaller network, batch or number of orbits"
             )
-        most_asked = max(gpu_bytes_of(worker) for worker, _ in labelled)
+        most_asked = max(each.gpu_bytes for each in labelled)
         if requires.gpu_bytes > most_asked:
             asked, has = (f"{size / GIB:,.1f} GiB" for size in (requires.gpu_bytes, most_asked))
             return f"a worker with more memory on its GPU: {asked} is asked for, the most is {has}"
         able = [
-            worker
-            for worker, memory in labelled
-            if worker.trouble is None
-            and memory_bytes < ROOM * memory[device]
-            and requires.gpu_bytes <= gpu_bytes_of(worker)
+            each.row
+            for each in labelled
+            if each.row.trouble is None
+            and memory_bytes < ROOM * each.memory[device]
+            and requires.gpu_bytes <= each.gpu_bytes
         ]
         if all(self._held.get(worker.id, 0) >= worker.slots for worker in able):
             slots = sum(worker.slots for worker in able)
@@ -88,16 +137,8 @@ class Waiting:
         return None
 
     @cached_property
-    def _memories(self) -> list[tuple[Row[Any], dict[str, int]]]:
-        """The workers that may take jobs, and by device what jobs may use there [bytes]."""
-        here = (
-            workers.c.last_seen_at > time.time() - HEARD_S,
-            workers.c.left_at.is_(None),
-            workers.c.refusal.is_(None),
-            workers.c.draining.is_(False),
-        )
-        rows = self._connection.execute(select(workers).where(*here))
-        return [(row, memory_of(row)) for row in rows]
+    def _here(self) -> list[Able]:
+        return self._workers_here.of(self._connection)
 
     @cached_property
     def _held(self) -> dict[str, int]:

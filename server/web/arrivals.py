@@ -46,7 +46,7 @@ class _Arrival:
     def partial(self) -> Path:
         return _partial(self.target)
 
-    async def append(self, turn: int, file: IO[bytes], piece: bytearray) -> None:
+    async def append(self, turn: int, file: IO[bytes], piece: bytes | bytearray) -> None:
         async with self.writing:
             if self.turn != turn:
                 raise ArrivalConflict("Somebody else sends this file now.")
@@ -54,7 +54,7 @@ class _Arrival:
                 raise ArrivalConflict(f"The file was to have {self.size} bytes.")
             await asyncio.to_thread(self._write, file, piece)
 
-    def _write(self, file: IO[bytes], piece: bytearray) -> None:
+    def _write(self, file: IO[bytes], piece: bytes | bytearray) -> None:
         with told_as_full():
             file.write(piece)
             file.flush()

@@ -87,8 +87,9 @@ def _new_file(folder: Path, suffix: str) -> IO[bytes]:
 
 async def pieces(
     stream: AsyncIterator[bytes], patience_s: float, size: int
-) -> AsyncIterator[bytearray]:
-    """What comes, in pieces of a size or more, but for the last one.
+) -> AsyncIterator[bytes | bytearray]:
+    """What comes, in pieces of a size or more, but for the last one; what comes in one is not
+    copied.
 
     Args:
         patience_s: in which each has to come [s].
@@ -97,13 +98,14 @@ async def pieces(
     Raises:
         BodyTimeout, NoFile: after what came of the last piece was handed out.
     """
-    kept, is_over = bytearray(), False
+    kept: bytes | bytearray = b""
+    is_over = False
     problem: BodyTimeout | NoFile | None = None
     while not is_over:
         try:
             async with asyncio.timeout(patience_s):
                 while len(kept) < size and not is_over:
-                    kept += await anext(stream)
+                    kept = _joined(kept, await anext(stream))
         except StopAsyncIteration:
             is_over = True
         except TimeoutError:
@@ -111,12 +113,20 @@ async def pieces(
         except ClientDisconnect:
             problem = NoFile("The connection ended before the file did.")
         yield kept
-        kept = bytearray()
+        kept = b""
         if problem is not None:
             raise problem
 
 
-def _write(file: IO[bytes], piece: bytearray) -> None:
+def _joined(kept: bytes | bytearray, more: bytes) -> bytes | bytearray:
+    if not kept:
+        return more
+    whole = kept if isinstance(kept, bytearray) else bytearray(kept)
+    whole += more
+    return whole
+
+
+def _write(file: IO[bytes], piece: bytes | bytearray) -> None:
     with told_as_full():
         file.write(piece)
         file.flush()

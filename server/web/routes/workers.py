@@ -71,6 +71,7 @@ async def register_worker(
             files="shared" if is_shared else "http",
         )
     )
+    service.workers_here.forget()
     if refused is not None:
         raise refused
     service.heard_of(worker_id, now)
@@ -114,6 +115,7 @@ async def tell_vitals(
         await service.write(
             lambda connection: workers.note_trouble(connection, worker_id, vitals.trouble)
         )
+        service.workers_here.forget()
     if known.left_at is None:
         service.last_seen[worker_id] = time.time()
         service.vitals[worker_id] = vitals.gpus
@@ -132,6 +134,7 @@ async def leave(
 
     await service.write(work, Changes.QUEUE)
     idle.dismiss(worker_id)
+    service.workers_here.forget()
     service.last_seen.pop(worker_id, None)
     service.vitals.pop(worker_id, None)
 
@@ -151,7 +154,9 @@ async def drain_worker(
         )
         return worker
 
-    return await service.write(work, Changes.QUEUE)
+    view = await service.write(work, Changes.QUEUE)
+    service.workers_here.forget()
+    return view
 
 
 @router.post(
