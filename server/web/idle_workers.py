@@ -15,7 +15,7 @@ from itertools import islice
 
 from server.errors import Stopping
 from server.queue.changes import Changes
-from server.queue.workers import Capacity
+from server.queue.workers import NO_BOUND, Capacity
 from server.wire.workers import Assignment
 
 LOOKS_AT_ONCE = 4  # of workers of the same capacity
@@ -107,8 +107,10 @@ class IdleWorkers:
                 if assignment is not None:
                     self._wake(known.sort, 1)  # perhaps there is more
                     return assignment
-            if looks_for is not None:
-                self._hand_on(looks_for, seconds if known.sort == looks_for else 0.0)
+            if looks_for is not None and known.sort != looks_for:
+                self._wake(looks_for, 1)
+            elif looks_for is not None and seconds < NO_BOUND:
+                self._hand_on(looks_for, seconds)
             left = deadline - time.monotonic()
             if left <= 0:
                 return None
@@ -187,14 +189,15 @@ class IdleWorkers:
         try:
             capacity, assignment = await look()
         except BaseException:
-            if known is not None and self._looks.get(known.sort) is mine:
-                del self._looks[known.sort]  # others relied on it
+            if known is not None:  # others relied on it
+                self._withdraw(known.sort, mine)
                 self._wake(known.sort, 1)
             raise
         mine.ended_at = time.monotonic()
+        if known is not None and known.sort != capacity.sort:  # it is drained, and saw nothing
+            self._withdraw(known.sort, mine)
         if assignment is not None:
-            if self._looks.get(capacity.sort) is mine:
-                del self._looks[capacity.sort]  # there may be more
+            self._withdraw(capacity.sort, mine)  # there may be more
             self._capacities.pop(claim, None)
             return capacity, assignment
         self._note(capacity.sort, mine)
@@ -203,6 +206,10 @@ class IdleWorkers:
         if len(self._capacities) > REMEMBERED:
             self._capacities.popitem(last=False)
         return capacity, None
+
+    def _withdraw(self, sort: Hashable, mine: _Look) -> None:
+        if self._looks.get(sort) is mine:
+            del self._looks[sort]
 
     def _note(self, sort: Hashable, mine: _Look) -> None:
         """The last look of a sort is the one after most changes, for the longest jobs."""

@@ -9,7 +9,7 @@ import pytest
 
 from server.errors import Stopping
 from server.queue.changes import Changes
-from server.queue.workers import ANYTHING, Capacity
+from server.queue.workers import ANYTHING, NO_BOUND, Capacity
 from server.web import idle_workers
 from server.web.idle_workers import LOOKS_AT_ONCE, IdleWorkers
 from server.wire.workers import Assignment
@@ -264,5 +264,31 @@ def test_a_look_that_fails_is_taken_over() -> None:
         with pytest.raises(RuntimeError):
             await fails
         assert await asyncio.wait_for(relies, 5) is JOB
+
+    run(play)
+
+
+def test_one_that_is_drained_meanwhile_does_not_look_for_others() -> None:
+    async def play(queue: Queue) -> None:
+        capacities = dict.fromkeys(range(10), ANYTHING)
+
+        async def ask(n: int) -> Assignment | None:
+            async def look() -> tuple[Capacity, Assignment | None]:
+                await asyncio.sleep(0)
+                found = queue.jobs > 0 and bool(capacities[n].kinds)
+                queue.jobs -= found
+                return capacities[n], JOB if found else None
+
+            with queue.idle.asking(str(n)) as asking:
+                return await queue.idle.claim(n, NO_BOUND, 60.0, look, asking)
+
+        asked = [asyncio.ensure_future(ask(n)) for n in capacities]
+        await queue.settled()
+        capacities |= {n: replace(ANYTHING, kinds=()) for n in range(LOOKS_AT_ONCE)}
+        queue.submit()
+        await queue.settled()
+        assert [task.done() for task in asked].count(True) == 1
+        for task in asked:
+            task.cancel()
 
     run(play)
