@@ -6,9 +6,11 @@ with Client("http://127.0.0.1:8080", token) as orrery:
 
 ClientError
 ├── ServerUnreachable   no server answers at that address
+├── DownloadFailed      a file did not come as it is
 └── ApiProblem          the server said no; `.problem` is its answer
 """
 
+import hashlib
 import json
 import os
 import time
@@ -48,6 +50,10 @@ class ServerUnreachable(ClientError):
             f"no server answers at {url} ({reason}); `orrery up` starts one here, --url or "
             "$ORRERY_URL names another"
         )
+
+
+class DownloadFailed(ClientError):
+    """What came is not the file that the server listed, or a store did not send it."""
 
 
 class ApiProblem(ClientError):
@@ -383,17 +389,21 @@ class Client:
 
     def download(self, file_id: str, target: Path) -> Path:
         """Save a checkpoint, an artifact or a file that was sent; appears under its name only when
-        it is whole."""
+        it is whole, and has the checksum that the server knows."""
         kind = FILES_OF.get(file_id.partition("_")[0], "checkpoints")
         path = f"/v1/{kind}/{_quote(file_id)}/content"
         partial = target.with_name(f".{target.name}.part")
         try:
-            with self._stream(path) as answer, partial.open("wb") as file:
+            with self._stream(path) as (answer, sha256), partial.open("wb") as file:
                 if not answer.is_success:
                     answer.read()
                     raise _problem(answer)
+                digest = hashlib.sha256()
                 for piece in answer.iter_bytes():
                     file.write(piece)
+                    digest.update(piece)
+            if digest.hexdigest() != sha256:
+                raise DownloadFailed(f"what came for {file_id} is not that file; try again")
             return partial.replace(target)
         except httpx.TransportError as error:
             raise ServerUnreachable(self.url, _in_words(error)) from error
@@ -401,26 +411,29 @@ class Client:
             partial.unlink(missing_ok=True)
 
     @contextmanager
-    def _stream(self, path: str) -> Generator[httpx.Response]:
-        """A file from where it is, which may be a store: that one gets no token.
+    def _stream(self, path: str) -> Generator[tuple[httpx.Response, str]]:
+        """A file from where it is, which may be a store (that one gets no token), and its sha256.
 
         Raises:
-            ServerUnreachable: of the store.
+            DownloadFailed: of the store.
         """
         with self._http.stream("GET", path) as answer:
+            sha256 = answer.headers.get("ETag", "").strip('"')
             link = link_of(answer.status_code, answer.headers)
             if link is None:
-                yield answer
+                yield answer, sha256
                 return
         trust = trusted_elsewhere(link, self._authorities)
-        place = str(httpx.URL(link).copy_with(query=None, fragment=None))
+        place = httpx.URL(link).copy_with(query=None, fragment=None)
         try:
             with httpx.stream(
                 "GET", link, timeout=TIMEOUT_S, trust_env=False, verify=trust
             ) as answer:
-                yield answer
+                if not answer.is_success:
+                    raise DownloadFailed(f"the store answered {answer.status_code} for {place}")
+                yield answer, sha256
         except httpx.TransportError as error:
-            raise ServerUnreachable(place, _in_words(error)) from error
+            raise DownloadFailed(f"the store does not send {place}: {_in_words(error)}") from error
 
     def create_sweep(
         self,

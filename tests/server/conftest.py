@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import hashlib
 import os
 import socket
 import sys
@@ -362,7 +363,7 @@ def checkpoint(assignment: Json, epoch: int, /, **changes: Any) -> Json:
         "epoch": epoch,
         "path": f"{assignment['output_folder']}/model/model_epoch_{epoch:04d}.pt",
         "bytes": 10 + epoch,
-        "sha256": f"{epoch:064x}",
+        "sha256": hashlib.sha256(bytes(10 + epoch)).hexdigest(),
     } | changes
 
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 from moto.server import ThreadedMotoServer
 
-from server.client import Client, ClientError
+from server.client import Client, ClientError, DownloadFailed
 from server.database import archive
 from server.store.kept_files import KeptFiles
 from server.store.mover import Mover
@@ -122,6 +122,17 @@ def test_files_are_brought_and_who_has_a_token_is_sent_there(
     with Client(stored.url, stored.admin_token) as client:
         copy = client.download(listed["id"], tmp_path / "copy.pt")
     assert copy.read_bytes() == b"weights of a stepper"
+    store = stored.service.files.store
+    assert store is not None
+    (tmp_path / "other").write_bytes(b"weights of another..")  # as many bytes
+    store.put(tmp_path / "other", str(saved["path"]))
+    with (
+        Client(stored.url, stored.admin_token) as client,
+        pytest.raises(DownloadFailed, match="is not that file"),
+    ):
+        client.download(listed["id"], tmp_path / "damaged.pt")
+    assert not (tmp_path / "damaged.pt").exists()
+    store.put(copy, str(saved["path"]))
     assert_problem(stored.admin.get(place, headers={"Range": "bytes=99-"}), 416)
     # A page may load nothing from elsewhere: it gets the bytes.
     browser = httpx.Client(base_url=stored.url)
