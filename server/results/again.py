@@ -32,7 +32,7 @@ def make_again(
     """Run the jobs of a bundle again, write another bundle of them, and compare all numbers.
 
     Trainings run first, then what uses their steppers; a stepper that is of no job in the bundle is
-    uploaded from it.
+    uploaded from it, and so are initial conditions that a user sent.
 
     Args:
         tell: called with a line on each job.
@@ -64,6 +64,8 @@ def _submit(client: "Client", path: Path, manifest: Json, job: Json, made: dict[
     if (stepper := job.get("stepper")) is not None:
         options["stepper"] = _stepper(client, path, manifest, stepper, made)
     config = {**job["config"], "seed": job["seed"]}
+    if (place := job.get("begins_with")) is not None:
+        config["ic_path"] = _sent(client, path, manifest, place)
     return client.submit(config, **options)["id"]
 
 
@@ -76,6 +78,14 @@ def _stepper(
         file = Path(folder) / "stepper.pt"
         file.write_bytes(read_member(path, manifest, stepper["file"]))
         return {"job": client.upload(file, name=file.name)["job_id"]}
+
+
+def _sent(client: "Client", path: Path, manifest: Json, place: str) -> str:
+    """Where the server has initial conditions of a bundle, which are sent."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / Path(place).name
+        file.write_bytes(read_member(path, manifest, place))
+        return client.send_initial_conditions(file)["path"]
 
 
 def _await_success(client: "Client", job_id: str) -> None:

@@ -10,15 +10,18 @@ import json
 import re
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from server import __version__
+from server.client import ApiProblem
 from server.results.drawing import draw_panels, panels_of, titles
 from server.results.errors import BundleUnreadable, NothingToShow
 from server.results.run import Json, Run, read_file
 from server.results.score_tables import csv_of, score_tables
+from server.wire.files import id_of_sent
 
 if TYPE_CHECKING:
     from server.client import Client
@@ -45,7 +48,7 @@ sha256 of every file here.
 | `figures/` | each figure as SVG, PDF and PNG |
 | `tables/` | scores and what was conserved, as CSV and as LaTeX; `metrics/` has every epoch |
 | `configs/` | each job's config, every field; `orrery submit` takes a training's |
-| `files/` | checkpoints, results, states |
+| `files/` | checkpoints, results, states, initial conditions that were sent |
 
     orrery bundle --again THIS.zip -o again.zip
 
@@ -181,6 +184,12 @@ def _files(
             yield place, read_file(client, point["id"])
         for file_name in sorted(run.artifacts):
             yield f"files/{name}/{file_name}", run.file(file_name) or b""
+        if (sent := id_of_sent(job["config"]["ic_path"])) is not None:
+            with suppress(ApiProblem):  # it was deleted: the job cannot be made again
+                begins_with = read_file(client, sent)
+                place = f"files/{name}/{Path(job['config']['ic_path']).name}"
+                job["begins_with"] = place
+                yield place, begins_with
         if (used := job["from_checkpoint"]) and run.kind != "train":
             place = f"files/{name}/stepper.pt"
             job["stepper"] = _stepper(client, used) | {"file": place}

@@ -1,5 +1,6 @@
 """What the API answers of files: checkpoints, and what else jobs leave."""
 
+import re
 from datetime import datetime
 from typing import Literal
 
@@ -9,6 +10,15 @@ from server.wire.messages import View
 
 # A checkpoint or another file of an attempt, relative to the data folder.
 FILE_OF_ATTEMPT = r"^[A-Za-z0-9._/-]+/[A-Za-z0-9_-]+\.(pt|npz|json|png)$"
+
+# Of a file that a user sent: where it is, and its id.
+SENT_FILE = re.compile(r"inputs/(ic_[0-9a-z]{26})/[A-Za-z0-9._-]+")
+
+
+def id_of_sent(path: str | None) -> str | None:
+    """The id of a file that a user sent, by an `ic_path`; None where that is another one."""
+    match = SENT_FILE.fullmatch(path or "")
+    return match and match[1]
 
 
 class CheckpointView(View):

@@ -208,6 +208,27 @@ def test_a_bundle_is_made_again_from_its_own_manifest(
     ]
 
 
+@pytest.mark.slow
+def test_a_bundle_brings_the_system_that_its_user_sent(
+    server: OrreryServer, client: Client, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.txt").write_text("1 0 0 0 0\n0.5 1 0 0 1.2\n")
+    sent = client.send_initial_conditions(tmp_path / "mine.txt")
+    config = {"initial_conditions": "file", "ic_path": sent["path"], "dt": 0.01}
+    job, assignment = start(server, kind="simulate", name="mine", config=config)
+    play(server, assignment)
+    path = tmp_path / "mine.zip"
+    [told] = bundle.write_bundle(client, [job["id"]], path, "Mine")["jobs"]
+    assert told["begins_with"] == "files/mine/mine.txt"
+    client.delete_file(sent["id"])  # as on a server that never had it
+    worker = work_through(server, 1)
+    again.make_again(client, path, tmp_path / "again.zip", lambda _: None)
+    worker.join()
+    [made] = bundle.read_manifest(tmp_path / "again.zip")["jobs"]
+    assert made["config"]["ic_path"] != sent["path"]
+    assert made["begins_with"] == "files/mine-again/mine.txt"
+
+
 def test_a_file_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.zip"
     path.write_bytes(b"nothing")
