@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.patience import until
 from tests.server.conftest import OrreryServer, checkpoint, epoch_metrics, log_bytes
 
 OpenPage = Callable[..., Any]
@@ -355,8 +356,7 @@ def test_how_one_looks_at_a_figure_is_in_the_address(
     chart.get_by_label("mean of").select_option("5")
     page.get_by_text("50 epochs").first.wait_for()
     plot = chart.locator(".u-over")
-    box = plot.bounding_box()
-    assert box is not None
+    box = box_of(plot)
     page.mouse.move(box["x"] + 0.25 * box["width"], box["y"] + 50)
     page.mouse.down()
     page.mouse.move(box["x"] + 0.75 * box["width"], box["y"] + 50, steps=5)
@@ -470,6 +470,19 @@ def test_seeds_are_a_band_around_their_mean(server: OrreryServer, open_page: Ope
     assert download.value.path().read_text().count("<polyline") == 6  # mean, + s, − s of each
 
 
+def box_of(plot: Any) -> dict[str, float]:
+    """Where a plot is on its page, once it stays: it is drawn anew as the page finds its width."""
+    boxes: list[dict[str, float] | None] = [None]
+
+    def stays() -> bool:
+        boxes.append(plot.bounding_box())
+        return boxes[-1] is not None and boxes[-1] == boxes[-2]
+
+    until(stays)
+    assert boxes[-1] is not None
+    return boxes[-1]
+
+
 def wait_until_drawn(page: Any) -> None:
     """Return once a page's first chart has its points: its frame is there before."""
     drawn = page.get_by_role("img", name=re.compile("[1-9][0-9]* points"))
@@ -519,9 +532,8 @@ def test_a_line_leads_to_its_job(server: OrreryServer, open_page: OpenPage) -> N
     page = open_page(server)
     page.goto("/#/compare?" + "&".join(f"id={run['id']}" for run in runs))
     page.get_by_role("cell", name="high", exact=True).wait_for()
-    plot = page.locator("figure.chart .u-over")
-    box = plot.bounding_box()
-    assert box is not None
+    wait_until_drawn(page)
+    box = box_of(page.locator("figure.chart .u-over"))
     page.mouse.move(box["x"] + 5, box["y"] + 0.5 * box["height"])
     place = (box["x"] + 0.5 * box["width"], box["y"] + 0.08 * box["height"])  # 0.8 with its room
     page.mouse.move(*place, steps=4)
