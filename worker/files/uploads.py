@@ -110,10 +110,10 @@ class Uploads:
 
     def drop(self) -> None:
         """Send no more than what has arrived."""
+        self._over.set()  # before whoever waits is woken, to look at it
         with self._news:
             self._waiting.clear()
             self._news.notify_all()
-        self._over.set()
 
     def close(self) -> None:
         """End; what is under way is not finished."""

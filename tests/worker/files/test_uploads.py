@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.patience import until
 from tests.server.conftest import OrreryServer, checkpoint
 from worker.client import FileRefused, WorkerClient
 from worker.files import uploads as module
@@ -250,3 +251,22 @@ def test_closing_does_not_wait_for_a_server_that_is_away(
         assert not files.wait(0)
         files.close()
         assert files.arrived() == []
+
+
+def test_who_waits_for_a_file_learns_of_the_end_however_close_it_comes(tmp_path: Path) -> None:
+    """It is there before whoever waits is woken: who looks too early would wait for ever."""
+
+    class Late(threading.Event):
+        """Comes when all who were woken wait again."""
+
+        def set(self) -> None:
+            until(lambda: bool(files._news._waiters))
+            super().set()
+
+    with WorkerClient("http://127.0.0.1:9", "x") as nowhere:
+        files = Uploads(nowhere, "lease", tmp_path, ignore)
+        until(lambda: bool(files._news._waiters))
+        files._over = Late()
+        files.drop()
+        files._thread.join(10)
+        assert not files._thread.is_alive()
