@@ -26,8 +26,8 @@ export function OwnSystem({ take }) {
     event.target.value = "";
   };
   const files = before.data ?? [];
-  return html`<label>Send a file, rows m x y (z) vx vy (vz) <input type="file" accept=${KINDS} onChange=${sendIt} /></label>
+  return html`<div class="row"><label>Send a file, rows m x y (z) vx vy (vz) <input type="file" accept=${KINDS} onChange=${sendIt} /></label>
     ${files.length > 0 && html`<${Select} label="or take one that was sent" value="" none="choose one" choices=${files.map((file) => [file.id, `${file.name} (${file.num_particles} bodies)`])}
-      take=${(id) => choose(files.find((file) => file.id === id))} />`}
+      take=${(id) => choose(files.find((file) => file.id === id))} />`}</div>
     <p role="status">${state.said}</p><${Failure} error=${state.error ?? before.error} />`;
 }

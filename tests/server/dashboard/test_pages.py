@@ -40,6 +40,25 @@ SCRIPTS = [
     "'-(window.hit=1)-'",
     "</title><script>window.hit=1</script>",
 ]
+# What a reader cannot see whole and that is in no box that scrolls, once nothing moves.
+CUT_OFF = """
+async () => {
+  const hides = (e) => /auto|scroll|hidden/.test(getComputedStyle(e).overflowX);
+  const scrolls = (e) => e && (hides(e) || scrolls(e.parentElement));
+  const isCut = (each) => {
+    const box = each.getBoundingClientRect();
+    const isOut = box.width > 1 && box.right > innerWidth + 1;
+    return isOut && !scrolls(each.parentElement.closest("main *"));
+  };
+  let cut = [];
+  for (let frame = 0, whole = 0; frame < 300 && whole < 20; frame += 1) {
+    await new Promise(requestAnimationFrame);
+    cut = [...document.querySelectorAll("main *")].filter(isCut);
+    whole = cut.length ? 0 : whole + 1;
+  }
+  return cut.map((each) => each.outerHTML.slice(0, 120));
+}
+"""
 SWEEP = {
     "config": {"epochs": 1},
     "space": {"lr": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True}},
@@ -80,6 +99,30 @@ def test_no_page_violates_wcag_at_levels_a_and_aa(
     at_login = axe.Axe().run(page, options=AXE_OPTIONS).response["violations"]
     found += [f"login: {violation['id']}" for violation in at_login]
     assert not found
+
+
+@pytest.mark.slow
+def test_nothing_is_cut_off_on_a_phone(server: OrreryServer, open_page: OpenPage) -> None:
+    long = "a_name_without_a_space_" * 8
+    rows = b"m,x,y,vx,vy\n1,0,0,0,0\n1,1,0,0,1\n"
+    sent = server.admin.post(
+        "/v1/files",
+        params={"name": f"{long[:90]}.csv"},
+        content=rows,
+        headers={"Content-Type": "application/octet-stream"},
+    )
+    own_system = {"initial_conditions": "file", "ic_path": sent.json()["path"]}
+    job = train(server, long, [0.5], metadata={"paper": long}, config=own_system)
+    server.admin.patch(f"/v1/jobs/{job['id']}", json={"notes": long})
+    of_job = [f"{page}{job['id']}" for page in ("job/", "compare?id=", "submit?from=")]
+    addresses = [*every_page(server), *of_job]
+    server.submit(name=long, config={"device": "cuda"})
+    server.admin.post("/v1/sweeps", json={**SWEEP, "name": long})
+    page = open_page(server, viewport={"width": 390, "height": 844})
+    for address in addresses:
+        visit(page, address)
+        page.locator("details").evaluate_all("all => all.forEach((each) => { each.open = true })")
+        assert page.evaluate(CUT_OFF) == [], address
 
 
 @pytest.mark.slow
