@@ -8,7 +8,7 @@ is compared with its checksum, synced and renamed; before that nobody sees it.
 import asyncio
 import hashlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -16,12 +16,13 @@ from typing import IO, Any
 from nbody.durable_file import is_file_of, make_folder_durably, sync_folder
 from server.data_folder import file_size
 from server.errors import ArrivalConflict, OtherContent
-from server.web.receiving import pieces, told_as_full
+from server.web.listening.reading import Rest
+from server.web.receiving import Piece, no_rest, pieces, told_as_full
 
-ALL_PIECES = 2**22  # bytes that are held of all files at once, about
+ALL_PIECES = 2**21  # bytes of all files that are read at once, about; as many are being written
 WRITE_BACK = 2**25  # bytes
 MOST_AHEAD = 8  # files whose next piece is read while one is written
-LEAST_PIECE, LARGEST_PIECE = 2**16, 2**20  # that are written at once
+LEAST_PIECE, LARGEST_PIECE = 2**16, 2**21  # of one
 MOST_KNOWN = 1000  # files whose checksum so far is remembered; of others it is made again
 
 
@@ -46,19 +47,21 @@ class _Arrival:
     def partial(self) -> Path:
         return _partial(self.target)
 
-    async def append(self, turn: int, file: IO[bytes], piece: bytes | bytearray) -> None:
+    async def append(self, turn: int, file: IO[bytes], piece: Piece) -> None:
         async with self.writing:
             if self.turn != turn:
                 raise ArrivalConflict("Somebody else sends this file now.")
             if self.came + len(piece) > self.size:
                 raise ArrivalConflict(f"The file was to have {self.size} bytes.")
-            await asyncio.to_thread(self._write, file, piece)
+            await asyncio.gather(
+                asyncio.to_thread(self._write, file, piece),
+                asyncio.to_thread(self.digest.update, piece),
+            )
 
-    def _write(self, file: IO[bytes], piece: bytes | bytearray) -> None:
+    def _write(self, file: IO[bytes], piece: Piece) -> None:
         with told_as_full():
             file.write(piece)
             file.flush()
-        self.digest.update(piece)
         self.came += len(piece)
         if self.came - self.on_its_way >= WRITE_BACK:
             # Begin to bring it to the disk: the sync at the end then waits for less.
@@ -85,6 +88,10 @@ class Arrivals:
         """Whether so many files come at this moment that little is held of each."""
         return self._coming > MOST_AHEAD
 
+    def _piece_bytes(self) -> int:
+        """Of each file, while so many come."""
+        return min(max(ALL_PIECES // self._coming, LEAST_PIECE), LARGEST_PIECE)
+
     async def came(self, target: Path, size: int, sha256: str) -> int:
         """How much of a file is there [B]; `size` where it is whole, and what it is to be.
 
@@ -99,7 +106,13 @@ class Arrivals:
         return arrival.came
 
     async def take(
-        self, target: Path, size: int, sha256: str, start: int, stream: AsyncIterator[bytes]
+        self,
+        target: Path,
+        size: int,
+        sha256: str,
+        start: int,
+        stream: AsyncIterator[bytes],
+        rest: Callable[[], Rest | None] = no_rest,
     ) -> int:
         """Take what comes of a file; returns how much of it is there [B].
 
@@ -107,6 +120,7 @@ class Arrivals:
             target: where it will be.
             size: of all of it [B].
             start: of what comes [B].
+            stream, rest: what comes; see `pieces`.
 
         Raises:
             ArrivalConflict: it does not go on where the last piece ended, is longer than it was
@@ -123,9 +137,8 @@ class Arrivals:
         with arrival.partial.open("ab") as file:
             written: asyncio.Task[None] | None = None
             self._coming += 1
-            piece_bytes = min(max(ALL_PIECES // self._coming, LEAST_PIECE), LARGEST_PIECE)
             try:
-                async for piece in pieces(stream, self._patience_s, piece_bytes):
+                async for piece in pieces(stream, self._patience_s, self._piece_bytes, rest):
                     if written is not None:
                         await written
                     # While it is written the next one comes; of many files there is no room.

@@ -5,7 +5,7 @@ import errno
 import hashlib
 import shutil
 import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,8 +16,11 @@ from starlette.requests import ClientDisconnect
 
 from nbody.durable_file import write_durably
 from server.errors import BodyTimeout, BodyTooLarge, NoFile, StorageFull
+from server.web.listening.reading import LOST, Rest
 
 PIECE = 2**20  # bytes that are written at once
+
+Piece = bytes | bytearray | memoryview
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ async def received(
     """
     with _new_file(folder, suffix) as file:
         digest, size = hashlib.sha256(), 0
-        async for piece in pieces(stream, patience_s, PIECE):
+        async for piece in pieces(stream, patience_s, lambda: PIECE):
             size += len(piece)
             if size > most:
                 raise BodyTooLarge(most)
@@ -85,37 +88,51 @@ def _new_file(folder: Path, suffix: str) -> IO[bytes]:
     return tempfile.NamedTemporaryFile(dir=folder, prefix="upload-", suffix=suffix)
 
 
+def no_rest() -> None:
+    """Of what is read as a stream."""
+
+
 async def pieces(
-    stream: AsyncIterator[bytes], patience_s: float, size: int
-) -> AsyncIterator[bytes | bytearray]:
-    """What comes, in pieces of a size or more, but for the last one; what comes in one is not
+    stream: AsyncIterator[bytes],
+    patience_s: float,
+    size: Callable[[], int],
+    rest: Callable[[], Rest | None] = no_rest,
+) -> AsyncIterator[Piece]:
+    """What comes, in pieces of a size or more, but for the last ones; what comes in one is not
     copied.
 
     Args:
         patience_s: in which each has to come [s].
-        size: [B].
+        size: as it is by then [B].
+        rest: what comes after what came, where it can be read past the stream.
 
     Raises:
         BodyTimeout, NoFile: after what came of the last piece was handed out.
     """
     kept: bytes | bytearray = b""
     is_over = False
+    past: Rest | None = None
     problem: BodyTimeout | NoFile | None = None
     while not is_over:
         try:
             async with asyncio.timeout(patience_s):
-                while len(kept) < size and not is_over:
+                while past is None and len(kept) < size():
                     kept = _joined(kept, await anext(stream))
+                    past = rest()
         except StopAsyncIteration:
             is_over = True
         except TimeoutError:
             problem = BodyTimeout(patience_s)
         except ClientDisconnect:
-            problem = NoFile("The connection ended before the file did.")
+            problem = NoFile(LOST)
         yield kept
         kept = b""
         if problem is not None:
             raise problem
+        if past is not None:
+            async for piece in past.pieces(patience_s, size):
+                yield piece
+            past = None
 
 
 def _joined(kept: bytes | bytearray, more: bytes) -> bytes | bytearray:
@@ -126,7 +143,7 @@ def _joined(kept: bytes | bytearray, more: bytes) -> bytes | bytearray:
     return whole
 
 
-def _write(file: IO[bytes], piece: bytes | bytearray) -> None:
+def _write(file: IO[bytes], piece: Piece) -> None:
     with told_as_full():
         file.write(piece)
         file.flush()

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NoReturn, cast
 
+import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -19,6 +20,7 @@ from server.web.app import create_app
 from server.web.asgi import App
 from server.web.listening.connections import Connections, most_connections
 from server.web.listening.gathered_writes import Gathered
+from server.web.listening.reading import GivesRests, Rest, reading_little
 from server.web.listening.supervisor import tell_supervisor
 
 GRACEFUL_SHUTDOWN_S = 1
@@ -26,14 +28,15 @@ READ_TIMEOUT_S = 20.0  # in which a client reads at least something of what it w
 MOST_HEAD_BYTES = 2**16
 MOST_PIPELINED = 32  # requests of one connection that wait for the answer to another
 NEVER_TWICE = b"host", b"authorization", b"origin", b"content-type"
-BODY_FIELDS = b"content-length", b"transfer-encoding"
+LENGTH = b"content-length"
+BODY_FIELDS = LENGTH, b"transfer-encoding"
 
 
 class RequestRefused(Exception):
     """Raised inside the parser: this is answered with 400, and the connection closed."""
 
 
-class ImpatientProtocol(HttpToolsProtocol):
+class ImpatientProtocol(HttpToolsProtocol, GivesRests):
     """Closes connections whose next request head takes too long, is too large, or is ambiguous."""
 
     def __init__(
@@ -47,6 +50,7 @@ class ImpatientProtocol(HttpToolsProtocol):
         self._refused_for = ""  # what to do about it
         self._answering: RequestResponseCycle | None = None
         self._head_bytes = 0  # of the request that is being read: path, fields and trailers
+        self._body_bytes = 0  # of it, that came
         self._held_bytes = 0  # what came, and is neither a body nor a request that is whole
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -72,6 +76,29 @@ class ImpatientProtocol(HttpToolsProtocol):
         listening = self.transport.get_extra_info("socket")
         if listening is not None:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, most)
+
+    def rest_of_body(self) -> Rest | None:
+        """The rest of the body of the request that is answered, for whoever reads it instead of
+        receiving it; its end is received. None where it came whole, or has no known length."""
+        cycle: Any = self.cycle
+        length = next((value for name, value in self.scope["headers"] if name == LENGTH), None)
+        if cycle is not self._answering or not cycle.more_body or length is None:
+            return None
+        begun, cycle.body = bytes(cycle.body), bytearray()
+        cycle.message_event.clear()
+        left = int(length) - self._body_bytes
+        self.rest = Rest(begun, left, self.flow.pause_reading, self.flow.resume_reading)
+        return self.rest
+
+    def rest_came(self, size: int) -> None:
+        """The parser, which knows nothing of it, is made anew for the next request."""
+        rest = cast(Rest, self.rest)
+        rest.came(size)
+        if rest.left == 0:
+            self.rest = None
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as it was
+            self.on_message_complete()
 
     def unread_bytes(self) -> int:
         """What was sent and is not read."""
@@ -128,7 +155,7 @@ class ImpatientProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """A request begins."""
-        self._head_bytes = 0
+        self._head_bytes = self._body_bytes = 0
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:
@@ -168,6 +195,7 @@ class ImpatientProtocol(HttpToolsProtocol):
     def on_body(self, body: bytes) -> None:
         """A piece of a body; who reads it has a limit of its own."""
         self._held_bytes -= len(body)
+        self._body_bytes += len(body)
         super().on_body(body)
 
     def on_chunk_complete(self) -> None:
@@ -186,7 +214,9 @@ class ImpatientProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Nothing more is read before the requests are answered that came together with this."""
         super().on_response_complete()
-        if self.pipeline:
+        if self.rest is not None:  # nobody reads it any more
+            self.transport.close()
+        elif self.pipeline:
             self.flow.pause_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -194,6 +224,8 @@ class ImpatientProtocol(HttpToolsProtocol):
         self._head_is_here()
         self._stop_watching()
         self._all_connections.end(self)
+        if self.rest is not None:
+            self.rest.lose()
         super().connection_lost(exc)  # which tells the request that came last
         if (answering := self._answering) is not None and not answering.response_complete:
             answering.disconnected = True
@@ -263,10 +295,12 @@ def uvicorn_config(settings: ServerSettings, app: App | None = None) -> uvicorn.
         app: what `create_app` made of the settings.
     """
     app = app or create_app(settings)
-    protocol: Any = partial(
-        ImpatientProtocol,
-        all_connections=Connections(most_connections(settings.max_connections)),
-        head_timeout_s=settings.head_timeout_s,
+    protocol: Any = reading_little(
+        partial(
+            ImpatientProtocol,
+            all_connections=Connections(most_connections(settings.max_connections)),
+            head_timeout_s=settings.head_timeout_s,
+        )
     )
     return uvicorn.Config(
         _trace(app) if settings.tracing else app,

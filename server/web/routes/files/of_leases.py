@@ -15,6 +15,7 @@ from server.errors import ContentRangeMalformed, NotFound
 from server.queue.files import rights
 from server.web.arrivals import Arrivals
 from server.web.contents import BYTES, Content, RangeHeader, content
+from server.web.receiving import no_rest
 from server.web.routes.parameters import Caller, LeaseId, TheService
 from server.wire.files import FILE_OF_ATTEMPT, Arrived
 
@@ -73,7 +74,8 @@ async def bring_file(
         connection = getattr(request.state, "connection", None)
         if connection is not None and not arrivals.are_many:
             connection.keep(RECEIVED_BYTES)
-        came = await arrivals.take(target, size, sha256, first, aiter(request.stream()))
+        rest = no_rest if connection is None else connection.rest_of_body
+        came = await arrivals.take(target, size, sha256, first, aiter(request.stream()), rest)
     return Arrived(bytes=came, is_whole=came == size)
 
 
