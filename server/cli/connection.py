@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from server.cli.exits import EXIT_CANCELLED, EXIT_FAILED, EXIT_NO_ANSWER, EXIT_USAGE, CommandFailed
+from server.own_token import FoundToken, find_token, refusal
 from server.results.errors import NoSuchJob
 from server.results.naming import job_id_of
 
@@ -111,8 +112,6 @@ def open_client(
     url: str, data: Path, token_file: Path | None, authorities: Path | None = None
 ) -> Generator["Client"]:
     """A client with the token that was named, or of the environment, or of the data folder."""
-    from server.client import find_token  # noqa: PLC0415 - not for `--help`
-
     token, whence = find_token(data, token_file)
     with connect(url, token, whence, authorities) as client:
         yield client
@@ -128,13 +127,7 @@ def connect(
         whence: where the token is from, for whoever is told that it is none.
         authorities: whose certificates are trusted.
     """
-    from server.client import (  # noqa: PLC0415 - not for `--help`
-        ApiProblem,
-        Client,
-        ClientError,
-        FoundToken,
-        refusal,
-    )
+    from server.client import ApiProblem, Client, ClientError  # noqa: PLC0415 - not for `--help`
 
     try:
         with Client(url, token, authorities=authorities) as client:

@@ -15,7 +15,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
-from server.client import ApiProblem, Client, ClientError, FoundToken, find_token, refusal
+from server.client import ApiProblem, Client, ClientError
+from server.own_token import FoundToken, find_token, refusal
 from server.results.drawing import draw_panels, panels_of
 from server.results.errors import NoAccess, NothingToShow, PackageMissing
 from server.results.naming import job_id_of

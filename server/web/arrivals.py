@@ -17,7 +17,7 @@ from nbody.durable_file import is_file_of, make_folder_durably, sync_folder
 from server.data_folder import file_size
 from server.errors import ArrivalConflict, OtherContent
 from server.web.listening.reading import Rest
-from server.web.receiving import Piece, no_rest, pieces, told_as_full
+from server.web.receiving import Piece, no_rest, pieces, told_as_full, write_piece
 
 ALL_PIECES = 2**21  # bytes of all files that are read at once, about; as many are being written
 WRITE_BACK = 2**25  # bytes
@@ -53,21 +53,20 @@ class _Arrival:
                 raise ArrivalConflict("Somebody else sends this file now.")
             if self.came + len(piece) > self.size:
                 raise ArrivalConflict(f"The file was to have {self.size} bytes.")
+            digest = self.digest.copy()  # what is written in part is not hashed
             await asyncio.gather(
-                asyncio.to_thread(self._write, file, piece),
-                asyncio.to_thread(self.digest.update, piece),
+                asyncio.to_thread(write_piece, file, piece), asyncio.to_thread(digest.update, piece)
             )
+            self.digest = digest
+            self.came += len(piece)
+            if self.came - self.on_its_way >= WRITE_BACK:
+                await asyncio.to_thread(self._send_on_its_way, file)
 
-    def _write(self, file: IO[bytes], piece: Piece) -> None:
-        with told_as_full():
-            file.write(piece)
-            file.flush()
-        self.came += len(piece)
-        if self.came - self.on_its_way >= WRITE_BACK:
-            # Begin to bring it to the disk: the sync at the end then waits for less.
-            window = self.on_its_way, self.came - self.on_its_way
-            os.posix_fadvise(file.fileno(), *window, os.POSIX_FADV_DONTNEED)
-            self.on_its_way = self.came
+    def _send_on_its_way(self, file: IO[bytes]) -> None:
+        """Begin to bring it to the disk: the sync at the end then waits for less."""
+        window = self.on_its_way, self.came - self.on_its_way
+        os.posix_fadvise(file.fileno(), *window, os.POSIX_FADV_DONTNEED)
+        self.on_its_way = self.came
 
 
 class Arrivals:
@@ -134,7 +133,7 @@ class Arrivals:
         if start != arrival.came:
             raise ArrivalConflict(f"The next byte is number {arrival.came}.")
         await asyncio.to_thread(make_folder_durably, target.parent)
-        with arrival.partial.open("ab") as file:
+        with arrival.partial.open("ab", buffering=0) as file:
             written: asyncio.Task[None] | None = None
             self._coming += 1
             try:
@@ -168,7 +167,8 @@ class Arrivals:
 
     async def _settle(self, arrival: _Arrival, sha256: str) -> None:
         self._known.pop(arrival.target, None)
-        if arrival.digest.hexdigest() != sha256:
+        is_it = arrival.digest.hexdigest() == sha256
+        if not is_it or file_size(arrival.partial) != arrival.size:
             arrival.partial.unlink()
             raise OtherContent
         await asyncio.to_thread(_publish, arrival.partial, arrival.target)

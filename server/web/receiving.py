@@ -58,7 +58,7 @@ async def received(
             size += len(piece)
             if size > most:
                 raise BodyTooLarge(most)
-            await asyncio.to_thread(_write, file, piece)
+            await asyncio.to_thread(write_piece, file, piece)
             await asyncio.to_thread(digest.update, piece)
         yield Received(Path(file.name), size, digest.hexdigest())
 
@@ -85,7 +85,7 @@ def keep(source: Path, target: Path) -> None:
 
 def _new_file(folder: Path, suffix: str) -> IO[bytes]:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return tempfile.NamedTemporaryFile(dir=folder, prefix="upload-", suffix=suffix)
+    return tempfile.NamedTemporaryFile(buffering=0, dir=folder, prefix="upload-", suffix=suffix)
 
 
 def no_rest() -> None:
@@ -143,10 +143,19 @@ def _joined(kept: bytes | bytearray, more: bytes) -> bytes | bytearray:
     return whole
 
 
-def _write(file: IO[bytes], piece: Piece) -> None:
+def write_piece(file: IO[bytes], piece: Piece) -> None:
+    """Write all of a piece where the next one begins.
+
+    Args:
+        file: without a buffer, which would be written later, after a failure, too.
+
+    Raises:
+        StorageFull
+    """
+    left = memoryview(piece)
     with told_as_full():
-        file.write(piece)
-        file.flush()
+        while left:
+            left = left[file.write(left) :]
 
 
 @contextmanager

@@ -81,8 +81,10 @@ class ImpatientProtocol(HttpToolsProtocol, GivesRests):
         """The rest of the body of the request that is answered, for whoever reads it instead of
         receiving it; its end is received. None where it came whole, or has no known length."""
         cycle: Any = self.cycle
-        length = next((value for name, value in self.scope["headers"] if name == LENGTH), None)
-        if cycle is not self._answering or not cycle.more_body or length is None:
+        if cycle is None or cycle is not self._answering or not cycle.more_body:
+            return None
+        length = next((value for name, value in cycle.scope["headers"] if name == LENGTH), None)
+        if length is None:
             return None
         begun, cycle.body = bytes(cycle.body), bytearray()
         cycle.message_event.clear()
@@ -213,10 +215,10 @@ class ImpatientProtocol(HttpToolsProtocol, GivesRests):
 
     def on_response_complete(self) -> None:
         """Nothing more is read before the requests are answered that came together with this."""
-        super().on_response_complete()
         if self.rest is not None:  # nobody reads it any more
             self.transport.close()
-        elif self.pipeline:
+        super().on_response_complete()
+        if self.pipeline:
             self.flow.pause_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:

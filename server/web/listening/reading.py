@@ -78,9 +78,10 @@ class Rest:
                 async with asyncio.timeout(patience_s):
                     await self._wake.wait()
             except TimeoutError:
-                self._pause()
-                problem = BodyTimeout(patience_s)
-            if self._is_lost:
+                if not self._wake.is_set():
+                    self._pause()
+                    problem = BodyTimeout(patience_s)
+            if self._is_lost and self.left:
                 problem = NoFile(LOST)
             yield self._piece[: self._filled]
         if problem is not None:

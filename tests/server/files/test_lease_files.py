@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from server.access.roles import is_upload
+from server.errors import StorageFull
 from server.web import arrivals as arrivals_module
 from server.web.arrivals import Arrivals
 from server.wire.workers import PROOFS
@@ -264,6 +265,35 @@ def test_who_sends_a_file_now_is_not_disturbed_by_who_sent_it_before(tmp_path: P
         assert target.read_bytes() == CONTENT
 
     asyncio.run(both())
+
+
+def test_what_a_full_disk_did_not_take_is_not_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing = [StorageFull(), StorageFull()]
+    write = arrivals_module.write_piece
+
+    def write_or_fail(file: Any, piece: Any) -> None:
+        if failing:
+            raise failing.pop()
+        write(file, piece)
+
+    monkeypatch.setattr(arrivals_module, "write_piece", write_or_fail)
+
+    async def content() -> Any:
+        yield CONTENT
+
+    async def again_and_again() -> int:
+        arrivals = Arrivals(patience_s=20)
+        target = tmp_path / "x.pt"
+        for _ in range(2):
+            with pytest.raises(StorageFull):
+                await arrivals.take(target, len(CONTENT), SHA, 0, content())
+            assert await arrivals.came(target, len(CONTENT), SHA) == 0
+        return await arrivals.take(target, len(CONTENT), SHA, 0, content())
+
+    assert asyncio.run(again_and_again()) == len(CONTENT)
+    assert (tmp_path / "x.pt").read_bytes() == CONTENT
 
 
 def test_a_job_takes_what_it_begins_with_and_nothing_else(server: OrreryServer) -> None:
