@@ -117,8 +117,7 @@ def submit(
     if len(configs) > 1 and (watch or idempotency_key):
         raise ValueError("--watch and --idempotency-key are of one job")
     changes = dict(map(parse_override, assignments or []))
-    planned = {} if initial is None else _begins_with(f"file{initial.suffix.lower()}")
-    read = [_read(path, changes, planned) for path in configs]
+    read = [_read(path, changes, _planned(initial)) for path in configs]
     sent = _sent(client, initial)
     read = [(fields | sent, warned) for fields, warned in read]
     given = {
@@ -234,12 +233,16 @@ def validate(
     assignments: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Replace a field.")
     ] = None,
+    initial: Initial = None,
 ) -> Shown:
-    """Say what would run, how large it is, and what is wrong; nothing is stored."""
-    fields, warned = _read(config, dict(map(parse_override, assignments or [])))
+    """Say what would run, how large it is, and what is wrong; nothing is stored, but for a file of
+    initial conditions.
+    """
+    changes = dict(map(parse_override, assignments or []))
+    fields, warned = _read(config, changes, _planned(initial))
     for text in warned:
         errors.print(f"warning: {text}")
-    report = client.validate(fields)
+    report = client.validate(fields | _sent(client, initial))
     return Shown(report, tables.validation(report))
 
 
@@ -312,6 +315,11 @@ def drain(
     """Give a worker no more jobs; those that it has go on to their end."""
     worker = client.drain(worker_id, draining=not undo)
     return Shown(worker, tables.workers_table([worker]))
+
+
+def _planned(initial: Path | None) -> dict[str, Any]:
+    """The fields that begin with a file, before it is sent and has its place."""
+    return {} if initial is None else _begins_with(f"file{initial.suffix.lower()}")
 
 
 def _sent(client: "Client", initial: Path | None) -> dict[str, Any]:

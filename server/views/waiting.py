@@ -2,8 +2,10 @@
 
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Hashable
+from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
@@ -20,19 +22,25 @@ GIB = 2**30
 
 
 @dataclass(frozen=True)
-class Able:
-    """A worker that may take jobs.
+class Alike:
+    """Workers that may take the same jobs.
 
     Attributes:
         memory: that jobs may use, by device [bytes].
         labels: that jobs may ask for, each as one text.
         gpu_bytes: of a GPU that jobs may ask for.
+        trouble: why they take none; None: they do.
+        name, host: of one of them.
+        slots: of each, by its id.
     """
 
-    row: Row[Any]
     memory: dict[str, int]
     labels: frozenset[str]
     gpu_bytes: int
+    trouble: str | None
+    name: str
+    host: str
+    slots: dict[str, int] = field(default_factory=dict)
 
 
 class WorkersHere:
@@ -40,32 +48,35 @@ class WorkersHere:
     thousand looks at a thousand workers."""
 
     def __init__(self) -> None:
-        self._seen: tuple[float, list[Able]] = (-math.inf, [])
+        self._seen: tuple[float, list[Alike]] = (-math.inf, [])
 
     def forget(self) -> None:
         """Look anew: one came, left, or takes other jobs."""
         self._seen = (-math.inf, [])
 
-    def of(self, connection: Connection) -> list[Able]:
+    def of(self, connection: Connection) -> list[Alike]:
         """Those that there are."""
         at, found = self._seen
         if time.monotonic() - at > TRUSTED_S:
-            found = _able(connection)
+            found = _sorts(connection)
             self._seen = (time.monotonic(), found)
         return found
 
 
-def _able(connection: Connection) -> list[Able]:
+def _sorts(connection: Connection) -> list[Alike]:
     here = (
         workers.c.last_seen_at > time.time() - HEARD_S,
         workers.c.left_at.is_(None),
         workers.c.refusal.is_(None),
         workers.c.draining.is_(False),
     )
-    return [
-        Able(row, memory_of(row), frozenset(label_texts(row.labels)), gpu_bytes_of(row))
-        for row in connection.execute(select(workers).where(*here))
-    ]
+    found: dict[Hashable, Alike] = {}
+    for row in connection.execute(select(workers).where(*here)):
+        memory, labels, gpu = memory_of(row), frozenset(label_texts(row.labels)), gpu_bytes_of(row)
+        sort = tuple(memory.values()), labels, gpu, row.trouble
+        alike = found.setdefault(sort, Alike(memory, labels, gpu, row.trouble, row.name, row.host))
+        alike.slots[row.id] = row.slots
+    return list(found.values())
 
 
 class Waiting:
@@ -102,18 +113,18 @@ class Waiting:
         labelled = [each for each in here if each.labels.issuperset(needed)]
         if not labelled:
             labels = ", ".join(needed)
-            return f"a worker with the labels {labels}: none of {len(here)} has all of them"
+            return f"a worker with the labels {labels}: none of {_count(here)} has all of them"
         if requires.gpu_bytes:
             device = "cuda"
-        fit = [each.memory[device] for each in labelled if each.row.trouble is None]
-        unfit = [each.row for each in labelled if each.row.trouble and each.memory[device]]
+        fit = [each.memory[device] for each in labelled if each.trouble is None]
+        unfit = [each for each in labelled if each.trouble and each.memory[device]]
         most = max(fit, default=0)
         if not most and unfit:
             name, host = unfit[0].name, unfit[0].host
             return f"a worker that is fit: {name} on {host} has {unfit[0].trouble}"
         if not most:
             instead = "" if requires.gpu_bytes else "; or set device to auto or cpu"
-            return f"a worker with a GPU: none of {len(labelled)} has one{instead}"
+            return f"a worker with a GPU: none of {_count(labelled)} has one{instead}"
         if memory_bytes >= ROOM * most:
             needs, has = (f"{size / GIB:,.1f} GiB" for size in (memory_bytes, most))
             return (
@@ -124,21 +135,34 @@ class Waiting:
         if requires.gpu_bytes > most_asked:
             asked, has = (f"{size / GIB:,.1f} GiB" for size in (requires.gpu_bytes, most_asked))
             return f"a worker with more memory on its GPU: {asked} is asked for, the most is {has}"
-        able = [
-            each.row
+        able = (
+            each.slots.items()
             for each in labelled
-            if each.row.trouble is None
+            if each.trouble is None
             and memory_bytes < ROOM * each.memory[device]
             and requires.gpu_bytes <= each.gpu_bytes
-        ]
-        if all(self._held.get(worker.id, 0) >= worker.slots for worker in able):
-            slots = sum(worker.slots for worker in able)
-            return f"a free slot: the workers that can take it are busy ({slots} in all)"
+        )
+        slots = dict(chain.from_iterable(able))
+        if self._are_busy(slots):
+            total = sum(slots.values())
+            return f"a free slot: the workers that can take it are busy ({total} in all)"
         return None
 
+    def _are_busy(self, slots: dict[str, int]) -> bool:
+        """Whether all slots, by the id of their worker, hold a job."""
+        if self._all_held < sum(slots.values()):
+            return False  # wherever those are
+        return all(self._held.get(worker_id, 0) >= most for worker_id, most in slots.items())
+
     @cached_property
-    def _here(self) -> list[Able]:
+    def _here(self) -> list[Alike]:
         return self._workers_here.of(self._connection)
+
+    @cached_property
+    def _all_held(self) -> int:
+        """How many jobs all workers hold."""
+        held = select(func.count()).where(jobs.c.status.in_(LEASED))
+        return self._connection.scalar(held) or 0
 
     @cached_property
     def _held(self) -> dict[str, int]:
@@ -157,3 +181,7 @@ class Waiting:
         if not self._most_running:
             return set()
         return set(self._connection.scalars(busy_owners(self._most_running)))
+
+
+def _count(sorts: list[Alike]) -> int:
+    return sum(len(each.slots) for each in sorts)

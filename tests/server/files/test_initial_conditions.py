@@ -183,7 +183,11 @@ def test_a_command_sends_and_submits(server: OrreryServer, orrery: Orrery, tmp_p
     (tmp_path / "mine.csv").write_text("m,x,y,vx,vy\n1,0,0,0,0\n1,1,0,0,1\n")
     config = tmp_path / "config.json"
     config.write_text(json.dumps(TINY | {"initial_conditions": "kepler", "num_orbits": 7}))
-    done = orrery("submit", str(config), "--ic", str(tmp_path / "mine.csv"), "--set", "epochs=3")
+    given = [str(config), "--ic", str(tmp_path / "mine.csv"), "--set", "epochs=3"]
+    said = orrery("validate", *given, "--json")
+    assert json.loads(said.out)["config"]["initial_conditions"] == "file"
+    assert not server.admin.get("/v1/jobs").json()["data"]
+    done = orrery("submit", *given)
     job = server.job(done.out.strip())
     assert (job["config"]["initial_conditions"], job["config"]["epochs"]) == ("file", 3)
     path = orrery("upload", str(tmp_path / "mine.csv")).out.strip()
