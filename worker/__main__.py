@@ -11,7 +11,7 @@ from server.log_format import configure
 from worker.agent import Agent
 from worker.client import ServerRefused, WorkerClient
 from worker.gpus.share import GpusGone
-from worker.own_name import AlreadyRunning
+from worker.own_name import AlreadyRunning, FolderUnusable
 from worker.settings import InvalidSettings, read_settings
 from worker.workplace import warm_up
 
@@ -46,7 +46,7 @@ def main() -> int:
         try:
             _warm_up_for(agent)
             agent.run()
-        except (AlreadyRunning, GpusGone, ServerRefused) as error:
+        except (AlreadyRunning, FolderUnusable, GpusGone, ServerRefused) as error:
             sys.stderr.write(f"error: {error}\n")
             return 1
     return 0

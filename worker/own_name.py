@@ -22,15 +22,26 @@ class AlreadyRunning(Exception):
         )
 
 
+class FolderUnusable(Exception):
+    """There can be no data folder where it was to be."""
+
+    def __init__(self, folder: Path, error: OSError) -> None:
+        why = error.strerror
+        super().__init__(f"{folder} cannot be a data folder ({why}); name another --data")
+
+
 @contextmanager
 def own_name(settings: WorkerSettings) -> Generator[WorkerSettings]:
     """Hold a name's lock. In `worker-*` the star is the least number that no agent has, so that a
     container that is made again finds what the one before it left.
 
     Raises:
-        AlreadyRunning
+        AlreadyRunning, FolderUnusable
     """
-    (settings.data / ".orrery").mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        (settings.data / ".orrery").mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise FolderUnusable(settings.data, error) from error
     for name in _names(settings.name):
         named = replace(settings, name=name)
         with _held(named.state_folder) as is_mine:

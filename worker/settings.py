@@ -141,6 +141,10 @@ def read_settings(arguments: list[str] | None = None) -> WorkerSettings:
     options = option_parser().parse_args(arguments)
     if options.log_format not in {"text", "json"}:
         raise InvalidSettings("ORRERY_LOG_FORMAT must be text or json")
+    if not re.fullmatch(r"https?://[^/\s]+(/\S*)?", options.server):
+        raise InvalidSettings(
+            f"{options.server!r} is no address of a server, as http://127.0.0.1:8080 is"
+        )
     if not 1 <= options.slots <= 64:
         raise InvalidSettings("slots must be between 1 and 64")
     if options.cache_bytes < 0:

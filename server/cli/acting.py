@@ -1,5 +1,6 @@
 """Commands that do something to jobs."""
 
+import contextlib
 import sys
 import warnings
 from pathlib import Path
@@ -9,6 +10,7 @@ import typer
 
 from nbody.config.files import STDIN, parse_override, read_config_file
 from nbody.config.systems import IC_FILES
+from nbody.errors import InvalidInitialConditions
 from server.cli import tables
 from server.cli.connection import (
     AsJson,
@@ -26,6 +28,7 @@ from server.cli.reading import follow
 from server.results.naming import job_id_of
 
 if TYPE_CHECKING:
+    from nbody.config import Config
     from server.client import Client
 
 app = typer.Typer()
@@ -117,7 +120,7 @@ def submit(
     if len(configs) > 1 and (watch or idempotency_key):
         raise ValueError("--watch and --idempotency-key are of one job")
     changes = dict(map(parse_override, assignments or []))
-    read = [_read(path, changes, _planned(initial)) for path in configs]
+    read = [_read(path, changes, initial) for path in configs]
     sent = _sent(client, initial)
     read = [(fields | sent, warned) for fields, warned in read]
     given = {
@@ -239,7 +242,7 @@ def validate(
     initial conditions.
     """
     changes = dict(map(parse_override, assignments or []))
-    fields, warned = _read(config, changes, _planned(initial))
+    fields, warned = _read(config, changes, initial)
     for text in warned:
         errors.print(f"warning: {text}")
     report = client.validate(fields | _sent(client, initial))
@@ -317,11 +320,6 @@ def drain(
     return Shown(worker, tables.workers_table([worker]))
 
 
-def _planned(initial: Path | None) -> dict[str, Any]:
-    """The fields that begin with a file, before it is sent and has its place."""
-    return {} if initial is None else _begins_with(f"file{initial.suffix.lower()}")
-
-
 def _sent(client: "Client", initial: Path | None) -> dict[str, Any]:
     """The fields that begin with a file, which is sent; none where there is none."""
     return {} if initial is None else _begins_with(client.send_initial_conditions(initial)["path"])
@@ -341,12 +339,12 @@ def _without_system(fields: dict[str, Any], initial: Any) -> dict[str, Any]:
 
 
 def _read(
-    path: Path, changes: dict[str, Any], sent: dict[str, Any] | None = None
+    path: Path, changes: dict[str, Any], initial: Path | None = None
 ) -> tuple[dict[str, Any], list[str]]:
     """The fields of a config, and what was warned of as it was read.
 
     Args:
-        sent: fields of a file that it is to begin with, instead of what it says.
+        initial: a file that it is to begin with, instead of what it says.
 
     Raises:
         CommandFailed: it is wrong.
@@ -356,10 +354,24 @@ def _read(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         fields = read_config_file(path, changes)
-    fields = _without_system(fields, sent) | (sent or {})
+    told = [str(warning.message) for warning in caught]
+    if initial is not None:  # as if it had been sent
+        begins = _begins_with(f"file{initial.suffix.lower()}")
+        fields = _without_system(fields, initial) | begins
     with explain_invalid():
-        Config.model_validate(fields)
-    return fields, [str(warning.message) for warning in caught]
+        config = Config.model_validate(fields)
+    return fields, told if initial is None else [*told, *_doubts(initial, config)]
+
+
+def _doubts(initial: Path, config: "Config") -> list[str]:
+    """What is strange about the rows of a file; what is wrong with it, the server says."""
+    from nbody.config.particle_file import read_particles  # noqa: PLC0415 - it imports numpy
+    from nbody.config.plausibility import doubts  # noqa: PLC0415
+
+    with contextlib.suppress(InvalidInitialConditions, OSError):
+        rows = read_particles(initial, config.newton)
+        return [f"{initial.name}: {doubt}" for doubt in doubts(rows, config.newton, config.dt)]
+    return []
 
 
 def _stepper(client: "Client", stepper: str | None, epoch: str | None) -> dict[str, Any]:

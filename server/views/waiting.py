@@ -107,7 +107,8 @@ class Waiting:
         here = self._here
         if not here:
             return (
-                "a worker: none was heard of in the last five minutes (`python -m worker` is one)"
+                "a worker: none is there that was heard of in the last five minutes (`orrery work` "
+                "starts one)"
             )
         needed = requires.needed_labels
         labelled = [each for each in here if each.labels.issuperset(needed)]

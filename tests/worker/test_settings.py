@@ -80,3 +80,19 @@ def test_labels_are_given_or_in_the_environment(
     for wrong in ("site", "a b=c", "=x"):
         with pytest.raises(InvalidSettings, match="KEY=TEXT"):
             read_settings([*arguments, "--label", wrong])
+
+
+@pytest.mark.parametrize("server", ["nonsense", "127.0.0.1:8080", "ftp://here", "http://"])
+def test_what_is_no_address_of_a_server_is_refused(tmp_path: Path, server: str) -> None:
+    with pytest.raises(InvalidSettings, match="no address of a server"):
+        read_settings(["--token-file", str(token(tmp_path)), "--server", server])
+
+
+def test_a_file_is_no_data_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ["--token-file", str(token(tmp_path)), "--data", str(tmp_path / "token")]
+    monkeypatch.setattr("sys.argv", ["worker", "--server", "http://127.0.0.1:9", *where])
+    monkeypatch.setattr("worker.__main__.warm_up", lambda: None)
+    assert main() == 1
+    assert "token cannot be a data folder" in capsys.readouterr().err

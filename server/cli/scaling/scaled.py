@@ -133,6 +133,7 @@ def _scale(
         if ready.elsewhere and SELF.match(url):
             logger.warning("%s is another host where workers run; say --server", url)
         with connect(url, pool.token, str(pool.token_file), authorities) as client:
+            _check_is_workers(client, pool.token_file)
             gpu_bytes = ANY_GPU if gpu_memory is None else int(gpu_memory * 2**30) // slots
             asked: dict[str, Any] = {
                 "names": name,
@@ -150,6 +151,14 @@ def _scale(
                 _run(controller, leave=leave)
     except (EngineUnavailable, ServerAway) as error:
         raise CommandFailed(str(error), EXIT_NO_ANSWER) from error
+
+
+def _check_is_workers(client: "Client", token_file: Path) -> None:
+    """Workers would be refused with any other token, one after the other."""
+    session = client.session()
+    if session["needs_token"] and session["role"] != "worker":
+        what = f"{token_file} has a token of role {session['role']}; workers need a worker's"
+        raise CommandFailed(f"{what} (`orrery token create NAME --role worker`)", EXIT_NO_ANSWER)
 
 
 def _asking(client: "Client", asked: dict[str, Any]) -> "Callable[[], Demand]":

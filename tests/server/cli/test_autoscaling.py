@@ -64,6 +64,17 @@ def test_once_where_the_server_is_away_says_so(server: OrreryServer, tmp_path: P
     assert "Traceback" not in done.stderr
 
 
+def test_a_token_with_which_no_worker_works_starts_none(
+    server: OrreryServer, tmp_path: Path
+) -> None:
+    (tmp_path / "token").write_text(server.admin_token)
+    command = [sys.executable, "-m", "server", "autoscale", "local", "--max", "1", "--once"]
+    given = ["--url", server.url, "--token-file", str(tmp_path / "token")]
+    done = subprocess.run([*command, *given], capture_output=True, text=True, check=False)
+    assert done.returncode == 4
+    assert "token of role admin" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

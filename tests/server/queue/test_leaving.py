@@ -55,7 +55,7 @@ def test_one_that_leaves_is_answered_and_counts_no_more(server: OrreryServer) ->
         assert asked.result(timeout=10) is None
     job = server.submit()
     assert server.claim(worker_id) is None  # of one that does not know itself
-    assert "none was heard of" in server.job(job["id"])["waits_for"]
+    assert "none is there" in server.job(job["id"])["waits_for"]
     [listed] = [w for w in server.admin.get("/v1/workers").json()["data"] if w["id"] == worker_id]
     assert listed["left_at"] is not None
     server.register()

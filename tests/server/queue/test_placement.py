@@ -66,7 +66,7 @@ def test_a_job_that_a_worker_cannot_hold_does_not_hold_up_the_next(server: Orrer
 
 def test_a_waiting_job_says_what_no_worker_has(server: OrreryServer, orrery: Orrery) -> None:
     on_gpu = server.submit(config={"device": "cuda"})
-    assert "none was heard of" in (waits_for(server, on_gpu) or "")
+    assert "none is there" in (waits_for(server, on_gpu) or "")
     server.register(memory_bytes=GIB)
     plain, large = server.submit(), server.submit(config=LARGE)
     assert waits_for(server, plain) is None
@@ -89,11 +89,11 @@ def test_a_drained_or_silent_worker_is_nobody_to_wait_for(server: OrreryServer) 
     worker_id = server.register()
     assert waits_for(server, job) is None
     server.admin.post(f"/v1/workers/{worker_id}/drain")
-    assert "none was heard of" in (waits_for(server, job) or "")
+    assert "none is there" in (waits_for(server, job) or "")
     server.admin.post(f"/v1/workers/{worker_id}/drain", json={"draining": False})
     silent = update(workers).values(last_seen_at=time.time() - 3600)
     server.write(lambda connection: connection.execute(silent))
-    assert "none was heard of" in (waits_for(server, job) or "")
+    assert "none is there" in (waits_for(server, job) or "")
 
 
 @pytest.mark.parametrize(

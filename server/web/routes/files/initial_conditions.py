@@ -39,7 +39,8 @@ async def send_initial_conditions(
         Query(
             min_length=1,
             max_length=200,
-            description=f"Of the file; its end says of which kind it is: {', '.join(IC_FILES)}.",
+            description="Of the file, printable; its end says of which kind it is: "
+            f"{', '.join(IC_FILES)}.",
         ),
     ],
 ) -> InitialConditionsView:
@@ -52,6 +53,8 @@ async def send_initial_conditions(
     if suffix not in IC_FILES:
         detail = f"ends with none of {', '.join(IC_FILES)}, by which its kind is known"
         raise InvalidRequest(FieldProblem("/name", detail))
+    if not name.isprintable():  # it is shown in terminals
+        raise InvalidRequest(FieldProblem("/name", "has characters that cannot be printed"))
     owner_id = caller.token_id
     async with sent(request, service, caller, suffix) as file:
         find = partial(
