@@ -27,6 +27,7 @@ GRACEFUL_SHUTDOWN_S = 1
 READ_TIMEOUT_S = 20.0  # in which a client reads at least something of what it was sent
 MOST_HEAD_BYTES = 2**16
 MOST_PIPELINED = 32  # requests of one connection that wait for the answer to another
+TOO_LARGE = "The head of the request is too large."
 NEVER_TWICE = b"host", b"authorization", b"origin", b"content-type"
 LENGTH = b"content-length"
 BODY_FIELDS = LENGTH, b"transfer-encoding"
@@ -140,16 +141,21 @@ class ImpatientProtocol(HttpToolsProtocol, GivesRests):
         self._held_bytes += len(data)
         super().data_received(data)
         if self._held_bytes > MOST_HEAD_BYTES:
-            self.send_400_response("The head of the request is too large.")
+            self._refused_for = TOO_LARGE
+            self.send_400_response(TOO_LARGE)
         elif self._is_working():
             self._head_is_here()
         else:
             self._await_head()
 
     def send_400_response(self, msg: str) -> None:
-        """Say what is wrong and close; silently, where an earlier answer is still under way."""
-        if self._is_working():
+        """Say what is wrong and close; silently, where an earlier answer is still under way. That
+        one is given first where its request is whole, and what came behind it is no request."""
+        if self._is_working() and (self._refused_for or self.cycle.more_body):
             self.transport.abort()
+        elif self._is_working():
+            self.cycle.keep_alive = False
+            self.flow.pause_reading()
         elif not self.transport.is_closing():
             super().send_400_response(self._refused_for or msg)
 
@@ -240,7 +246,7 @@ class ImpatientProtocol(HttpToolsProtocol, GivesRests):
     def _count(self, size: int) -> None:
         self._head_bytes += size
         if self._head_bytes > MOST_HEAD_BYTES:
-            self._refuse("The head of the request is too large.")
+            self._refuse(TOO_LARGE)
 
     def _refuse(self, why: str) -> NoReturn:
         self._refused_for = why

@@ -177,3 +177,12 @@ def test_fields_that_decide_must_not_come_twice(patient: Patient, field: bytes) 
     assert answer_to(number, POST + token + field + LENGTH + b"\r\n" + BODY).startswith(
         b"HTTP/1.1 400"
     )
+
+
+def test_a_request_with_more_behind_it_than_it_said_is_answered(patient: Patient) -> None:
+    port, head = patient
+    whole = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}, and more"
+    answer = answer_to(port, whole)
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert b"connection: close" in answer.lower()
+    assert answer.count(b"HTTP/1.1") == 1
