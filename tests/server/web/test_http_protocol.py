@@ -180,7 +180,7 @@ def test_fields_that_decide_must_not_come_twice(patient: Patient, field: bytes) 
 
 
 def test_a_request_with_more_behind_it_than_it_said_is_answered(patient: Patient) -> None:
-    port, head = patient
+    port, _ = patient
     whole = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}, and more"
     answer = answer_to(port, whole)
     assert answer.startswith(b"HTTP/1.1 200 OK")
