@@ -1,5 +1,7 @@
 """The worker's command line."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -88,11 +90,11 @@ def test_what_is_no_address_of_a_server_is_refused(tmp_path: Path, server: str) 
         read_settings(["--token-file", str(token(tmp_path)), "--server", server])
 
 
-def test_a_file_is_no_data_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_file_is_no_data_folder(tmp_path: Path) -> None:
+    """In a process of its own, for it takes the signals."""
     where = ["--token-file", str(token(tmp_path)), "--data", str(tmp_path / "token")]
-    monkeypatch.setattr("sys.argv", ["worker", "--server", "http://127.0.0.1:9", *where])
-    monkeypatch.setattr("worker.__main__.warm_up", lambda: None)
-    assert main() == 1
-    assert "token cannot be a data folder" in capsys.readouterr().err
+    command = [sys.executable, "-m", "worker", "--server", "http://127.0.0.1:9", *where]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "token cannot be a data folder" in done.stderr
+    assert "Traceback" not in done.stderr
