@@ -279,6 +279,11 @@ class Server:
         assert found is not None
         return int(found[1]) / 1024
 
+    def cpu_s(self) -> float:
+        """What the process has taken of the processor so far [s]."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
 
 @contextmanager
 def serving(folder: Path, trainers: int = 0) -> Iterator[Server]:

@@ -45,7 +45,7 @@ FAILURES_PER_HOST_AND_HOUR = 0.01
 DAY_S = 86400.0
 AWAY_S = 45.0  # of a host that failed; longer than a lease
 HEARTBEAT_S, TURN_S, POLL_EVERY_S = 5.0, 1.0, 0.05
-PATIENCE_S = 300.0  # for the last jobs
+PATIENCE_S = 1200.0  # for the last jobs
 CONFIG = {"epochs": EPOCHS, "evaluation_orbits": 0, "hidden_dims": [8]}
 
 
@@ -190,7 +190,8 @@ def rack(
     for host in all_hosts:
         host.stop()
     lines = [line for host in all_hosts for line in host.lines]
-    told.put((failures, [seconds for line in lines for seconds in line.reports_s]))
+    reports = [seconds for line in lines for seconds in line.reports_s]
+    told.put((failures, reports, time.process_time()))
 
 
 def submit(url: str, token: str, jobs: int, seconds: float) -> list[float]:
@@ -281,6 +282,7 @@ def main() -> None:
         took = time.monotonic() - began
         watching.set()
         watcher.join()
+        served = server.cpu_s()
         over.set()
         ended = [told.get() for _ in racks]
         for each in racks:
@@ -289,9 +291,11 @@ def main() -> None:
             "workers": options.workers,
             "jobs": options.jobs,
             "minutes": took / 60,
-            "hosts_that_failed": sum(failures for failures, _ in ended),
+            "hosts_that_failed": sum(failures for failures, _, _ in ended),
+            "server_cores": served / took,
+            "workers_cores": sum(cpu for _, _, cpu in ended) / took,
             "submit": spread(submitted),
-            "report": spread([each for _, reports in ended for each in reports]),
+            "report": spread([each for _, reports, _ in ended for each in reports]),
             "poll": spread(polls[0][0]),
             "server_mb": polls[0][1],
             **looked_at(Path(folder) / "server" / ".orrery" / "orrery.db"),
