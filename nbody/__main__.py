@@ -128,7 +128,7 @@ def train_and_simulate(options: argparse.Namespace) -> int:
     changes = dict(map(parse_override, options.set))
     trained = Config.from_file(options.config, changes)
     asked = of_half(read_table(options.config), "simulate") | changes
-    rule = asked.get("integrator_mode", rule_with_stepper(trained.history_len))
+    rule = asked.get("integrator_mode", rule_with_stepper(trained.history_len, trained.integrator))
     fields = read_config_file(options.config, changes, "simulate")
     simulated = Config.model_validate(fields | {"integrator_mode": rule})
     simulation.check_outputs(options.states, options.picture, simulated.systems)
@@ -160,7 +160,7 @@ def _other_systems(path: Path, config: Config) -> str:
     before = load_config_from_checkpoint(path)
     if before is None:
         return ""
-    names = [*InitialConditionSection.model_fields, "energy_threshold"]
+    names = [*InitialConditionSection.model_fields, "energy_threshold", "integrator"]
     names += [] if config.gate == "auto" else ["gate"]
     return ", ".join(n for n in names if getattr(before, n) != getattr(config, n))
 

@@ -11,14 +11,16 @@ from torch import Tensor
 from nbody.gravity.external_field import TidalField
 from nbody.gravity.force import pairwise
 from nbody.gravity.invariants import Energies, energies
-from nbody.integrators.kick_drift_kick import substep
+from nbody.integrators.integrator import Integrator
+from nbody.integrators.leapfrog import LEAPFROG_2
+from nbody.integrators.motion import Attraction, Motion
 from nbody.integrators.states import Gate, States
 
 TENSORS = (
     *("mass", "position", "velocity", "acceleration"),
     *("dt", "current_time", "period", "energy_threshold"),
 )
-ATTRIBUTES = (*TENSORS, "softening", "external_field", "gate", "centre")
+ATTRIBUTES = (*TENSORS, "softening", "external_field", "gate", "integrator", "centre")
 
 
 class Centre(NamedTuple):
@@ -43,6 +45,7 @@ class ParticleTorch:
         energy_threshold: () or (B,), the gate of systems that have their own; else None, and the
             config's holds.
         gate: what the gate looks at: `energy`, or the orbit of `each` body, too.
+        integrator: whose steps are taken.
         centre: the frame in which the rows of this system were given, or None.
     """
 
@@ -60,6 +63,7 @@ class ParticleTorch:
         external_field: TidalField | None = None,
         energy_threshold: Float[Tensor, "*B"] | None = None,
         gate: Gate = "energy",
+        integrator: Integrator = LEAPFROG_2,
         centre: Centre | None = None,
     ) -> None:
         if position.dim() not in {2, 3} or position.shape != velocity.shape:
@@ -80,6 +84,7 @@ class ParticleTorch:
         self.external_field = external_field
         self.energy_threshold = energy_threshold
         self.gate: Gate = gate
+        self.integrator = integrator
         self.centre = centre
 
     @classmethod
@@ -106,6 +111,7 @@ class ParticleTorch:
             external_field=states.field,
             energy_threshold=states.threshold,
             gate=states.gate,
+            integrator=states.integrator,
             **attributes,
         )
 
@@ -120,6 +126,7 @@ class ParticleTorch:
             batch.external_field,
             batch.energy_threshold,
             batch.gate,
+            batch.integrator,
         )
 
     @property
@@ -171,17 +178,11 @@ class ParticleTorch:
         )
 
     def evolve_batch(self, G: float = 1.0) -> None:
-        """Advance by one KDK step of `dt`, differentiable with respect to it."""
-        self.position, self.velocity, self.acceleration, _ = substep(
-            self.position,
-            self.velocity,
-            self.mass,
-            self.get_acceleration(G),
-            self.dt,
-            softening=self.softening,
-            field=self.external_field,
-            G=G,
-        )
+        """Advance by one step of `dt`, differentiable with respect to it."""
+        pulled = Attraction(self.mass, self.softening, self.external_field, G)
+        motion = Motion(self.position, self.velocity, self.get_acceleration(G))
+        after = self.integrator.step(motion, self.dt, pulled)
+        self.position, self.velocity, self.acceleration = after[:3]
         self.current_time = self.current_time + self.dt.detach().reshape(self.dt.shape)
 
     def update_dt(self, dt: Tensor | float) -> None:
@@ -223,8 +224,8 @@ def stack_particles(particles: Sequence[ParticleTorch]) -> ParticleTorch:
         raise ValueError("systems with different softening cannot form one batch")
     if any(p.external_field != first.external_field for p in particles):
         raise ValueError("systems in different external fields cannot form one batch")
-    if any(p.gate != first.gate for p in particles):
-        raise ValueError("systems with different gates cannot form one batch")
+    if any((p.gate, p.integrator) != (first.gate, first.integrator) for p in particles):
+        raise ValueError("systems with different gates or integrators cannot form one batch")
 
     def stacked(name: str) -> Tensor | None:
         values = [getattr(p, name) for p in particles]

@@ -22,6 +22,7 @@ from nbody.errors import CheckpointUnreadable
 from nbody.gravity.external_field import field_from_config
 from nbody.history_buffer import HistoryBuffer
 from nbody.integrators.each_body import has_light_bodies
+from nbody.integrators.named import INTEGRATORS
 from nbody.integrators.oracle import cautious_step
 from nbody.integrators.states import States
 from nbody.metrics import GOOD_PASS_RATE
@@ -104,6 +105,7 @@ class Stepper:
             softening=self.config.softening,
             external_field=field,
             energy_threshold=threshold,
+            integrator=INTEGRATORS[self.config.integrator],
         )
         light = has_light_bodies(systems.mass, systems.real, field)
         kinds = torch.column_stack((light, systems.real))  # of systems that are asked together

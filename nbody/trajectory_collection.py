@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from nbody.config import Config
 from nbody.gravity.invariants import relative_energy_error
-from nbody.gravity.vectors import at_least_2d, broadcast_mask
+from nbody.gravity.vectors import at_least_2d
 from nbody.history_buffer import HistoryBuffer
-from nbody.integrators.kick_drift_kick import Step
+from nbody.integrators.measured_step import Step
 from nbody.model_adapter import DT_FLOOR, ModelAdapter, dt_from_features
 from nbody.particle import ParticleTorch
 from nbody.training.collection import Collection
@@ -48,10 +48,7 @@ def attempt_single_step(
     finite = step.energy.isfinite()
     if not finite.all():  # without a gradient: it would not be finite either
         safe = states.step(torch.where(finite, dt, DT_FLOOR), config.n_steps)
-        parts = zip(safe, step, strict=True)
-        step = Step(
-            *(torch.where(broadcast_mask(finite, good), good, bad.detach()) for good, bad in parts)
-        )
+        step = safe.where(finite, step)
     return _particle_after(particle, step, dt, config.n_steps), dt, states.energy, step.energy
 
 

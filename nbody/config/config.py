@@ -25,7 +25,7 @@ from nbody.config.sections import (
     OptimizationSection,
     SimulationSection,
 )
-from nbody.config.stepping_rules import STEPPING_RULES
+from nbody.config.stepping_rules import METHODS, STEPPING_RULES
 from nbody.config.systems import SYSTEMS
 from nbody.config.units import newton
 
@@ -95,6 +95,10 @@ class Config(
         mode = self.integrator_mode
         if STEPPING_RULES[mode].past == "required" and self.history_len == 0:
             raise field_error("history_len", f"integrator_mode {mode!r} needs history_len >= 1")
+        if STEPPING_RULES[mode].symmetric and not METHODS[self.integrator].symmetric:
+            several = ", ".join(name for name, method in METHODS.items() if method.symmetric)
+            message = f"{self.integrator} is not symmetric in time; reversible steps need {several}"
+            raise field_error("integrator_mode", message)
         self._check_initial_conditions()
         self._check_external_field()
         self._check_output()

@@ -10,7 +10,12 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, Field, JsonValue
 
 from nbody.config.field_marks import Mark
-from nbody.config.stepping_rules import IntegratorMode, describe_rules
+from nbody.config.stepping_rules import (
+    IntegratorMode,
+    IntegratorName,
+    describe_integrators,
+    describe_rules,
+)
 from nbody.config.systems import IC_FILES, InitialConditions
 from nbody.config.units import UnitSystem
 
@@ -172,7 +177,12 @@ class GateSection(BaseModel):
         default=1,
         ge=1,
         le=1000,
-        description="KDK steps of the predicted dt per prediction; energy is checked after each.",
+        description="Steps of the predicted dt per prediction; energy is checked after each.",
+    )
+    integrator: IntegratorName = Field(
+        default="leapfrog2",
+        description=f"Whose steps are taken, in training and in simulations: "
+        f"{describe_integrators()}. A network is for the integrator that it was trained with.",
     )
     reset_particle_each_epoch: bool = Field(
         default=True,

@@ -9,6 +9,7 @@ from typing import Literal
 
 from nbody.config.config import Config
 from nbody.config.input_width import OUTPUTS, input_width
+from nbody.config.stepping_rules import METHODS
 from nbody.config.systems import SYSTEMS
 
 # Python and torch on a CPU, before anything of the run's own size: between what a process needs
@@ -153,12 +154,12 @@ def gpu_numbers(config: Config, widths: list[int]) -> int:
     """
     n, dim, systems = config.num_particles, config.dim, config.systems
     listed = n * (n - 1) // 2 if n <= LISTED_UP_TO else 0
-    each = looks_at_bodies(config)
+    each, passes = looks_at_bodies(config), METHODS[config.integrator].passes
     step = GPU_STEP_PER_NUMBER * n * dim + GPU_STEP_PER_LISTED * listed
     step += each * EACH_PER_NUMBER * n * dim
     series = 1 + each * 2 * n
     features = FEATURES_PER_PAIR * (listed or n * n) + FEATURES_PER_SERIES * series
-    row = n * 3 * dim + input_width(config.feature_type, config.history_len) + 6
+    row = n * kept_each(config) * dim + input_width(config.feature_type, config.history_len) + 6
     samples, banded = samples_of_epoch(config), config.loss != "oracle"
     minibatch = min(config.replay_batch_size, samples)
     trained = COPIES_OF_ACTIVATIONS * sum(widths)
@@ -171,14 +172,21 @@ def gpu_numbers(config: Config, widths: list[int]) -> int:
     kept = (samples + systems) * row + samples * row + minibatch * row
     graphs = max(
         min(systems, max(1, FEATURED_PAIRS_ON_GPU // n**2)) * features,
-        systems * (trained + 2 * step) + block(systems, BACKWARD_PER_PAIR),
-        minibatch * (trained + banded * 3 * step) + block(minibatch, BACKWARD_PER_PAIR) * banded,
+        systems * (trained + 2 * passes * step) + block(systems, BACKWARD_PER_PAIR),
+        minibatch * (trained + banded * 3 * passes * step)
+        + block(minibatch, BACKWARD_PER_PAIR) * banded,
     )
     launched = judged * (3 * max(widths) + step) + block(judged, BLOCK_PER_PAIR)
     if not banded:
         tries = tried * ORACLE_TRIALS
         launched = max(launched, tries * step + block(tries, BLOCK_PER_PAIR))
     return kept + graphs + launched
+
+
+def kept_each(config: Config) -> int:
+    """Numbers of each coordinate that a state is: position, velocity, acceleration, and the three
+    derivatives with which an integrator predicts."""
+    return 6 if METHODS[config.integrator].predicts else 3
 
 
 def judged_at_once(config: Config) -> int:
@@ -191,13 +199,14 @@ def _working_numbers(config: Config, widths: list[int]) -> int:
     n, dim, systems = config.num_particles, config.dim, config.systems
     listed = n * (n - 1) // 2 if n <= LISTED_UP_TO else 0
     block = 0 if listed else BACKWARD_PER_PAIR * PAIRS_AT_ONCE
-    each = looks_at_bodies(config)
+    each, passes = looks_at_bodies(config), METHODS[config.integrator].passes
     step = STEP_PER_NUMBER * n * dim + STEP_PER_LISTED * listed + each * EACH_PER_NUMBER * n * dim
     series = 1 + each * 2 * n
     features = FEATURES_PER_PAIR * (listed or n * n) + FEATURES_PER_SERIES * series
     samples = samples_of_epoch(config)
     width = input_width(config.feature_type, config.history_len)
-    record = (samples + systems) * (n * 3 * dim + width + 6)
+    moving = n * kept_each(config) * dim
+    record = (samples + systems) * (moving + width + 6)
     trained = COPIES_OF_ACTIVATIONS * sum(widths)
     tried = min(samples, max(1, ORACLE_NUMBERS // (ORACLE_TRIALS * n * dim)))
     judged = min(samples, judged_at_once(config), max(1, JUDGED_PAIRS // n**2))
@@ -205,10 +214,10 @@ def _working_numbers(config: Config, widths: list[int]) -> int:
     number = BYTES[config.dtype]
     kept = 2 - min(1.0, max(systems, minibatch) * max(widths) * number / HEAP_BLOCK)
     most = max(
-        samples * (n * 3 * dim + width + 14),  # the trajectory is gathered from the record
+        samples * (moving + width + 14),  # the trajectory is gathered from the record
         min(systems, max(1, FEATURED_PAIRS // n**2)) * features,
-        systems * (kept * trained + 2 * step),
-        minibatch * (kept * trained + (0 if config.loss == "oracle" else 9 * step)),
+        systems * (kept * trained + 2 * passes * step),
+        minibatch * (kept * trained + (0 if config.loss == "oracle" else 9 * passes * step)),
         tried * ORACLE_TRIALS * step if config.loss == "oracle" else 0,
     )
     judging = judged * (2 * max(widths) + step)  # which the allocator keeps beside it

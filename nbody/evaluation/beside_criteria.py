@@ -90,9 +90,11 @@ def factors_of(scores: dict[str, dict[str, float]]) -> dict[str, float]:
 
 
 def _scale_with_threshold(name: str) -> Predict:
-    """A criterion that knows the thresholds: the leapfrog's local error is of third order."""
-    criterion, power = CRITERIA[name], 0.0 if name == SERIES else 1 / 3
-    return lambda part: criterion(part.states) * part.threshold**power
+    """A criterion that knows the thresholds."""
+    criterion = CRITERIA[name]
+    if name == SERIES:
+        return lambda part: criterion(part.states)
+    return lambda part: criterion(part.states) * part.threshold**part.states.threshold_power
 
 
 def by_eccentricity(

@@ -173,6 +173,7 @@ def _kepler_states(config: Config, seed: int, systems: int) -> tuple[ParticleTor
         external_field=like.external_field,
         energy_threshold=None if threshold is None else each(threshold).to(like.position),
         gate=like.gate,
+        integrator=like.integrator,
     )
     return particle, weight.flatten().to(like.position)
 
@@ -244,10 +245,10 @@ def _asked(stepper: Stepper, part: HeldOut) -> tuple[States, Tensor, HistoryBuff
         return states, torch.zeros_like(part.dt_star), None
     history = HistoryBuffer(stepper.config.history_len, stepper.config.feature_type)
     past: list[tuple[States, Tensor]] = []
-    backward = replace(states, velocity=-states.velocity)
+    backward = states.reversed()
     for _ in range(stepper.config.history_len):
         backward = backward.after(backward.step(part.dt_star, part.n_steps))
-        past.append((replace(backward, velocity=-backward.velocity), part.dt_star))
+        past.append((backward.reversed(), part.dt_star))
     for earlier, last_dt in reversed(past):
         history.push_states(earlier, last_dt)
     return states, part.dt_star, history

@@ -84,7 +84,7 @@ def stepper_and_free_fall(stepper: Stepper) -> dict[str, Predict]:
     def free_fall(part: HeldOut) -> Tensor:
         states, gate = part.states, part.threshold / config.energy_threshold
         time = free_fall_time(states.position, states.mass, states.softening)
-        return config.eta * gate ** (1 / 3) * time
+        return config.eta * gate**states.threshold_power * time
 
     return {"stepper": lambda part: predicted_steps(stepper, part), "free_fall": free_fall}
 

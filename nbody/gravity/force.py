@@ -41,8 +41,8 @@ _COUNT: ContextVar[ForceCount | None] = ContextVar("forces", default=None)
 
 @contextmanager
 def counted_forces() -> Generator[ForceCount]:
-    """Count every call of `pairwise` in what follows: a batch of B systems, or B trials of one, as
-    B.
+    """Count every pass over the pairs in what follows: of a batch of B systems, or of B trials of
+    one, as B.
     """
     token = _COUNT.set(ForceCount())
     try:
@@ -51,12 +51,20 @@ def counted_forces() -> Generator[ForceCount]:
         _COUNT.reset(token)
 
 
+def count_forces(position: Float[Tensor, "*B N D"]) -> None:
+    """Count a pass over the pairs of systems at these positions, for whoever counts."""
+    if (count := _COUNT.get()) is not None:
+        count.systems += position.shape[:-2].numel()
+
+
 def pairwise(
     position: Float[Tensor, "*B N D"],
     mass: Float[Tensor, "*#B N"],
     softening: float = 0.0,
     field: TidalField | None = None,
     G: float = 1.0,
+    *,
+    counted: bool = True,
 ) -> Pairs:
     """Acceleration and potential energy in one pass over the pairs.
 
@@ -68,10 +76,11 @@ def pairwise(
     Args:
         softening: Plummer softening length ε.
         field: external field, acting on every particle.
+        counted: whether `counted_forces` counts it; not what is only looked at.
     """
     mass = mass.expand(position.shape[:-1])
-    if (count := _COUNT.get()) is not None:
-        count.systems += position.shape[:-2].numel()
+    if counted:
+        count_forces(position)
     acceleration, potential = _pass_for(position)(position, mass, softening)
     if G != 1.0:
         acceleration, potential = G * acceleration, G * potential

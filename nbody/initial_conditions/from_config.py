@@ -32,6 +32,7 @@ from nbody.initial_conditions.planetary import kozai_triples, planetary_systems,
 from nbody.initial_conditions.plummer import plummer_spheres
 from nbody.initial_conditions.scattering import binary_single
 from nbody.integrators.each_body import UNEQUAL, has_light_bodies
+from nbody.integrators.named import INTEGRATORS
 from nbody.integrators.states import Gate
 from nbody.particle import Centre, ParticleTorch, make_particle
 
@@ -191,6 +192,7 @@ def _prepare(particle: ParticleTorch, config: Config) -> ParticleTorch:
         period=None if period is None else period.to(device, dtype),
         external_field=field,
         gate=gate_of(config, mass, field),
+        integrator=INTEGRATORS[config.integrator],
         centre=centre,
     )
 

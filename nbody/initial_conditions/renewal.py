@@ -43,4 +43,5 @@ def renew(evolved: ParticleTorch, fresh: ParticleTorch, lifetime: float) -> Part
         external_field=fresh.external_field,
         energy_threshold=fresh.energy_threshold,
         gate=fresh.gate,
+        integrator=fresh.integrator,
     )

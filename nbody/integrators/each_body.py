@@ -11,7 +11,8 @@ others, with a relative acceleration P, change them by
 and what a step changes beyond that is its error. (Of two bodies alone that of ε is the error of
 their total energy. On a circular orbit a step of a fifth of the period keeps the energy; it turns
 the orbit, though, and a slow resonance with it.) The others' share is taken by Simpson's rule along
-the step, with one more force in its middle: its own error is of higher order than the step's.
+the step, with one more force in its middle: its own error is of higher order than that of a
+kick-drift-kick step. That of a step of higher order is told by two steps of half its size.
 
 Legend: ... any leading axes (systems), N particles, D dimensions. G = 1.
 """
@@ -26,13 +27,12 @@ from torch import Tensor
 
 from nbody.gravity.edges import squared_distance_floor
 from nbody.gravity.external_field import TidalField
-from nbody.gravity.force import pairwise
 from nbody.gravity.invariants import Energies
 from nbody.gravity.vectors import dot, lengths
+from nbody.integrators.motion import Attraction, Motion
 
 ROWS_AT_ONCE = 2**20  # numbers in memory while neighbours are looked for
 UNEQUAL = 0.1  # mass ratio below which the total energy says little of the lighter body
-Motion = tuple[Tensor, Tensor, Tensor]  # position, velocity, acceleration, (..., N, D) each
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Orbits:
 
     Attributes:
         neighbour: j of each body.
-        mass: of each body.
+        pulled: by whom the bodies are.
         scale: of specific energy, what each orbit's error is relative to: |ε|, or a share of the
             pair's kinetic and potential energy where ε is near zero, or, where the others pull
             harder than the neighbour, so that the pair is no orbit, their pull times the distance.
@@ -53,26 +53,18 @@ class Orbits:
     """
 
     neighbour: Int[Tensor, "*B N"]
-    mass: Float[Tensor, "*B N"]
-    softening: float
-    field: TidalField | None
+    pulled: Attraction
     scale: Float[Tensor, "*B N"]
     error: Float[Tensor, "... N"]
     shape_scale: Float[Tensor, "*B N"]
     shape_error: Float[Tensor, "... N D"]
 
     @classmethod
-    def at(
-        cls,
-        motion: Motion,
-        mass: Float[Tensor, "*B N"],
-        softening: float,
-        field: TidalField | None,
-    ) -> "Orbits":
+    def at(cls, motion: Motion, pulled: Attraction) -> "Orbits":
         """The orbits of all bodies of states."""
-        neighbour = dominant_neighbour(motion[0].detach(), mass)
-        none, still = torch.zeros_like(mass), torch.zeros_like(motion[0])
-        orbits = cls(neighbour, mass, softening, field, none, none, none, still)
+        neighbour = dominant_neighbour(motion.position.detach(), pulled.mass)
+        none, still = torch.zeros_like(pulled.mass), torch.zeros_like(motion.position)
+        orbits = cls(neighbour, pulled, none, none, none, still)
         separation, velocity, acceleration = orbits.relative(motion)
         energies = orbits.energies(separation, velocity)
         others = lengths(acceleration - orbits.own_pull(separation))
@@ -81,8 +73,8 @@ class Orbits:
         shape = lengths(orbits.eccentricity(separation, velocity))
         shape = torch.maximum(shape, others * distance.square() / strength).clamp_min(1.0)
         bare = orbits.squared(separation, 0.0)
-        shape = shape * (1 + softening**2 / bare) ** 1.5
-        alone = mass.shape[-1] == 2 and field is None
+        shape = shape * (1 + pulled.softening**2 / bare) ** 1.5
+        alone = pulled.mass.shape[-1] == 2 and pulled.field is None
         return replace(
             orbits,
             scale=torch.maximum(energies.scale, distance * others),
@@ -91,7 +83,7 @@ class Orbits:
 
     def relative(self, motion: Motion) -> list[Float[Tensor, "*B N D"]]:
         """Separation, velocity and acceleration of each neighbour, as its body sees it."""
-        return [self.to_neighbour(values) for values in motion]
+        return [self.to_neighbour(values) for values in motion[:3]]
 
     def to_neighbour(self, values: Float[Tensor, "*B N D"]) -> Float[Tensor, "*B N D"]:
         """values_j - values_i of vectors (..., N, D)."""
@@ -100,14 +92,15 @@ class Orbits:
 
     def pair_mass(self) -> Float[Tensor, "*B N"]:
         """m_i + m_j."""
-        return self.mass + self.mass.gather(-1, self.neighbour)
+        mass = self.pulled.mass
+        return mass + mass.gather(-1, self.neighbour)
 
     def squared(
         self, separation: Float[Tensor, "*B N D"], softening: float | None = None
     ) -> Float[Tensor, "*B N"]:
         """r² + ε² of separations (..., N, D); with the orbits' softening, or another."""
         floor = squared_distance_floor(separation.dtype)
-        length = self.softening if softening is None else softening
+        length = self.pulled.softening if softening is None else softening
         return (dot(separation, separation) + length**2).clamp_min(floor)
 
     def energies(
@@ -141,19 +134,32 @@ class Orbits:
 
     def after(self, before: Motion, after: Motion, dt: Float[Tensor, "*B"]) -> "Orbits":
         """The orbits with the error of a kick-drift-kick step added; differentiable."""
-        step = dt[..., None, None]
+        step, pulled = dt[..., None, None], self.pulled
         start, end = self.relative(before), self.relative(after)
         gained = self.energies(end[0], end[1]).total - self.energies(start[0], start[1]).total
         turned = self.eccentricity(end[0], end[1]) - self.eccentricity(start[0], start[1])
-        if self.mass.shape[-1] > 2 or self.field is not None or self.softening:
-            position, velocity, acceleration = before
+        if pulled.mass.shape[-1] > 2 or pulled.field is not None or pulled.softening:
+            position, velocity, acceleration, *_ = before
             middle = position + step * (velocity / 2 + step * acceleration / 8)
-            force = pairwise(middle, self.mass, self.softening, self.field).acceleration
+            force = pulled.force(middle).acceleration
             separations = [start[0], self.to_neighbour(middle), end[0]]
             pulls = [start[2], self.to_neighbour(force), end[2]]
             work, torque = self._done_by_others(start[1], separations, pulls, step)
             gained, turned = gained - work, turned - torque
         return replace(self, error=self.error + gained, shape_error=self.shape_error + turned)
+
+    def beside(self, after: Motion, halved: Motion, order: int) -> "Orbits":
+        """The orbits with the error of a step added, told by two steps of half its size, whose
+        error is 2^order times smaller (Hairer, Nørsett & Wanner 1993, §II.4); differentiable."""
+        end, better = self.relative(after), self.relative(halved)
+        share = 1 / (1 - 0.5**order)
+        gained = self.energies(end[0], end[1]).total - self.energies(better[0], better[1]).total
+        turned = self.eccentricity(end[0], end[1]) - self.eccentricity(better[0], better[1])
+        return replace(
+            self,
+            error=self.error + share * gained,
+            shape_error=self.shape_error + share * turned,
+        )
 
     def errors(self) -> Float[Tensor, "*B N"]:
         """Relative errors of the orbits so far, of size or of shape, whichever is larger."""

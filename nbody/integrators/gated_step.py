@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from nbody.integrators.kick_drift_kick import Step
+from nbody.integrators.measured_step import Step
 from nbody.integrators.states import States
 
 

@@ -12,14 +12,16 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from nbody.gravity.external_field import TidalField
-from nbody.gravity.force import pairwise
-from nbody.gravity.invariants import Energies, kinetic_energy
 from nbody.gravity.vectors import broadcast_mask
 from nbody.integrators.each_body import Orbits
-from nbody.integrators.kick_drift_kick import Step, kick_drift_kick
+from nbody.integrators.integrator import Integrator
+from nbody.integrators.leapfrog import LEAPFROG_2
+from nbody.integrators.measured_step import Step, measured_step
+from nbody.integrators.motion import Attraction, Motion
+from nbody.integrators.true_path import true_path
 
 Gate = Literal["energy", "each"]
-MOVING = ("position", "velocity", "acceleration", "energy", "scale")
+MOVING = ("position", "velocity", "acceleration", "derivatives", "energy", "scale")
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class States:
     field: TidalField | None
     threshold: Float[Tensor, "*T"] | None = None  # of the gate, where systems have their own
     gate: Gate = "energy"  # what it looks at: the total energy, or each body's orbit, too
+    integrator: Integrator = LEAPFROG_2
+    derivatives: Float[Tensor, "*T 3 N D"] | None = None  # jerk, snap, crackle, where it keeps them
 
     @classmethod
     def at(
@@ -47,56 +51,79 @@ class States:
         field: TidalField | None = None,
         threshold: Float[Tensor, "*T"] | None = None,
         gate: Gate = "energy",
+        integrator: Integrator = LEAPFROG_2,
     ) -> "States":
         """Systems at positions and with velocities (T, N, D); their forces are found here."""
-        acceleration, potential = pairwise(position, mass, softening, field)
-        energies = Energies(kinetic_energy(velocity, mass, field), potential)
+        pulled = Attraction(mass, softening, field)
+        acceleration, potential = pulled.force(position)
+        motion = Motion(position, velocity, acceleration, None, potential)
+        energies = pulled.energies(motion, counted=True)
         return cls(
             *(position, velocity, mass, acceleration, energies.total, energies.scale),
-            *(softening, field, threshold, gate),
+            *(softening, field, threshold, gate, integrator),
+            integrator.derivatives(motion, pulled),
         )
 
     def __len__(self) -> int:
         return len(self.energy)
 
-    def step(
-        self, dt: Float[Tensor, "*C T"], n_steps: int = 1, *, look_at_bodies: bool = True
-    ) -> Step:
-        """One prediction's worth of KDK steps with dt (T,), or (..., T).
+    @property
+    def motion(self) -> Motion:
+        """What moves."""
+        return Motion(self.position, self.velocity, self.acceleration, self.derivatives)
+
+    @property
+    def pulled(self) -> Attraction:
+        """What pulls."""
+        return Attraction(self.mass, self.softening, self.field)
+
+    def step(self, dt: Float[Tensor, "*#T"], n_steps: int = 1, *, gated: bool = True) -> Step:
+        """One prediction's worth of steps with dt (T,), or (..., T).
 
         Args:
-            look_at_bodies: where the gate is on each body's orbit, with a second force a step; else
-                the step's error is that of the total energy.
+            gated: whether the gate looks at the step, at each body's orbit, too, where it is on
+                these, with more forces; else the step's error is that of the total energy.
         """
-        return kick_drift_kick(
-            self.position,
-            self.velocity,
-            self.mass,
-            self.acceleration,
-            self.energy,
+        return measured_step(
+            self.motion,
             dt,
+            self.pulled,
+            self.integrator,
+            energy=self.energy,
             scale=self.scale,
-            softening=self.softening,
-            field=self.field,
             n_steps=n_steps,
-            orbits=self.orbits() if look_at_bodies and self.gate == "each" else None,
+            orbits=self.orbits() if gated and self.gate == "each" else None,
+            gated=gated,
         )
+
+    @property
+    def threshold_power(self) -> float:
+        """With which steps grow with the threshold: 1/(p + 1), of a method of order p."""
+        return 1 / (self.integrator.method.order + 1)
 
     def orbits(self) -> Orbits:
         """The orbit of each body about its neighbour."""
-        motion = self.position, self.velocity, self.acceleration
-        return Orbits.at(motion, self.mass, self.softening, self.field)
+        return Orbits.at(self.motion, self.pulled)
+
+    def path(self) -> Float[Tensor, "4 *T N D"]:
+        """Accelerations, and their first three derivatives: those that the integrator keeps, else
+        those of the true path."""
+        if self.derivatives is not None:
+            return torch.stack((self.acceleration, *self.derivatives.unbind(-3)))
+        a, j, half_snap, sixth_crackle = true_path(self.motion, self.pulled)
+        return torch.stack((a, j, 2 * half_snap, 6 * sixth_crackle))
+
+    def reversed(self) -> "States":
+        """The states with time running backward: velocities and odd derivatives change sign."""
+        derivatives = self.derivatives
+        if derivatives is not None:
+            jerk, snap, crackle = derivatives.unbind(-3)
+            derivatives = torch.stack((-jerk, snap, -crackle), dim=-3)
+        return replace(self, velocity=-self.velocity, derivatives=derivatives)
 
     def after(self, step: Step) -> "States":
         """The states at the end of a step."""
-        return replace(
-            self,
-            position=step.position,
-            velocity=step.velocity,
-            acceleration=step.acceleration,
-            energy=step.energy,
-            scale=step.scale,
-        )
+        return replace(self, **{name: getattr(step, name) for name in MOVING})
 
     def take(self, index: Int[Tensor, " A"] | Bool[Tensor, " T"]) -> "States":
         """The systems that an index or a mask picks."""
@@ -116,7 +143,8 @@ class States:
     def replaced(self, index: Int[Tensor, " A"], other: "States") -> "States":
         """These states with those at an index (A,) replaced by `other`, A states."""
         tensors = {
-            name: getattr(self, name).index_copy(0, index, getattr(other, name)) for name in MOVING
+            name: getattr(self, name).index_copy(0, index, getattr(other, name))
+            for name in self._moving()
         }
         return replace(self, **tensors)
 
@@ -131,9 +159,13 @@ class States:
 
     def advance_(self, step: Step, where: Bool[Tensor, " T"]) -> None:
         """Move the states that a mask (T,) picks, in place, to the end of a step of all."""
-        for name in MOVING:
+        for name in self._moving():
             before, after = getattr(self, name), getattr(step, name)
             torch.where(broadcast_mask(where, before), after, before, out=before)
+
+    def _moving(self) -> list[str]:
+        """Names of the tensors that a step changes."""
+        return [name for name in MOVING if getattr(self, name) is not None]
 
     def _tensors(self) -> list[Tensor]:
         return [v for f in fields(self) if isinstance(v := getattr(self, f.name), Tensor)]
@@ -150,9 +182,11 @@ class States:
 def concatenate_states(parts: list[States]) -> States:
     """The systems of several batches, in order. All share one softening and one external field."""
     first = parts[0]
-    shared = first.softening, first.field, first.gate
-    if any((p.softening, p.field, p.gate) != shared for p in parts):
-        raise ValueError("states of one batch share one softening, external field and gate")
+    shared = first.softening, first.field, first.gate, first.integrator
+    if any((p.softening, p.field, p.gate, p.integrator) != shared for p in parts):
+        raise ValueError(
+            "states of one batch share one softening, external field, gate and integrator"
+        )
     names = [
         field.name for field in fields(States) if isinstance(getattr(first, field.name), Tensor)
     ]

@@ -112,10 +112,13 @@ def _runs(options: argparse.Namespace) -> Iterator[tuple[str, Simulation]]:
 
 
 def _asked_of(fields: dict[str, Any], stepper: Stepper | None, path: Path | None) -> dict[str, Any]:
-    """What a stepper settles: its history, and what it was trained on, where that is asked for."""
+    """What a stepper settles: its history, its integrator where no other is given, and what it was
+    trained on, where that is asked for."""
     if stepper is None or path is None:
         return {}
     settled: dict[str, Any] = {}
+    if "integrator" not in fields:
+        settled["integrator"] = stepper.config.integrator
     if fields.get("history_len", 0) != stepper.config.history_len:
         settled["history_len"] = stepper.config.history_len
     if (fields.get("extra") or {}).get("use_train_ic"):

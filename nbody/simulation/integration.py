@@ -79,7 +79,7 @@ def integrate(
             tried = (dt / asked).nan_to_num(1.0)
             share = torch.where(rejected > 0, tried, share * REGROW).clamp_max(1.0)
         else:
-            step = states.step(dt, rule.repeats, look_at_bodies=False)
+            step = states.step(dt, rule.repeats, gated=False)
         states = states.after(step)
         last_dt, time = dt, time + rule.repeats * dt
         yield Advance(states, time, dt, rejected)

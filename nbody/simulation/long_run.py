@@ -42,10 +42,17 @@ def long_run(states: States, rule: Rule, span: Float[Tensor, " B"]) -> LongRun:
     """
     start, energy = states.energy, states.energy
     forces, largest = torch.ones_like(start), torch.zeros_like(start)
+    passes = _passes(states, rule)
     for number, step in enumerate(integrate(states, rule, span, look_every=LOOK_EVERY)):
         if number == MOST_STEPS:
             raise SimulationImpossible(f"the run is not over after {MOST_STEPS} steps")
         energy = step.states.energy
-        forces = forces + step.rejected + (step.dt > 0)
+        forces = forces + passes * (step.rejected + (step.dt > 0))
         largest = torch.maximum(largest, ((energy - start) / start).abs())
     return LongRun(forces, largest, ((energy - start) / start).abs())
+
+
+def _passes(states: States, rule: Rule) -> int:
+    """Force passes of a step that is tried, with what a gate costs."""
+    method = states.integrator.method
+    return method.passes + (method.predicts and rule.gate is not None)

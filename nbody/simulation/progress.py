@@ -10,6 +10,7 @@ from torch import Tensor
 
 from nbody.gravity.invariants import Energies, angular_momentum, kinetic_energy, momentum
 from nbody.gravity.vectors import lengths
+from nbody.integrators.measured_step import orbits_after
 from nbody.integrators.states import States
 from nbody.particle import ParticleTorch
 from nbody.simulation.finished import Series, Simulation
@@ -17,7 +18,7 @@ from nbody.simulation.integration import Advance
 from nbody.simulation.measures import ClosestEncounters, few_bodies
 from nbody.simulation.recording import Recorded
 
-LOOK_AT_BODIES_EVERY = 8  # steps, with one more force each time
+LOOK_AT_BODIES_EVERY = 8  # steps, with more forces each time
 
 
 class Progress:
@@ -43,9 +44,9 @@ class Progress:
         self._largest = torch.maximum(self._largest, self._error(step.states.energy))
         self._look_for_encounters()
         if self._body_errors is not None and len(self._steps) % LOOK_AT_BODIES_EVERY == 0:
-            after = step.states.position, step.states.velocity, step.states.acceleration
-            motion = before.position, before.velocity, before.acceleration
-            errors = before.orbits().after(motion, after, step.dt).errors()
+            errors = orbits_after(
+                before.orbits(), before.motion, step.states.motion, step.dt, before.integrator
+            ).errors()
             self._body_errors = torch.maximum(self._body_errors, errors)
 
     def finished(

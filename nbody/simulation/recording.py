@@ -84,7 +84,7 @@ class AtTimes:
                 return
             ahead = torch.where(here, due - started, 0.0)
             dt, repeats = ahead / self._repeats, self._repeats
-            aside = before.step(dt, repeats, look_at_bodies=False)
+            aside = before.step(dt, repeats, gated=False)
             self._write(Recorded.of(before.after(aside), due), here)
 
     def _reached(self, states: States, time: Tensor) -> None:

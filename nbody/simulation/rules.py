@@ -50,6 +50,11 @@ def rule_of(config: Config, stepper: Stepper | None) -> Rule:
         raise SimulationImpossible(f"integrator_mode {mode!r} needs {needs.field}")
     if needs.stepper == "required" and stepper is None:
         raise SimulationImpossible(f"integrator_mode {mode!r} needs a trained stepper")
+    if stepper is not None and stepper.config.integrator != config.integrator:
+        raise SimulationImpossible(
+            f"the stepper was trained for the steps of {stepper.config.integrator}: use "
+            f"integrator={stepper.config.integrator}, or one trained for {config.integrator}"
+        )
     if needs.past is not None and stepper is not None:
         has_past, wanted = stepper.adapter.history_enabled, needs.past == "required"
         if has_past is not wanted:

@@ -13,22 +13,21 @@ error of the other sign: twice the allowance, and about twice the step.
 Legend: T states.
 """
 
-from dataclasses import replace
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from nbody.gravity.free_fall import free_fall_time
+from nbody.gravity.vectors import lengths
 from nbody.integrators.error_series import FIRST_ORDER, error_series
 from nbody.integrators.states import States, concatenate_states
-from nbody.integrators.true_path import orbital_time
 from nbody.stepper import Stepper
 
 LIMIT = 1.5  # of ε^(1/3) Pham-Rein-Spiegel times; more, and jumps of the network's step cost drift
 POWER = 6.0  # of the mean of both: close to their minimum, but smooth
 RETURN_GAIN = 2.0  # of the step where the run's error returns
 SMOOTHING = 0.3  # of c/(dK/dt) in units of 1/t_ff², where that begins
+LEADING_ORDER = FIRST_ORDER - 1  # of the integrator whose leading error is known
 AT_REST = 1e-3  # of the energy in a free-fall time: less change of K is an apsis
 
 
@@ -44,17 +43,18 @@ def symmetric_step(rule: Float[Tensor, " B"], previous: Float[Tensor, " B"]) -> 
 def time_even_step(stepper: Stepper, states: States) -> Float[Tensor, " T"]:
     """The stepper's dt (T,), made even in time and smooth, and longer where the error returns.
 
-    h^-6 = (g² dt(x, v) dt(x, -v))^-3 + (1.5 ε^(1/3) τ)^-6, with ε the threshold and τ the time of
-    Pham, Rein & Spiegel (2024) of each body's force relative to its neighbour's, which takes over
-    where the leading error vanishes and the network's step grows without bound; g goes smoothly
-    from 1 to 2. Where each body counts it is 1: their errors do not return together.
+    h^-6 = (g² dt(x, v) dt(x, -v))^-3 + (1.5 ε^(1/(p+1)) τ)^-6, with ε the threshold, p the order of
+    the integrator and τ the time of Pham, Rein & Spiegel (2024) of each body's force relative to
+    its neighbour's, which takes over where the leading error vanishes and the network's step grows
+    without bound; g goes smoothly from 1 to 2. Where each body counts it is 1: their errors do not
+    return together; and for higher orders, whose leading error is not known in closed form.
     """
-    backward = replace(states, velocity=-states.velocity)
-    forth, back = stepper.of_states(concatenate_states([states, backward])).chunk(2)
+    both = concatenate_states([states, states.reversed()])
+    forth, back = stepper.of_states(both).chunk(2)
     gain: Tensor | float = 1.0
-    if states.gate == "energy":
+    if states.gate == "energy" and states.integrator.method.order == LEADING_ORDER:
         gain = RETURN_GAIN ** (1 - _growth(states))
-    limit = LIMIT * stepper.threshold_of(states) ** (1 / 3) * orbital_time(states)
+    limit = LIMIT * stepper.threshold_of(states) ** states.threshold_power * orbital_time(states)
     return ((gain * forth * back) ** (-POWER / 2) + limit**-POWER) ** (-1 / POWER)
 
 
@@ -69,3 +69,15 @@ def _growth(states: States) -> Tensor:
     heating = (force * states.velocity).sum((-1, -2)) * unit
     ratio = error * heating / (heating.square() + (AT_REST * states.scale).square())
     return ratio / (ratio.square() + SMOOTHING**2).sqrt()
+
+
+def orbital_time(states: States) -> Float[Tensor, "*T"]:
+    """sqrt(2) |A| / sqrt(|J|² + |A||S|), the least over the bodies, of the acceleration A of each
+    body relative to the neighbour that dominates it, J and S its derivatives.
+
+    The time of Pham, Rein & Spiegel (2024) takes the body's own acceleration, which vanishes in the
+    middle of a figure-eight though nothing is at rest there.
+    """
+    orbits = states.orbits()
+    a, j, s = (lengths(orbits.to_neighbour(term)) for term in states.path()[:3])
+    return (2 * a.square() / (j.square() + a * s)).sqrt().amin(-1)

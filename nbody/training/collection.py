@@ -16,7 +16,7 @@ from torch import Tensor
 from nbody.config import Config
 from nbody.errors import StepImpossible
 from nbody.integrators.gated_step import halve_until_passing
-from nbody.integrators.kick_drift_kick import Step
+from nbody.integrators.measured_step import Step
 from nbody.integrators.states import States
 from nbody.model_adapter import gate_dt, gate_threshold
 from nbody.particle import ParticleTorch
@@ -71,8 +71,8 @@ class Collection:
             else:
                 if len(failing) < len(orbits):
                     good = passed.nonzero().squeeze(1)
-                    part = Step(*(values.index_select(0, good) for values in step))
-                    self._accept(orbits[good], states.take(good), features[good], dt[good], part)
+                    part = states.take(good), features[good], dt[good], step.take(good)
+                    self._accept(orbits[good], *part)
                 self._retry(orbits[failing], dt[failing], max_retrain_warn)
             watcher.tick()
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from nbody.device import compile_function
-from nbody.integrators.kick_drift_kick import Step
+from nbody.integrators.measured_step import Step
 from nbody.integrators.states import States
 from nbody.model_adapter import dt_from_features, gate_dt
 from nbody.particle import ParticleTorch

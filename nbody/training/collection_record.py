@@ -12,12 +12,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from nbody.integrators.kick_drift_kick import Step
+from nbody.integrators.measured_step import Step
 from nbody.integrators.states import States
 from nbody.training.trajectory import Trajectory
 
 NUMBERS = ("dt", "energy_error", "time", "last_dt", "energy", "scale")  # of a row, in its order
-VECTORS = ("position", "velocity", "acceleration")
+VECTORS = ("position", "velocity", "acceleration", "derivatives")
 
 
 class CollectionRecord:
@@ -33,8 +33,8 @@ class CollectionRecord:
         self.accepted = torch.zeros(self.orbits, dtype=torch.long, device=like.device)  # (B,)
         self._rejections = torch.zeros_like(self.accepted).repeat(slots + 1, 1)
         self.retrain_loss, self.retrained = (like.new_zeros(()) for _ in range(2))
-        vectors = states.position.shape[1:]
-        self._shapes = {**dict.fromkeys(NUMBERS, (1,)), **dict.fromkeys(VECTORS, vectors)}
+        self._shapes: dict[str, Sequence[int]] = dict.fromkeys(NUMBERS, (1,))
+        self._shapes |= {name: part.shape[1:] for name, part in _vectors(states).items()}
         self._shapes["features"] = features.shape[1:]
         columns = sum(math.prod(shape) for shape in self._shapes.values())
         self._rows = like.new_zeros((slots + 1) * self.orbits, columns)
@@ -64,7 +64,7 @@ class CollectionRecord:
             slot = torch.where(where, slot, self._slots)
         row = (
             *(dt, step.energy_error, time, last_dt, states.energy, states.scale),
-            *(states.position, states.velocity, states.acceleration, features),
+            *(*_vectors(states).values(), features),
         )
         values = torch.cat([part.reshape(len(dt), -1) for part in row], dim=1)
         index = slot * self.orbits + orbits
@@ -130,7 +130,7 @@ class CollectionRecord:
         own = states.threshold
         recorded = replace(
             states,
-            **{name: found[name] for name in (*VECTORS, "energy", "scale")},
+            **{name: found[name] for name in (*_vectors(states), "energy", "scale")},
             mass=states.mass.index_select(0, owner),
             threshold=None if own is None else own.index_select(0, owner),
         )
@@ -158,3 +158,9 @@ class CollectionRecord:
             "min_dt": float(dt.min()),
             "max_dt": float(dt.max()),
         }
+
+
+def _vectors(states: States) -> dict[str, Tensor]:
+    """Of the particles: what an integrator goes on from."""
+    named = {name: getattr(states, name) for name in VECTORS}
+    return {name: values for name, values in named.items() if values is not None}

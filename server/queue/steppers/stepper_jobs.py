@@ -24,6 +24,7 @@ from server.wire.kinds import KINDS, JobKind
 
 # How epochs start: no matter to a single run, and refused where the system is another one.
 WITHOUT_TRAINING = fields_with(Mark.OF_TRAINING_ALONE, Config)
+INTEGRATOR = Config.model_fields["integrator"].default  # of a training before there were others
 
 
 def resolve(
@@ -118,13 +119,18 @@ def _over(base: dict[str, Any], given: dict[str, Any], kind: JobKind, pointer: s
     fields = with_changes({**base, **WITHOUT_TRAINING}, given)
     steps_by_rule = KINDS[kind].stepper == "optional"
     if steps_by_rule and "integrator_mode" not in given:
-        fields["integrator_mode"] = rule_with_stepper(fields.get("history_len", 0))
+        fields["integrator_mode"] = rule_with_stepper(
+            fields.get("history_len", 0), fields.get("integrator", INTEGRATOR)
+        )
     try:
         config = Config.model_validate(fields)
     except ValidationError as error:
         raise InvalidRequest.of(error.errors(), pointer) from None
     if (problem := _why_refused(config)) is not None:
         raise InvalidRequest(FieldProblem(pointer, problem))
+    if config.integrator != (trained := base.get("integrator", INTEGRATOR)):
+        detail = f"the stepper was trained for the steps of {trained}"
+        raise InvalidRequest(FieldProblem(f"{pointer}/integrator", detail))
     needed = STEPPING_RULES[config.integrator_mode].field
     if steps_by_rule and needed is not None and getattr(config, needed) is None:
         detail = f"the rule {config.integrator_mode!r} needs it"

@@ -7,7 +7,6 @@ import torch
 from nbody.features.of_states import features_of_states
 from nbody.gravity.free_fall import free_fall_time
 from nbody.integrators.states import Gate, States
-from nbody.integrators.true_path import true_path_series
 from nbody.simulation.criteria import CRITERIA
 
 KINDS = ("error_series", "dimensionless")
@@ -34,7 +33,7 @@ def test_rows_in_blocks_give_what_the_whole_matrix_gives(
         free_fall = free_fall_time(states.position, states.mass, softening)
         features = (features_of_states(states, kind, 2e-4) for kind in KINDS)
         criteria = (criterion(states) for criterion in CRITERIA.values())
-        return [*features, true_path_series(states), free_fall, *criteria]
+        return [*features, states.path(), free_fall, *criteria]
 
     whole = numbers()
     monkeypatch.setattr("nbody.gravity.edges.PAIRS_AT_ONCE", pairs)

@@ -2,6 +2,8 @@
 
 import itertools
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +14,10 @@ from torch import Tensor
 from nbody.gravity.external_field import PointMassTidalField
 from nbody.gravity.force import pairwise
 from nbody.gravity.invariants import energies
-from nbody.integrators.kick_drift_kick import Step, kick_drift_kick
+from nbody.integrators.measured_step import Step
+from nbody.integrators.states import States
 
-State = tuple[Tensor, Tensor, Tensor]
+State = Sequence[Tensor]
 Array = np.ndarray
 
 
@@ -36,16 +39,15 @@ def three_bodies() -> State:
     return position, velocity, torch.tensor([1.0, 0.5, 2.0], dtype=torch.float64)
 
 
-def advance(state: State, dt: float | Tensor, steps: int = 1, **options: object) -> Step:
+def advance(
+    state: State, dt: float | Tensor, steps: int = 1, n_steps: int = 1, **about: Any
+) -> Step:
     """`steps` calls of one KDK step each, all with the same dt."""
-    position, velocity, mass = state
-    about = {name: options[name] for name in ("softening", "field") if name in options}
-    acceleration = pairwise(position, mass, **about).acceleration
-    energy = energies(position, velocity, mass, **about).total
+    states = States.at(*state, **about)
     dt = torch.as_tensor(dt, dtype=torch.float64)
     for _ in range(steps):
-        step = kick_drift_kick(position, velocity, mass, acceleration, energy, dt, **options)
-        position, velocity, acceleration, energy = step[:4]
+        step = states.step(dt, n_steps)
+        states = states.after(step)
     return step
 
 
@@ -142,11 +144,7 @@ def test_it_is_differentiable_in_dt_and_in_the_state() -> None:
     dt = torch.tensor([0.05, 0.08], dtype=torch.float64, requires_grad=True)
 
     def stepped(dt: Tensor, velocity: Tensor) -> tuple[Tensor, ...]:
-        acceleration = pairwise(batch, mass, 0.1).acceleration
-        energy = energies(batch, velocity, mass, 0.1).total
-        step = kick_drift_kick(
-            batch, velocity, mass, acceleration, energy, dt, softening=0.1, n_steps=2
-        )
+        step = States.at(batch, velocity, mass.expand(2, -1), 0.1).step(dt, 2)
         return step.position, step.velocity, step.acceleration, step.energy, step.energy_error
 
     moving = velocity.expand(2, -1, -1).clone().requires_grad_(True)
@@ -156,7 +154,7 @@ def test_it_is_differentiable_in_dt_and_in_the_state() -> None:
 def test_each_system_of_a_batch_takes_its_own_step() -> None:
     position, velocity, mass = three_bodies()
     steps = torch.tensor([0.01, 0.2], dtype=torch.float64)
-    batch = advance((position.expand(2, -1, -1), velocity.expand(2, -1, -1), mass), steps)
+    batch = advance([rows.expand(2, *rows.shape) for rows in three_bodies()], steps)
     for row, dt in enumerate(steps):
         alone = advance((position, velocity, mass), dt)
         torch.testing.assert_close(batch.position[row], alone.position)
