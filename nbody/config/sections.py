@@ -10,12 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, Field, JsonValue
 
 from nbody.config.field_marks import Mark
-from nbody.config.stepping_rules import (
-    IntegratorMode,
-    IntegratorName,
-    describe_integrators,
-    describe_rules,
-)
+from nbody.config.stepping_rules import IntegratorMode, IntegratorName, describe_rules
 from nbody.config.systems import IC_FILES, InitialConditions
 from nbody.config.units import UnitSystem
 
@@ -181,8 +176,10 @@ class GateSection(BaseModel):
     )
     integrator: IntegratorName = Field(
         default="leapfrog2",
-        description=f"Whose steps are taken, in training and in simulations: "
-        f"{describe_integrators()}. A network is for the integrator that it was trained with.",
+        description="Whose steps are taken, in training and simulations: leapfrogs of order 2 to "
+        "8, symmetric in time, of 1, 3, 9 and 17 force passes a step; or the Hermite scheme of "
+        "order 4, whose passes yield the jerk, too: 1 a step, or 2 or 3 (pec2, pec3). A network is "
+        "for the integrator that it was trained with.",
     )
     reset_particle_each_epoch: bool = Field(
         default=True,

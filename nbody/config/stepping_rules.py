@@ -93,14 +93,6 @@ def describe_rules() -> str:
     return "; ".join(f"{name} ({rule.meaning})" for name, rule in STEPPING_RULES.items())
 
 
-def describe_integrators() -> str:
-    """All integrators in one line."""
-    return "; ".join(
-        f"{name} (order {method.order}, force passes a step: {method.passes})"
-        for name, method in METHODS.items()
-    )
-
-
 def rule_with_stepper(history_len: int, integrator: IntegratorName) -> IntegratorMode:
     """The rule of who names a trained stepper, and no rule: the one whose errors do not add up from
     orbit to orbit. What a network says of its past cannot be made symmetric in time, nor can an

@@ -37,6 +37,8 @@ CASES: dict[str, dict[str, Any]] = {
     "lifetimes": {"reset_particle_each_epoch": False, "lifetime": 2.0},
     "adamw": {"optimizer": "adamw"},
     "three bodies": {"initial_conditions": "figure_eight"},
+    "fourth order": {"integrator": "leapfrog4"},
+    "hermite": {"integrator": "hermite4", "loss": "band"},
 }
 
 aten = torch.ops.aten

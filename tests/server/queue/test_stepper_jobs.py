@@ -55,6 +55,22 @@ def test_a_stepper_of_a_certain_epoch_can_be_chosen(server: OrreryServer) -> Non
     assert [point["epoch"] for point in assignment["resume_from"]] == [0]
 
 
+def test_a_stepper_takes_the_steps_that_it_was_trained_for(server: OrreryServer) -> None:
+    source = trained(server, config={"integrator": "hermite4"})
+    body = {"kind": "simulate", "config": {"duration": 3.0}, "stepper": {"job": source["id"]}}
+    config = server.admin.post("/v1/jobs", json=body).json()["config"]
+    assert config["integrator"] == "hermite4"
+    assert config["integrator_mode"] == "ml"  # it is not symmetric in time
+    for kind in ("simulate", "evaluate"):
+        other = {**body, "kind": kind, "config": {"integrator": "leapfrog4"}}
+        problem = assert_problem(server.admin.post("/v1/jobs", json=other), 422)
+        assert problem["errors"][0]["pointer"] == "/config/integrator"
+        assert "hermite4" in problem["errors"][0]["detail"]
+    given = {"integrator": "hermite4", "integrator_mode": "reversible"}
+    refused = server.admin.post("/v1/jobs", json={"kind": "simulate", "config": given})
+    assert "leapfrog4" in assert_problem(refused, 422)["errors"][0]["detail"]
+
+
 def test_another_kind_of_system_begins_with_its_own_defaults(server: OrreryServer) -> None:
     many = {"initial_conditions": "planetary_system", "num_particles": 5, "num_systems": 64}
     source = trained(server, config={**many, "dim": 3, "energy_threshold": 1e-5})
