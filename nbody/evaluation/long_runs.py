@@ -12,7 +12,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from nbody.config.stepping_rules import METHODS
 from nbody.initial_conditions.kepler import kepler_orbits
+from nbody.integrators.integrator import Integrator
+from nbody.integrators.leapfrog import LEAPFROG_2
+from nbody.integrators.named import INTEGRATORS
 from nbody.integrators.states import States
 from nbody.particle import ParticleTorch
 from nbody.simulation.criteria import CRITERIA, SERIES
@@ -25,6 +29,8 @@ from nbody.stepper import Stepper
 ACCURACIES = 8  # C
 FEWEST, MOST = 150, 450  # force evaluations per orbit, about, between which rules are run
 REFERENCE_ERROR = 6e-3  # max |ΔE/E| at which rules are compared in one number
+FINER = 2.0  # times as many forces for integrators of higher order, which are for smaller errors
+FINE_REFERENCE_ERROR = 1e-4
 IAS15_TOLERANCES = (1e-6, 1e-9)  # larger ones do not converge
 PERIOD = 2 * math.pi / math.sqrt(2.0)  # of two unit masses with a = 1
 NETWORK = "network"
@@ -48,12 +54,15 @@ def long_runs(
 ) -> Iterator[dict[str, Any]]:
     """Force evaluations per orbit against the energy error of a run, one rule after the other.
 
-    Two equal masses start at apocentre. Every rule is run at several accuracies.
+    Two equal masses start at apocentre, with the stepper's integrator. Every rule is run at several
+    accuracies.
 
     Args:
-        rules: of LONG_RUN_RULES; all of them where none is given.
+        rules: of LONG_RUN_RULES; where none is given, all that the integrator allows.
     """
-    for name in rules or LONG_RUN_RULES:
+    method = METHODS[stepper.config.integrator]
+    possible = [n for n in LONG_RUN_RULES if method.symmetric or not n.endswith(REVERSIBLE)]
+    for name in rules or possible:
         if name == "IAS15":
             yield _ias15_curve(eccentricity, orbits)
         else:
@@ -61,7 +70,7 @@ def long_runs(
 
 
 def _ias15_curve(e: float, orbits: int) -> dict[str, Any]:
-    particle = ParticleTorch.of_states(_orbit(e, 1, 1.0)).select(0)
+    particle = ParticleTorch.of_states(_orbit(e, 1, 1.0, LEAPFROG_2)).select(0)
     points = [ias15_run(particle, orbits * PERIOD, tolerance) for tolerance in IAS15_TOLERANCES]
     return {
         "rule": "IAS15",
@@ -76,6 +85,8 @@ def _rule(name: str, stepper: Stepper, factor: Tensor | float = 1.0) -> Rule:
     """A rule of LONG_RUN_RULES, whose steps are `factor` (C,) times as long."""
     if name.startswith(NETWORK) and stepper.adapter.history_enabled:
         raise ValueError("long runs of the network need a stepper trained without history")
+    if name.endswith(REVERSIBLE) and not METHODS[stepper.config.integrator].symmetric:
+        raise ValueError(f"{stepper.config.integrator} is not symmetric in time: no {REVERSIBLE}")
     if name == NETWORK + REVERSIBLE:
         ask: Callable[[States], Tensor] = partial(time_even_step, stepper)
     elif name in {NETWORK, NETWORK + GATED}:
@@ -89,42 +100,46 @@ def _rule(name: str, stepper: Stepper, factor: Tensor | float = 1.0) -> Rule:
     )
 
 
-def _orbit(e: float, copies: int, threshold: float) -> States:
+def _orbit(e: float, copies: int, threshold: float, integrator: Integrator) -> States:
     one = torch.ones(copies, dtype=torch.float64)
     orbits = kepler_orbits(e * one, one, math.pi * one, 1.0, 2)
-    return orbits.replace(energy_threshold=threshold * one).states()
+    return orbits.replace(energy_threshold=threshold * one, integrator=integrator).states()
 
 
 def _curve(name: str, stepper: Stepper, e: float, orbits: int) -> dict[str, Any]:
     threshold, gated = stepper.config.energy_threshold, name.endswith(GATED)
     period = torch.full((1 if gated else ACCURACIES,), PERIOD, dtype=torch.float64)
     factor: Tensor | float = 1.0
+    integrator = INTEGRATORS[stepper.config.integrator]
+    fine = integrator.method.order > LEAPFROG_2.method.order
+    fewest, most = ((FINER if fine else 1.0) * number for number in (FEWEST, MOST))
     if not gated:
-        constant = 1.0  # over steps per orbit it is not far from the factor that takes them
-        for target in (1.0, 1 / math.sqrt(FEWEST * MOST)):
+        constant = 1.0  # over forces per orbit it is not far from the factor that takes them
+        for target in (1.0, 1 / math.sqrt(fewest * most)):
             scale = constant * target
             plain = replace(_rule(name, stepper, scale), reversible=False)
-            pilot = long_run(_orbit(e, 1, threshold), plain, period[:1])
+            pilot = long_run(_orbit(e, 1, threshold, integrator), plain, period[:1])
             constant = scale * float(pilot.force_evaluations)
-        ends = math.log10(FEWEST), math.log10(MOST)
+        ends = math.log10(fewest), math.log10(most)
         factor = constant / torch.logspace(*ends, ACCURACIES, dtype=torch.float64)
     rule = _rule(name, stepper, factor)
-    run = long_run(_orbit(e, len(period), threshold), rule, orbits * period)
+    run = long_run(_orbit(e, len(period), threshold, integrator), rule, orbits * period)
     return {
         "rule": name,
         "eccentricity": e,
         "orbits": orbits,
-        **_points(run, orbits),
+        **_points(run, orbits, FINE_REFERENCE_ERROR if fine else REFERENCE_ERROR),
     }
 
 
-def _points(run: LongRun, orbits: int) -> dict[str, Any]:
+def _points(run: LongRun, orbits: int, reference: float) -> dict[str, Any]:
     forces = cast(list[float], (run.force_evaluations / orbits).tolist())
     errors = cast(list[float], run.max_energy_error.tolist())
     return {
         "forces_per_orbit": forces,
         "max_energy_error": errors,
-        "forces_at_reference_error": forces_at(forces, errors, REFERENCE_ERROR),
+        "reference_error": reference,
+        "forces_at_reference_error": forces_at(forces, errors, reference),
     }
 
 

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from nbody.evaluation.long_runs import REFERENCE_ERROR
 from nbody.evaluation.score import TARGET_VIOLATION
 
 
@@ -64,7 +63,7 @@ def _remarks(report: dict[str, Any]) -> list[str]:
 def curve_line(curve: dict[str, Any]) -> str:
     """A rule's name, some of its points, and what it needs for the reference error."""
     reference = curve.get("forces_at_reference_error")
-    told = "" if reference is None else f"  ({reference:.0f} for {REFERENCE_ERROR:g})"
+    told = "" if reference is None else f"  ({reference:.0f} for {curve['reference_error']:g})"
     points = list(zip(curve["forces_per_orbit"], curve["max_energy_error"], strict=True))
     shown = ", ".join(f"{forces:.0f}: {error:.1e}" for forces, error in points[::3])
     return f"{curve['rule']:38}{shown}{told}"

@@ -34,6 +34,24 @@ def test_long_runs_are_of_every_rule_and_ias15(monkeypatch: pytest.MonkeyPatch) 
     assert all(len(c["forces_per_orbit"]) == len(c["max_energy_error"]) for c in curves)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["leapfrog6", "hermite4"])
+def test_long_runs_are_with_the_steppers_integrator(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("nbody.evaluation.long_runs.ACCURACIES", 2)
+    run = TrainingRun.start(CONFIG.model_copy(update={"integrator": name}))
+    stepper = Stepper(run.model, run.adapter)
+    symmetric = name == "leapfrog6"
+    rules = ["free fall", *(["free fall, reversible"] if symmetric else [])]
+    for curve in long_runs(stepper, eccentricity=0.5, orbits=2, rules=rules):
+        assert min(curve["max_energy_error"]) < 1e-6  # a second-order run of so many has 1e-3
+        assert curve["reference_error"] == 1e-4
+    if not symmetric:
+        with pytest.raises(ValueError, match="not symmetric"):
+            list(long_runs(stepper, orbits=1, rules=["free fall, reversible"]))
+
+
 def test_a_network_that_needs_its_past_has_no_long_runs() -> None:
     config = CONFIG.model_copy(update={"history_len": 1})
     run = TrainingRun.start(config)
