@@ -184,9 +184,9 @@ def gpu_numbers(config: Config, widths: list[int]) -> int:
 
 
 def kept_each(config: Config) -> int:
-    """Numbers of each coordinate that a state is: position, velocity, acceleration, and the three
-    derivatives with which an integrator predicts."""
-    return 6 if METHODS[config.integrator].predicts else 3
+    """Numbers of each coordinate that a state is: position, velocity, acceleration, and the four
+    derivatives that an integrator keeps which predicts."""
+    return 7 if METHODS[config.integrator].predicts else 3
 
 
 def judged_at_once(config: Config) -> int:

@@ -23,8 +23,14 @@ class Integrator(Protocol):
     @property
     def method(self) -> Method: ...
 
-    def derivatives(self, motion: Motion, pulled: Attraction) -> Float[Tensor, "*B 3 N D"] | None:
-        """Jerk, snap and crackle at a motion's state, for an integrator that needs them."""
+    def derivatives(self, motion: Motion, pulled: Attraction) -> Float[Tensor, "*B 4 N D"] | None:
+        """Jerk, snap, crackle and the fourth derivative of the accelerations at a motion's state,
+        for an integrator that needs them."""
+        ...
+
+    def leading_error(self, motion: Motion, pulled: Attraction) -> Float[Tensor, "*B"] | None:
+        """C (...,) of the energy error C dt^(p+1) of a step, as dt goes to zero; None where it is
+        not known in closed form."""
         ...
 
     def step(self, motion: Motion, dt: Float[Tensor, "*B"], pulled: Attraction) -> Motion:

@@ -11,6 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nbody.config.stepping_rules import METHODS, Method
+from nbody.gravity.invariants import centre_of_mass
+from nbody.gravity.vectors import dot, total
+from nbody.integrators.force_series import acceleration_series
 from nbody.integrators.motion import Attraction, Motion
 
 
@@ -32,6 +35,17 @@ class Leapfrog:
 
     def derivatives(self, motion: Motion, pulled: Attraction) -> None:
         """None: accelerations are enough."""
+
+    def leading_error(self, motion: Motion, pulled: Attraction) -> Float[Tensor, "*B"] | None:
+        """Of second order the first term of `error_series`; None of a composition."""
+        if len(self.half) > 1:
+            return None
+        x, v, a, *_ = motion
+        if pulled.field is None:
+            v = v - centre_of_mass(v, pulled.mass)
+        path = [x, v, a / 2]
+        _, first, second = acceleration_series(path, pulled.mass, pulled.softening, pulled.field, 2)
+        return total(pulled.mass * (dot(v, second) + dot(a, first)), -1) / 6
 
     def step(self, motion: Motion, dt: Float[Tensor, "*B"], pulled: Attraction) -> Motion:
         """The motion after a step of dt (...,); differentiable."""

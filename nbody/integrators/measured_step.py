@@ -24,7 +24,7 @@ class Step(NamedTuple):
     position: Float[Tensor, "*B N D"]
     velocity: Float[Tensor, "*B N D"]
     acceleration: Float[Tensor, "*B N D"]  # of the last force pass
-    derivatives: Float[Tensor, "*B 3 N D"] | None  # of an integrator that keeps them
+    derivatives: Float[Tensor, "*B 4 N D"] | None  # of an integrator that keeps them
     energy: Float[Tensor, "*B"]  # total, after the step
     scale: Float[Tensor, "*B"]  # what an energy error is relative to, after the step
     energy_error: Float[Tensor, "*B"]  # largest over the steps: what the gate looks at

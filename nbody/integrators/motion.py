@@ -21,7 +21,7 @@ class Motion(NamedTuple):
     position: Float[Tensor, "*B N D"]
     velocity: Float[Tensor, "*B N D"]
     acceleration: Float[Tensor, "*B N D"]
-    derivatives: Float[Tensor, "*B 3 N D"] | None = None  # jerk, snap, crackle, where they are kept
+    derivatives: Float[Tensor, "*B 4 N D"] | None = None  # of it, first to fourth, where kept
     potential_energy: Float[Tensor, "*B"] | None = None  # where the last pass was at this position
 
 

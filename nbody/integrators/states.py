@@ -39,7 +39,7 @@ class States:
     threshold: Float[Tensor, "*T"] | None = None  # of the gate, where systems have their own
     gate: Gate = "energy"  # what it looks at: the total energy, or each body's orbit, too
     integrator: Integrator = LEAPFROG_2
-    derivatives: Float[Tensor, "*T 3 N D"] | None = None  # jerk, snap, crackle, where it keeps them
+    derivatives: Float[Tensor, "*T 4 N D"] | None = None  # of accelerations, where it keeps them
 
     @classmethod
     def at(
@@ -105,20 +105,19 @@ class States:
         """The orbit of each body about its neighbour."""
         return Orbits.at(self.motion, self.pulled)
 
-    def path(self) -> Float[Tensor, "4 *T N D"]:
-        """Accelerations, and their first three derivatives: those that the integrator keeps, else
+    def path(self) -> Float[Tensor, "5 *T N D"]:
+        """Accelerations, and their first four derivatives: those that the integrator keeps, else
         those of the true path."""
         if self.derivatives is not None:
             return torch.stack((self.acceleration, *self.derivatives.unbind(-3)))
-        a, j, half_snap, sixth_crackle = true_path(self.motion, self.pulled)
-        return torch.stack((a, j, 2 * half_snap, 6 * sixth_crackle))
+        return true_path(self.motion, self.pulled)
 
     def reversed(self) -> "States":
         """The states with time running backward: velocities and odd derivatives change sign."""
         derivatives = self.derivatives
         if derivatives is not None:
-            jerk, snap, crackle = derivatives.unbind(-3)
-            derivatives = torch.stack((-jerk, snap, -crackle), dim=-3)
+            j, s, c, fourth = derivatives.unbind(-3)
+            derivatives = torch.stack((-j, s, -c, fourth), dim=-3)
         return replace(self, velocity=-self.velocity, derivatives=derivatives)
 
     def after(self, step: Step) -> "States":

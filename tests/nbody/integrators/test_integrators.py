@@ -9,13 +9,16 @@ import rebound
 import torch
 
 from nbody.config.stepping_rules import METHODS, IntegratorName
+from nbody.gravity.external_field import PointMassTidalField
 from nbody.gravity.force import counted_forces
 from nbody.initial_conditions.kepler import kepler_orbits
+from nbody.integrators.error_series import error_series
 from nbody.integrators.leapfrog import Leapfrog
 from nbody.integrators.named import INTEGRATORS
 from nbody.integrators.oracle import cautious_step, first_crossing
 from nbody.integrators.states import States, concatenate_states
 
+PERTURBER = PointMassTidalField(mass=2.0, position=(4.0, 0.0))
 NAMES: tuple[IntegratorName, ...] = get_args(IntegratorName)
 COMPOSED = [name for name in NAMES if isinstance(INTEGRATORS[name], Leapfrog)]
 HERMITES = [name for name in NAMES if name not in COMPOSED]
@@ -135,7 +138,7 @@ def test_hermite_is_the_textbooks(name: IntegratorName) -> None:
 
 
 def test_what_hermite_keeps_of_a_step_tends_to_the_derivatives_of_the_true_path() -> None:
-    for _, h in ((0, 0.02), (1, 0.01)):
+    for h in (0.02, 0.01):
         states = after(three_bodies("hermite4_pec3"), h, 4)
         kept = states.path()
         fresh = States.at(
@@ -145,6 +148,7 @@ def test_what_hermite_keeps_of_a_step_tends_to_the_derivatives_of_the_true_path(
         assert max(off[:2]) < 1e-4 * (h / 0.02) ** 4
         assert off[2] < 0.02 * (h / 0.02) ** 2
         assert off[3] < 0.2 * (h / 0.02)
+        assert off[4] < 0.5 * (h / 0.02)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -210,3 +214,28 @@ def test_a_system_that_rests_keeps_finite_derivatives() -> None:
     rested = states.after(states.step(torch.zeros(1, dtype=torch.float64)))
     assert bool(rested.path().isfinite().all())
     torch.testing.assert_close(rested.position, states.position, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("name", ["leapfrog2", *HERMITES])
+@pytest.mark.parametrize("about", [{}, {"softening": 0.4}, {"field": PERTURBER}])
+def test_the_leading_error_is_that_of_a_small_step(
+    name: IntegratorName, about: dict[str, object]
+) -> None:
+    """Of a state that several steps of one size led to."""
+    dt = 2e-3 if name == "leapfrog2" else 8e-3
+    states = after(three_bodies(name, **about), dt, 4)
+    made = after(states, dt, 1).energy - states.energy
+    told = states.integrator.leading_error(states.motion, states.pulled)
+    torch.testing.assert_close(told * dt ** (METHODS[name].order + 1), made, rtol=0.1, atol=0)
+
+
+def test_of_second_order_it_is_the_first_term_of_the_error_series() -> None:
+    states = three_bodies(softening=0.2)
+    first = error_series(states, torch.ones_like(states.energy))[:, 0]
+    told = states.integrator.leading_error(states.motion, states.pulled)
+    torch.testing.assert_close(told, first)
+
+
+def test_of_a_composition_it_is_not_known() -> None:
+    states = three_bodies("leapfrog4")
+    assert states.integrator.leading_error(states.motion, states.pulled) is None
