@@ -10,7 +10,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from nbody.config import original_format
 from nbody.config.files import read_config_file
-from nbody.config.input_width import WITH_TIME_SCALE
+from nbody.config.input_width import WITH_THRESHOLD, WITH_TIME_SCALE
 from nbody.config.perturbers import body_at, listed
 from nbody.config.plausibility import doubts
 from nbody.config.sections import (
@@ -89,6 +89,12 @@ class Config(
                 names = " or ".join(WITH_TIME_SCALE)
                 raise field_error("dt_head", f"the log head needs feature_type {names}")
             self.dt_head = "softplus"
+        if self.feature_type == "leading_error" and not METHODS[self.integrator].predicts:
+            several = ", ".join(name for name, method in METHODS.items() if method.predicts)
+            message = (
+                f"{self.integrator} leaves no derivatives behind: leading_error is of {several}"
+            )
+            raise field_error("feature_type", message)
         if scaled and self.normalize_inputs:
             message = f"{self.feature_type} features have no units: they need no normalization"
             raise field_error("normalize_inputs", message)
@@ -187,8 +193,8 @@ class Config(
         most = self.energy_threshold_max
         if most is not None and most < self.energy_threshold:
             raise field_error("energy_threshold_max", "must not be less than energy_threshold")
-        if most is not None and self.feature_type != "error_series":
-            reason = "a range of thresholds needs feature_type 'error_series', which sees them"
+        if most is not None and self.feature_type not in WITH_THRESHOLD:
+            reason = f"a range of thresholds needs feature_type {' or '.join(WITH_THRESHOLD)}"
             raise field_error("energy_threshold_max", reason)
 
     def _imply(self, field: str, value: int, otherwise: str) -> None:

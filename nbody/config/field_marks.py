@@ -16,6 +16,7 @@ class Mark(Enum):
     CHANGEABLE = "takes effect in a run that goes on from a checkpoint; others are in it"
     OF_A_POPULATION = "not every kind of system has it: it does not go over to another kind"
     OF_TRAINING_ALONE = "means nothing to a simulation or an evaluation, which begin without it"
+    LATER = "earlier releases have no such field; its default is what they do"
 
 
 def fields_with(mark: Mark, model: type[BaseModel]) -> dict[str, Any]:

@@ -2,8 +2,16 @@
 
 from nbody.config.sections import FeatureType
 
-WIDTHS = {"basic": 11, "rich": 23, "delta_mag": 10, "dimensionless": 12, "error_series": 24}
-WITH_TIME_SCALE = ("dimensionless", "error_series")  # whose last column is ln t_ref
+WIDTHS = {
+    "basic": 11,
+    "rich": 23,
+    "delta_mag": 10,
+    "dimensionless": 12,
+    "error_series": 24,
+    "leading_error": 17,
+}
+WITH_THRESHOLD = ("error_series", "leading_error")
+WITH_TIME_SCALE = ("dimensionless", *WITH_THRESHOLD)  # whose last column is ln t_ref
 OUTPUTS = 2  # the original's second output is unused, and kept for its checkpoints
 
 

@@ -15,7 +15,9 @@ from nbody.config.systems import IC_FILES, InitialConditions
 from nbody.config.units import UnitSystem
 
 Activation = Literal["relu", "tanh", "sigmoid", "silu", "gelu"]
-FeatureType = Literal["basic", "rich", "delta_mag", "dimensionless", "error_series"]
+FeatureType = Literal[
+    "basic", "rich", "delta_mag", "dimensionless", "error_series", "leading_error"
+]
 
 Positive = Annotated[float, Field(gt=0, le=1e300, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, le=1e300, allow_inf_nan=False)]
@@ -174,7 +176,7 @@ class GateSection(BaseModel):
         le=1000,
         description="Steps of the predicted dt per prediction; energy is checked after each.",
     )
-    integrator: IntegratorName = Field(
+    integrator: Annotated[IntegratorName, Mark.LATER] = Field(
         default="leapfrog2",
         description="Whose steps are taken, in training and simulations: leapfrogs of order 2 to "
         "8, symmetric in time, of 1, 3, 9 and 17 force passes a step; or the Hermite scheme of "
@@ -229,7 +231,8 @@ class FeatureSection(BaseModel):
         default="error_series",
         description="What of the state the network sees: basic, rich and delta_mag of "
         "AITimeStepper; dimensionless shape of the closest encounter; error_series, the same and "
-        "how the energy error of the step grows with dt.",
+        "how the energy error of a leapfrog's step grows with dt; leading_error, what a step of "
+        "hermite4 leaves behind, which costs no pass over the pairs.",
     )
     history_len: int = Field(
         default=0, ge=0, le=64, description="Past states given to the network."

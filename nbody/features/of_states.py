@@ -10,6 +10,7 @@ from nbody.config.sections import FeatureType
 from nbody.config.size import FEATURED_PAIRS, FEATURED_PAIRS_ON_GPU
 from nbody.features.dimensionless import dimensionless_features
 from nbody.features.error_columns import error_series_features
+from nbody.features.leading_error import leading_error_features
 from nbody.features.original import system_features
 from nbody.integrators.states import States
 
@@ -22,7 +23,7 @@ def features_of_states(
     Many states go through in parts, so that their pairs need not all be in memory, but in a cache.
 
     Args:
-        threshold: of the relative energy error; only `error_series` looks at it.
+        threshold: of the relative energy error; only those that end at it look at it.
     """
     at_once = FEATURED_PAIRS_ON_GPU if states.energy.is_cuda else FEATURED_PAIRS
     whole = torch.compiler.is_compiling() or not states.energy.dim()
@@ -43,6 +44,8 @@ def _features_of_all(
 ) -> Tensor:
     if feature_type == "error_series":
         return error_series_features(states, threshold)
+    if feature_type == "leading_error":
+        return leading_error_features(states, threshold)
     position, velocity, mass = states.position, states.velocity, states.mass
     if feature_type == "dimensionless":
         return dimensionless_features(position, velocity, mass, states.softening)

@@ -5,9 +5,17 @@ import json
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, JsonValue, PlainSerializer, field_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    JsonValue,
+    PlainSerializer,
+    WrapSerializer,
+    field_validator,
+)
 
 from nbody.config import Config
+from nbody.config.field_marks import Mark, fields_with
 from nbody.metrics import EpochMetrics, Whole
 from nbody.watcher import Phase
 from server.wire.history import Whereabouts
@@ -30,6 +38,7 @@ MAX_EPOCHS_IN_REPORT = 1000
 MAX_RESULT_BYTES = 2**18
 MAX_LOG_BYTES_IN_REPORT = 2**18
 MAX_NOTE = 500
+LATER = fields_with(Mark.LATER, Config)
 
 FileWays = Literal["shared", "http"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -195,6 +204,14 @@ class ResumePoint(View):
     sha256: Sha256
 
 
+def _as_earlier_releases_know_it(config: dict[str, Any]) -> dict[str, Any]:
+    """A config's fields without those that a worker of an earlier release would refuse, where they
+    say what it does anyway."""
+    return {
+        name: value for name, value in config.items() if name not in LATER or value != LATER[name]
+    }
+
+
 class Assignment(View):
     """A job, handed to a worker under a lease."""
 
@@ -203,7 +220,9 @@ class Assignment(View):
     attempt: int
     lease_id: str
     lease_ttl_s: float
-    config: Config
+    config: Annotated[
+        Config, WrapSerializer(lambda config, write: _as_earlier_releases_know_it(write(config)))
+    ]
     output_folder: str = Field(description="Relative to the data folder.")
     resume_from: list[ResumePoint] = Field(
         description="Newest first; the first one that is whole counts. Empty: from the start. "

@@ -8,6 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
+from nbody.config import Config
+from nbody.config.field_marks import Mark, fields_with
 from tests.server.conftest import TINY, OrreryServer, assert_problem
 
 
@@ -22,7 +24,7 @@ def test_a_claim_starts_the_job_and_hands_over_its_config(server: OrreryServer) 
     assignment = server.claim()
     assert assignment is not None
     assert (assignment["job"], assignment["attempt"]) == (job["id"], 1)
-    assert assignment["config"] == job["config"]
+    assert {**fields_with(Mark.LATER, Config), **assignment["config"]} == job["config"]
     assert assignment["output_folder"] == f"halo/{job['id']}/attempt-1"
     assert assignment["resume_from"] == []
     assert 0 < assignment["runtime_left_s"] <= 60
@@ -180,3 +182,14 @@ def test_high_priorities_are_the_admins(server: OrreryServer, path: str) -> None
     assert "ask an admin" in problem["detail"]
     assert ask(user, 10).is_success
     assert ask(server.admin, 100).is_success
+
+
+def test_a_worker_of_an_earlier_release_is_not_told_what_it_does_anyway(
+    server: OrreryServer,
+) -> None:
+    """It would refuse the field; one that says something else it must refuse."""
+    _, assignment = server.start()
+    assert "integrator" not in assignment["config"]
+    assert assignment["config"]["gate"] == "auto"
+    _, assignment = server.start(config={"integrator": "leapfrog4"})
+    assert assignment["config"]["integrator"] == "leapfrog4"
