@@ -58,7 +58,8 @@ class Hermite:
         """The motion after a step of dt (...,); differentiable."""
         h = dt[..., None, None]
         x, v, a = motion.position, motion.velocity, motion.acceleration
-        j, _, last_crackle, _ = self._kept(motion, pulled).unbind(-3)
+        last = self._kept(motion, pulled)
+        j, _, last_crackle, _ = last.unbind(-3)
         position = x + h * (v + h / 2 * (a + h / 3 * j))
         velocity = v + h * (a + h / 2 * j)
         force, jerk = a, j
@@ -66,11 +67,13 @@ class Hermite:
             force, jerk = pulled.force_and_jerk(position, velocity)
             velocity = v + h / 2 * (a + force) + h * h / 12 * (j - jerk)
             position = x + h / 2 * (v + velocity) + h * h / 12 * (a - force)
-        per_h = torch.where(h == 0, 0.0, 1 / h)  # nothing is known of what rests
+        rests = h == 0
+        per_h = 1 / torch.where(rests, 1.0, h)
         crackle = (12 * per_h * (a - force) + 6 * (j + jerk)) * per_h**2
         snap = (-6 * per_h * (a - force) - (4 * j + 2 * jerk)) * per_h + h * crackle
         fourth = (crackle - last_crackle) * per_h
         kept = torch.stack(torch.broadcast_tensors(jerk, snap, crackle, fourth), dim=-3)
+        kept = torch.where(rests.unsqueeze(-3), last, kept)  # nothing is learned of what rests
         return Motion(position, velocity, force, kept)
 
 

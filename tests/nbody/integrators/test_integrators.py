@@ -209,11 +209,11 @@ def test_states_of_two_integrators_are_no_batch() -> None:
         concatenate_states([three_bodies("leapfrog2"), three_bodies("leapfrog4")])
 
 
-def test_a_system_that_rests_keeps_finite_derivatives() -> None:
+def test_a_system_that_rests_keeps_what_is_known_of_it() -> None:
     states = after(three_bodies("hermite4"), 0.01, 1)
     rested = states.after(states.step(torch.zeros(1, dtype=torch.float64)))
-    assert bool(rested.path().isfinite().all())
     torch.testing.assert_close(rested.position, states.position, rtol=0, atol=0)
+    torch.testing.assert_close(rested.path(), states.path(), rtol=1e-3, atol=0)
 
 
 @pytest.mark.parametrize("name", ["leapfrog2", *HERMITES])
