@@ -95,6 +95,9 @@ class Config(
                 f"{self.integrator} leaves no derivatives behind: leading_error is of {several}"
             )
             raise field_error("feature_type", message)
+        if self.feature_type == "leading_error" and self.history_len:
+            message = "leading_error is made of what the last step left: it needs no past states"
+            raise field_error("history_len", message)
         if scaled and self.normalize_inputs:
             message = f"{self.feature_type} features have no units: they need no normalization"
             raise field_error("normalize_inputs", message)

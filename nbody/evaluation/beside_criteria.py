@@ -18,7 +18,7 @@ from nbody.config import Config
 from nbody.evaluation.held_out import HeldOut, Predict, known_states, predicted_steps
 from nbody.evaluation.score import held_out_for, score_all
 from nbody.integrators.states import States
-from nbody.simulation.criteria import CRITERIA, SERIES
+from nbody.simulation.criteria import OWN, Criterion, criteria_of
 from nbody.stepper import Stepper
 from nbody.watcher import Watcher
 
@@ -58,10 +58,14 @@ def evaluate_beside_criteria(
 
 
 def network_and_criteria(stepper: Stepper) -> dict[str, Predict]:
-    """The network and every criterion in use."""
+    """The network and every criterion that says something of its integrator's steps."""
+    criteria = criteria_of(stepper.config.integrator)
     return {
         "network": lambda part: predicted_steps(stepper, part),
-        **{name: _scale_with_threshold(name) for name in CRITERIA},
+        **{
+            name: _as_it_is(rule) if name in OWN else _scale_with_threshold(rule)
+            for name, rule in criteria.items()
+        },
     }
 
 
@@ -89,12 +93,13 @@ def factors_of(scores: dict[str, dict[str, float]]) -> dict[str, float]:
     return {name: values["calibration_factor"] for name, values in scores.items()}
 
 
-def _scale_with_threshold(name: str) -> Predict:
+def _scale_with_threshold(criterion: Criterion) -> Predict:
     """A criterion that knows the thresholds."""
-    criterion = CRITERIA[name]
-    if name == SERIES:
-        return lambda part: criterion(part.states)
     return lambda part: criterion(part.states) * part.threshold**part.states.threshold_power
+
+
+def _as_it_is(criterion: Criterion) -> Predict:
+    return lambda part: criterion(part.states)
 
 
 def by_eccentricity(

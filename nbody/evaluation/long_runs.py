@@ -19,7 +19,7 @@ from nbody.integrators.leapfrog import LEAPFROG_2
 from nbody.integrators.named import INTEGRATORS
 from nbody.integrators.states import States
 from nbody.particle import ParticleTorch
-from nbody.simulation.criteria import CRITERIA, SERIES
+from nbody.simulation.criteria import CRITERIA, OWN, criteria_of
 from nbody.simulation.ias15 import ias15_run
 from nbody.simulation.long_run import LongRun, long_run
 from nbody.simulation.rules import Rule
@@ -40,7 +40,7 @@ LONG_RUN_RULES = (
     NETWORK + GATED,
     NETWORK + REVERSIBLE,
     *CRITERIA,
-    *(name + REVERSIBLE for name in CRITERIA if name not in {"fixed", SERIES}),
+    *(name + REVERSIBLE for name in CRITERIA if name not in {"fixed", *OWN}),
     "IAS15",
 )
 
@@ -60,8 +60,14 @@ def long_runs(
     Args:
         rules: of LONG_RUN_RULES; where none is given, all that the integrator allows.
     """
-    method = METHODS[stepper.config.integrator]
-    possible = [n for n in LONG_RUN_RULES if method.symmetric or not n.endswith(REVERSIBLE)]
+    integrator = stepper.config.integrator
+    symmetric, criteria = METHODS[integrator].symmetric, criteria_of(integrator)
+    possible = [
+        name
+        for name in LONG_RUN_RULES
+        if (symmetric or not name.endswith(REVERSIBLE))
+        and (name not in CRITERIA or name in criteria)
+    ]
     for name in rules or possible:
         if name == "IAS15":
             yield _ias15_curve(eccentricity, orbits)

@@ -10,8 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from nbody.config.stepping_rules import METHODS, IntegratorName
 from nbody.features.dimensionless import dimensionless_features
 from nbody.features.error_columns import error_series_features
+from nbody.features.leading_error import leading_error_features
 from nbody.gravity.edges import edges_of, squared_lengths
 from nbody.gravity.free_fall import free_fall_time
 from nbody.gravity.vectors import dot, lengths
@@ -80,7 +82,20 @@ def error_series(states: States) -> Float[Tensor, " T"]:
     return error_series_features(states, states.threshold)[..., -1].exp()
 
 
-SERIES = "error series, no network"
+def leading_error(states: States) -> Float[Tensor, " T"]:
+    """Where the leading error of a Hermite step would reach the threshold: our features for it
+    without a network.
+
+    Raises:
+        ValueError: the states have no thresholds.
+    """
+    if states.threshold is None:
+        raise ValueError("the leading error needs states with a threshold")
+    return leading_error_features(states, states.threshold)[..., -1].exp()
+
+
+SERIES, LEADING = "error series, no network", "leading error, no network"
+OWN = {SERIES, LEADING}  # know the threshold, and one integrator
 CRITERIA: dict[str, Criterion] = {
     "fixed": fixed,
     "r/v": separation_over_speed,
@@ -89,7 +104,18 @@ CRITERIA: dict[str, Criterion] = {
     "Aarseth 1985": aarseth,
     "Pham, Rein & Spiegel 2024": pham_rein_spiegel,
     SERIES: error_series,
+    LEADING: leading_error,
 }
+
+
+def criteria_of(integrator: IntegratorName) -> dict[str, Criterion]:
+    """The criteria that say something of an integrator's steps."""
+    strange = set(OWN)
+    if integrator == "leapfrog2":
+        strange.remove(SERIES)
+    elif METHODS[integrator].predicts:
+        strange.remove(LEADING)
+    return {name: rule for name, rule in CRITERIA.items() if name not in strange}
 
 
 def _derivatives(states: States) -> tuple[Tensor, Tensor, Tensor, Tensor]:

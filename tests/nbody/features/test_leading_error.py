@@ -112,4 +112,7 @@ def test_bodies_that_are_alone_or_massless_leave_them_finite() -> None:
 def test_a_leapfrog_leaves_nothing_behind() -> None:
     with pytest.raises(ValidationError, match="leaves no derivatives behind"):
         Config(feature_type="leading_error")
-    assert Config(feature_type="leading_error", integrator="hermite4").dt_head == "log"
+    given = {"feature_type": "leading_error", "integrator": "hermite4"}
+    assert Config(**given).dt_head == "log"
+    with pytest.raises(ValidationError, match="needs no past states"):
+        Config(**given, history_len=1)
