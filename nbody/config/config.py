@@ -81,26 +81,9 @@ class Config(
         for low, high in (("e_min", "e_max"), ("a_min", "a_max"), ("E_lower", "E_upper")):
             if getattr(self, low) > getattr(self, high):
                 raise field_error(high, f"must not be less than {low}")
-        if self.feature_type == "delta_mag" and self.history_len == 0:
-            raise field_error("history_len", "delta_mag compares states: use history_len >= 1")
-        scaled = self.feature_type in WITH_TIME_SCALE
-        if self.dt_head == "log" and not scaled:
-            if "dt_head" in self.model_fields_set:
-                names = " or ".join(WITH_TIME_SCALE)
-                raise field_error("dt_head", f"the log head needs feature_type {names}")
-            self.dt_head = "softplus"
-        if self.feature_type == "leading_error" and not METHODS[self.integrator].predicts:
-            several = ", ".join(name for name, method in METHODS.items() if method.predicts)
-            message = (
-                f"{self.integrator} leaves no derivatives behind: leading_error is of {several}"
-            )
-            raise field_error("feature_type", message)
-        if self.feature_type == "leading_error" and self.history_len:
-            message = "leading_error is made of what the last step left: it needs no past states"
-            raise field_error("history_len", message)
-        if scaled and self.normalize_inputs:
-            message = f"{self.feature_type} features have no units: they need no normalization"
-            raise field_error("normalize_inputs", message)
+        self._check_features()
+        if self.feature_type == "leading_error":
+            self._check_leading_error()
         mode = self.integrator_mode
         if STEPPING_RULES[mode].past == "required" and self.history_len == 0:
             raise field_error("history_len", f"integrator_mode {mode!r} needs history_len >= 1")
@@ -112,6 +95,30 @@ class Config(
         self._check_external_field()
         self._check_output()
         return self
+
+    def _check_features(self) -> None:
+        if self.feature_type == "delta_mag" and self.history_len == 0:
+            raise field_error("history_len", "delta_mag compares states: use history_len >= 1")
+        scaled = self.feature_type in WITH_TIME_SCALE
+        if self.dt_head == "log" and not scaled:
+            if "dt_head" in self.model_fields_set:
+                names = " or ".join(WITH_TIME_SCALE)
+                raise field_error("dt_head", f"the log head needs feature_type {names}")
+            self.dt_head = "softplus"
+        if scaled and self.normalize_inputs:
+            message = f"{self.feature_type} features have no units: they need no normalization"
+            raise field_error("normalize_inputs", message)
+
+    def _check_leading_error(self) -> None:
+        if not METHODS[self.integrator].predicts:
+            several = ", ".join(name for name, method in METHODS.items() if method.predicts)
+            message = (
+                f"{self.integrator} leaves no derivatives behind: leading_error is of {several}"
+            )
+            raise field_error("feature_type", message)
+        if self.history_len:
+            message = "leading_error is made of what the last step left: it needs no past states"
+            raise field_error("history_len", message)
 
     def _check_output(self) -> None:
         if self.duration == 0:
