@@ -77,7 +77,7 @@ class Stepper:
         Args:
             history: past states; without it a network trained with history sees none.
             energy_threshold: of the gate, one number or (...,); the config's where none is given.
-                Only `error_series` features see it.
+                Only `error_series` and `leading_error` see it.
             G: Newton's constant in the units of the arguments, or their name; the config's where
                 none is given.
 

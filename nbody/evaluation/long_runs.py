@@ -92,7 +92,7 @@ def _rule(name: str, stepper: Stepper, factor: Tensor | float = 1.0) -> Rule:
     if name.startswith(NETWORK) and stepper.adapter.history_enabled:
         raise ValueError("long runs of the network need a stepper trained without history")
     if name.endswith(REVERSIBLE) and not METHODS[stepper.config.integrator].symmetric:
-        raise ValueError(f"{stepper.config.integrator} is not symmetric in time: no {REVERSIBLE}")
+        raise ValueError(f"{stepper.config.integrator} is not symmetric in time: {name!r}")
     if name == NETWORK + REVERSIBLE:
         ask: Callable[[States], Tensor] = partial(time_even_step, stepper)
     elif name in {NETWORK, NETWORK + GATED}:

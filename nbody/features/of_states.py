@@ -23,7 +23,7 @@ def features_of_states(
     Many states go through in parts, so that their pairs need not all be in memory, but in a cache.
 
     Args:
-        threshold: of the relative energy error; only those that end at it look at it.
+        threshold: of the relative energy error; `error_series` and `leading_error` look at it.
     """
     at_once = FEATURED_PAIRS_ON_GPU if states.energy.is_cuda else FEATURED_PAIRS
     whole = torch.compiler.is_compiling() or not states.energy.dim()
