@@ -6,7 +6,10 @@ NBodyError
 ├── SimulationImpossible       a rule without what it needs, or too long a run
 ├── StepImpossible             no step, however small, satisfies the energy gate
 ├── TrainingDiverged           a loss or a weight is no longer finite
-└── CheckpointUnreadable       a file is not a checkpoint, or is damaged
+├── CheckpointUnreadable       a file is not a checkpoint, or is damaged
+├── CompilerMissing            there is no C compiler
+├── CompilerFailed             it did not make a library
+└── NotCompilable              a stepper is made of what the C code does not have
 """
 
 
@@ -62,4 +65,31 @@ class CheckpointUnreadable(NBodyError):
 
     def __init__(self, path: object, reason: str) -> None:
         super().__init__(f"cannot read checkpoint {path}: {reason}")
+        self.reason = reason
+
+
+class CompilerMissing(NBodyError):
+    """There is no C compiler here."""
+
+    def __init__(self, named: str | None) -> None:
+        where = f"CC names {named!r}, which is not there" if named else "none of cc, gcc, clang"
+        super().__init__(
+            f"this needs a C compiler, and there is none ({where}); install gcc or clang "
+            "(Debian: apt-get install gcc libc6-dev), or name one in the variable CC"
+        )
+
+
+class CompilerFailed(NBodyError):
+    """The C compiler did not make a library of its sources."""
+
+    def __init__(self, compiler: str, said: str) -> None:
+        lines = "; ".join(said.strip().splitlines()[:3])
+        super().__init__(f"the C compiler {compiler!r} failed: {lines or 'it said nothing'}")
+
+
+class NotCompilable(NBodyError, ValueError):
+    """A stepper is made of what the C code does not have."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"this stepper cannot be turned into C: {reason}")
         self.reason = reason

@@ -14,12 +14,22 @@ from nbody.config.input_width import OUTPUTS
 ENVELOPE_MARGIN = 0.02  # of a feature's range
 ENVELOPE_NOISE = 1e-4  # where a feature was the same in all that was seen
 INITIAL_LOG_RATIO = math.log(0.05)  # an untrained stepper starts on the safe side of the gate
+
+
+class InverseSquareRootUnit(nn.Module):
+    """x / sqrt(1 + x²), smooth and cheap: a root and a division (Carlile et al. 2017)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.rsqrt(1 + x * x)
+
+
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
     "tanh": nn.Tanh,
     "sigmoid": nn.Sigmoid,
     "silu": nn.SiLU,
     "gelu": nn.GELU,
+    "isru": InverseSquareRootUnit,
 }
 
 
@@ -46,7 +56,7 @@ class FullyConnectedNN(nn.Module):
         input_dim: F, width of the input.
         output_dim: outputs per sample.
         hidden_dims: widths of the hidden layers.
-        activation: relu, tanh, sigmoid, silu or gelu.
+        activation: relu, tanh, sigmoid, silu, gelu or isru.
         dropout: probability; 0 leaves the layers out.
         output_positive: close with softplus.
         fourier_scale: scale of a random Fourier embedding of the input; none where <= 0.
@@ -143,6 +153,10 @@ class LogTimeStepNN(FullyConnectedNN):
         if not bool(low <= high):
             return dt
         return torch.minimum(torch.maximum(dt, (x[:, -1] + low).exp()), (x[:, -1] + high).exp())
+
+    def cautious(self, x: Float[Tensor, "B F"]) -> Float[Tensor, " B"]:
+        """Steps as short, in units of t_ref, as the shortest that passed in training."""
+        return (x[:, -1] + self.envelope[0, -1]).exp()
 
     def forward(self, x: Float[Tensor, "B F"]) -> Float[Tensor, "B outputs"]:
         return (x[:, -1:] + super().forward(x[:, :-1])).exp()

@@ -20,6 +20,7 @@ from nbody.config.size import judged_at_once
 from nbody.device import resolve_network_dtype
 from nbody.errors import CheckpointUnreadable
 from nbody.gravity.external_field import field_from_config
+from nbody.gravity.vectors import as_like
 from nbody.history_buffer import HistoryBuffer
 from nbody.integrators.each_body import has_light_bodies
 from nbody.integrators.named import INTEGRATORS
@@ -38,7 +39,8 @@ class Stepper:
     """`stepper(position, velocity, mass) -> dt`, without gradients and with dropout off.
 
     Where a state lies outside of what the network was trained on, the step is found by trying
-    (`cautious_step`); a network of the original's, which does not know, is always asked.
+    (`cautious_step`), or with `leading_error` features the most cautious that training took, in
+    units of their own step; a network of the original's, which does not know, is always asked.
 
     Attributes:
         outside: for how many states that was, so far.
@@ -149,7 +151,7 @@ class Stepper:
             network_alone: what the network says, of states that it was not trained on, too: a score
                 is of what was learned.
         """
-        led = torch.as_tensor(last_dt).to(states.energy)
+        led = as_like(last_dt, states.energy)
         rows = states.parts(PREDICTED_PAIRS, judged_at_once(self.config))
         if len(rows) > 1 and history is None:
             led = led.expand(len(states))
@@ -166,7 +168,8 @@ class Stepper:
             strange = (finite & ~known).nonzero().squeeze(1)
             if len(strange):
                 self.outside += len(strange)
-                dt = dt.index_copy(0, strange, self._cautious(states.take(strange)).to(dt))
+                cautious = self._cautious(states.take(strange), features[strange])
+                dt = dt.index_copy(0, strange, cautious.to(dt))
         return dt.to(states.energy).masked_fill(~finite, torch.nan)
 
     @torch.no_grad()
@@ -179,7 +182,7 @@ class Stepper:
         """Which states are like those that the network was trained on; all of them, for one that
         does not know.
         """
-        features = self._features(states, torch.as_tensor(last_dt).to(states.energy), history)
+        features = self._features(states, as_like(last_dt, states.energy), history)
         if isinstance(self.model, LogTimeStepNN):
             return self.model.knows(features)
         return torch.ones_like(features[:, 0], dtype=torch.bool)
@@ -189,8 +192,12 @@ class Stepper:
         seen = replace(states, gate=gate)  # as in training
         return self.adapter.features_of(seen, led, history).to(self.adapter.dtype)
 
-    def _cautious(self, states: States) -> Tensor:
-        threshold = torch.as_tensor(self.threshold_of(states)).to(states.energy)
+    def _cautious(self, states: States, features: Tensor) -> Tensor:
+        """Steps of states that the network was not trained on: found by trying, but where what the
+        features say by themselves is good enough, and trying would cost what they save."""
+        if isinstance(self.model, LogTimeStepNN) and self.config.feature_type == "leading_error":
+            return self.model.cautious(features)
+        threshold = as_like(self.threshold_of(states), states.energy)
         parts = states.parts(PREDICTED_PAIRS)
         limit = threshold.expand(len(states))
         repeats = self.config.n_steps

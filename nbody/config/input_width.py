@@ -8,7 +8,7 @@ WIDTHS = {
     "delta_mag": 10,
     "dimensionless": 12,
     "error_series": 24,
-    "leading_error": 17,
+    "leading_error": 15,
 }
 WITH_THRESHOLD = ("error_series", "leading_error")
 WITH_TIME_SCALE = ("dimensionless", *WITH_THRESHOLD)  # whose last column is ln t_ref

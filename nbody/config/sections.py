@@ -14,7 +14,7 @@ from nbody.config.stepping_rules import IntegratorMode, IntegratorName, describe
 from nbody.config.systems import IC_FILES, InitialConditions
 from nbody.config.units import UnitSystem
 
-Activation = Literal["relu", "tanh", "sigmoid", "silu", "gelu"]
+Activation = Literal["relu", "tanh", "sigmoid", "silu", "gelu", "isru"]
 FeatureType = Literal[
     "basic", "rich", "delta_mag", "dimensionless", "error_series", "leading_error"
 ]

@@ -16,6 +16,7 @@ from torch import Tensor
 from nbody.config import Config
 from nbody.config.size import STATES_PER_SYSTEM
 from nbody.gravity.free_fall import free_fall_time
+from nbody.gravity.vectors import as_like
 from nbody.history_buffer import HistoryBuffer
 from nbody.initial_conditions.conics import (
     farthest_anomaly,
@@ -130,7 +131,7 @@ def held_out_states(
     else:
         particle, weight, system = _walked_states(config, seed, systems, data_folder, watcher)
     states = particle.states()
-    threshold = torch.as_tensor(gate_threshold(states, config)).to(weight).expand(len(weight))
+    threshold = as_like(gate_threshold(states, config), weight).expand(len(weight))
     states = replace(states, threshold=threshold)
     dt_star = first_crossing(states, threshold, config.n_steps, watcher)
     return HeldOut(states, system, weight, dt_star, config.n_steps)

@@ -21,6 +21,14 @@ def lengths(vectors: Float[Tensor, "*B D"]) -> Float[Tensor, "*B"]:
     return dot(vectors, vectors).sqrt()
 
 
+def as_like(value: Tensor | float, like: Tensor) -> Tensor:
+    """A number as a tensor of another's type and device; a float is neither rounded on the way
+    nor copied from the host."""
+    if isinstance(value, Tensor):
+        return value.to(like)
+    return torch.full((), value, dtype=like.dtype, device=like.device)
+
+
 def dot(
     one: Float[Tensor, "..."], other: Float[Tensor, "..."], dim: int = -1
 ) -> Float[Tensor, "..."]:

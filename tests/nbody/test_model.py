@@ -72,7 +72,7 @@ def test_outputs_are_positive_unless_they_need_not_be() -> None:
     assert bool((free(inputs(scale=100.0)) < 0).any())
 
 
-@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "silu", "gelu"])
+@pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "silu", "gelu", "isru"])
 def test_the_activation_is_the_one_that_was_asked_for(activation: str) -> None:
     model = network(activation=activation)
     kinds = {type(module).__name__.lower() for module in model.modules()}

@@ -14,6 +14,7 @@ typedef enum {
   ORRERY_DEEP_FREE_FALL,
   ORRERY_AARSETH,
   ORRERY_PHAM_REIN_SPIEGEL,
+  ORRERY_LEADING_TERM, /* knows the threshold: its time is the step */
   ORRERY_CRITERIA
 } orrery_criterion;
 

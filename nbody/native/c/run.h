@@ -5,13 +5,15 @@
 #include <stdbool.h>
 
 #include "criteria.h"
+#include "stepper.h"
 #include "steps.h"
 #include "system.h"
 
 typedef struct {
+  const orrery_stepper *stepper; /* is asked, or where it is NULL: */
   orrery_criterion criterion;
-  double accuracy; /* the criterion's time is multiplied with it */
-  bool reversible; /* 1/h' = 2/h - 1/h_last (Holder, Leimkuhler & Reich 2001) */
+  double accuracy; /* factor on the criterion's time; the threshold of those that know one */
+  bool reversible; /* steps are made symmetric in time */
 } orrery_rule;
 
 typedef enum { ORRERY_DONE, ORRERY_STANDS_STILL, ORRERY_TOO_MANY_STEPS, ORRERY_LOST } orrery_end;
@@ -25,11 +27,16 @@ typedef struct {
 
 typedef struct {
   orrery_end end;
-  long steps;
+  long steps, outside; /* states unlike those that the stepper was trained on */
   double time, largest_error, last_error; /* errors are relative to the energy at the start */
 } orrery_outcome;
 
-/* Moves a system that was begun. */
+/* the step that a rule asks for, for a run whose errors are relative to an energy; outside: may be
+ * NULL, else set where a stepper says so */
+double orrery_wanted(orrery_system *system, const orrery_method *method, orrery_rule rule,
+                     double energy, bool *outside);
+
+/* Moves a system that was begun; the end is LOST, too, where a step is not a number. */
 orrery_outcome orrery_run(orrery_system *system, const orrery_method *method, orrery_rule rule,
                           orrery_limits limits);
 
