@@ -9,7 +9,8 @@ NBodyError
 ├── CheckpointUnreadable       a file is not a checkpoint, or is damaged
 ├── CompilerMissing            there is no C compiler
 ├── CompilerFailed             it did not make a library
-└── NotCompilable              a stepper is made of what the C code does not have
+├── NotCompilable              a stepper is made of what the C code does not have
+└── NotExportable              a stepper cannot become such a file
 """
 
 
@@ -93,3 +94,7 @@ class NotCompilable(NBodyError, ValueError):
     def __init__(self, reason: str) -> None:
         super().__init__(f"this stepper cannot be turned into C: {reason}")
         self.reason = reason
+
+
+class NotExportable(NBodyError, ValueError):
+    """A stepper cannot become such a file."""

@@ -16,8 +16,8 @@ ENVELOPE_NOISE = 1e-4  # where a feature was the same in all that was seen
 INITIAL_LOG_RATIO = math.log(0.05)  # an untrained stepper starts on the safe side of the gate
 
 
-class InverseSquareRootUnit(nn.Module):
-    """x / sqrt(1 + x²), smooth and cheap: a root and a division (Carlile et al. 2017)."""
+class ISRU(nn.Module):
+    """Inverse square root unit, x / sqrt(1 + x²): smooth and cheap (Carlile et al. 2017)."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x * torch.rsqrt(1 + x * x)
@@ -29,7 +29,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "sigmoid": nn.Sigmoid,
     "silu": nn.SiLU,
     "gelu": nn.GELU,
-    "isru": InverseSquareRootUnit,
+    "isru": ISRU,
 }
 
 

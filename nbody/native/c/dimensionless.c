@@ -8,15 +8,13 @@
 #define LEAST_SHARE 1e-4      /* of K + |U| that |E| is taken for, where it is less */
 #define TINY 1e-185
 
-enum { AXES = 3 };
-
 typedef enum {
   MEAN_RADIAL, MEAN_DIRECTION, MEAN_SWIFTNESS, MEAN_LOG_SWIFTNESS, MEAN_DOMINANCE, MEAN_WEIGHT,
   MEAN_PRODUCT, MEAN_SOFTENING, MEANS
 } mean_name;
 
 typedef struct {
-  double mass, potential, distance, rate4, separation[AXES];
+  double mass, potential, distance, rate4, separation[ORRERY_D];
   size_t one, other;
 } pair;
 
@@ -30,8 +28,8 @@ static pair pair_of(const orrery_state *state, double total_mass, size_t one, si
   const double least = LEAST_PAIR_MASS * total_mass;
   double distance2 = state->softening * state->softening;
   pair found = {.one = one, .other = other};
-  for (int d = 0; d < AXES; d++) {
-    const double r = state->position[AXES * other + d] - state->position[AXES * one + d];
+  for (int d = 0; d < ORRERY_D; d++) {
+    const double r = state->position[ORRERY_D * other + d] - state->position[ORRERY_D * one + d];
     found.separation[d] = r;
     distance2 += r * r;
   }
@@ -47,8 +45,8 @@ static pair pair_of(const orrery_state *state, double total_mass, size_t one, si
 static void add_pair(const orrery_state *state, const pair *p, double weight, double potential,
                      double means[MEANS]) {
   double speed2 = 0.0, along = 0.0;
-  for (int d = 0; d < AXES; d++) {
-    const double v = state->velocity[AXES * p->other + d] - state->velocity[AXES * p->one + d];
+  for (int d = 0; d < ORRERY_D; d++) {
+    const double v = state->velocity[ORRERY_D * p->other + d] - state->velocity[ORRERY_D * p->one + d];
     speed2 += v * v;
     along += v * p->separation[d];
   }
@@ -69,12 +67,12 @@ static void add_pair(const orrery_state *state, const pair *p, double weight, do
 }
 
 static double kinetic_energy(const orrery_state *state, double total_mass) {
-  double momentum[AXES] = {0.0}, kinetic = 0.0;
+  double momentum[ORRERY_D] = {0.0}, kinetic = 0.0;
   for (size_t i = 0; i < state->n; i++)
-    for (int d = 0; d < AXES; d++) momentum[d] += state->mass[i] * state->velocity[AXES * i + d];
+    for (int d = 0; d < ORRERY_D; d++) momentum[d] += state->mass[i] * state->velocity[ORRERY_D * i + d];
   for (size_t i = 0; i < state->n; i++) {
-    for (int d = 0; d < AXES; d++) {
-      const double v = state->velocity[AXES * i + d] - momentum[d] / total_mass;
+    for (int d = 0; d < ORRERY_D; d++) {
+      const double v = state->velocity[ORRERY_D * i + d] - momentum[d] / total_mass;
       kinetic += 0.5 * state->mass[i] * v * v;
     }
   }

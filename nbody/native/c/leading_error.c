@@ -8,7 +8,7 @@
 #define STEEPEST 0.5  /* change of that time in a step that is believed */
 #define TINY 1e-300
 
-enum { LANES = 8, AXES = 3, TERMS = 5 };
+enum { LANES = 8, TERMS = 5 };
 
 typedef enum {
   SUM_W, SUM_W2, SUM_WA, SUM_WJ, SUM_WS, SUM_WC, SUM_WAJ, SUM_WAS, SUM_WJS, SUM_RATE,
@@ -20,31 +20,31 @@ static inline double compressed(double x) {
   return copysign(log(fabs(x) + sqrt(x * x + 1.0)), x);
 }
 
-static void mean_velocity(const orrery_state *state, double mean[AXES]) {
+static void mean_velocity(const orrery_state *state, double mean[ORRERY_D]) {
   double total = 0.0;
   mean[0] = mean[1] = mean[2] = 0.0;
   for (size_t i = 0; i < state->n; i++) {
     total += state->mass[i];
-    for (int d = 0; d < AXES; d++) mean[d] += state->mass[i] * state->velocity[AXES * i + d];
+    for (int d = 0; d < ORRERY_D; d++) mean[d] += state->mass[i] * state->velocity[ORRERY_D * i + d];
   }
-  for (int d = 0; d < AXES; d++) mean[d] /= total;
+  for (int d = 0; d < ORRERY_D; d++) mean[d] /= total;
 }
 
 /* sums over the bodies, as many of them at once as a vector holds */
 static void sum_up(const orrery_state *state, double sums[SUMS]) {
   const double *from[TERMS] = {state->acceleration, state->jerk, state->snap, state->crackle,
                                state->fourth};
-  double mean[AXES], lanes[SUMS][LANES] = {{0.0}};
+  double mean[ORRERY_D], lanes[SUMS][LANES] = {{0.0}};
   mean_velocity(state, mean);
   for (size_t first = 0; first < state->n; first += LANES) {
-    double at[TERMS][AXES][LANES], v[AXES][LANES], m[LANES];
+    double at[TERMS][ORRERY_D][LANES], v[ORRERY_D][LANES], m[LANES];
     const size_t left = state->n - first, real = left < LANES ? left : LANES;
     for (size_t lane = 0; lane < LANES; lane++) {
       const size_t i = first + (lane < real ? lane : 0); /* the others count for nothing */
       m[lane] = lane < real ? state->mass[i] : 0.0;
-      for (int d = 0; d < AXES; d++) {
-        v[d][lane] = state->velocity[AXES * i + d] - mean[d];
-        for (int t = 0; t < TERMS; t++) at[t][d][lane] = from[t][AXES * i + d];
+      for (int d = 0; d < ORRERY_D; d++) {
+        v[d][lane] = state->velocity[ORRERY_D * i + d] - mean[d];
+        for (int t = 0; t < TERMS; t++) at[t][d][lane] = from[t][ORRERY_D * i + d];
       }
     }
     for (size_t lane = 0; lane < LANES; lane++) {

@@ -1,11 +1,11 @@
-/* Few particles: each pair once. Many: rows of LANES particles against one other after another,
+/* Few particles: each pair once. Many: ROWS particles at once against one other after another,
  * which compilers turn into vector instructions without changing the order of any sum. */
 #include "pairs.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { LANES = 8, FEW = 6 };
+enum { ROWS = 8, FEW = 6 };
 
 static inline void few(orrery_system *system, const double *x, const double *v, double *a,
                        double *j, const bool jerks, const bool crowding) {
@@ -36,15 +36,15 @@ static inline void few(orrery_system *system, const double *x, const double *v, 
   system->crowding = tightest;
 }
 
-static inline void load(double row[ORRERY_D][LANES], const double *from, size_t first, size_t n) {
-  for (size_t lane = 0; lane < LANES; lane++) {
+static inline void load(double row[ORRERY_D][ROWS], const double *from, size_t first, size_t n) {
+  for (size_t lane = 0; lane < ROWS; lane++) {
     const size_t i = first + lane < n ? first + lane : n - 1;
     for (int d = 0; d < ORRERY_D; d++) row[d][lane] = from[3 * i + d];
   }
 }
 
-static inline void store(double row[ORRERY_D][LANES], double *to, size_t first, size_t n) {
-  for (size_t lane = 0; lane < LANES && first + lane < n; lane++)
+static inline void store(double row[ORRERY_D][ROWS], double *to, size_t first, size_t n) {
+  for (size_t lane = 0; lane < ROWS && first + lane < n; lane++)
     for (int d = 0; d < ORRERY_D; d++) to[3 * (first + lane) + d] = row[d][lane];
 }
 
@@ -52,19 +52,19 @@ static inline void many(orrery_system *system, const double *x, const double *v,
                         double *j, const bool jerks, const bool crowding) {
   const size_t n = system->n;
   const double *mass = system->mass, soft = system->softening2;
-  double tightest[LANES] = {0.0};
-  for (size_t first = 0; first < n; first += LANES) {
-    double own[LANES], at[ORRERY_D][LANES], moves[ORRERY_D][LANES];
-    double force[ORRERY_D][LANES] = {{0.0}}, jerk[ORRERY_D][LANES] = {{0.0}};
+  double tightest[ROWS] = {0.0};
+  for (size_t first = 0; first < n; first += ROWS) {
+    double own[ROWS], at[ORRERY_D][ROWS], moves[ORRERY_D][ROWS];
+    double force[ORRERY_D][ROWS] = {{0.0}}, jerk[ORRERY_D][ROWS] = {{0.0}};
     load(at, x, first, n);
     if (jerks) load(moves, v, first, n);
-    for (size_t lane = 0; lane < LANES; lane++)
+    for (size_t lane = 0; lane < ROWS; lane++)
       own[lane] = mass[first + lane < n ? first + lane : n - 1];
     for (size_t k = 0; k < n; k++) {
       const double m = mass[k], xk = x[3 * k], yk = x[3 * k + 1], zk = x[3 * k + 2];
       const double uk = jerks ? v[3 * k] : 0.0, vk = jerks ? v[3 * k + 1] : 0.0,
                    wk = jerks ? v[3 * k + 2] : 0.0;
-      for (int lane = 0; lane < LANES; lane++) {
+      for (int lane = 0; lane < ROWS; lane++) {
         const double dx = xk - at[0][lane], dy = yk - at[1][lane], dz = zk - at[2][lane];
         const double distance2 = dx * dx + dy * dy + dz * dz;
         /* a particle does not pull itself */
@@ -86,7 +86,7 @@ static inline void many(orrery_system *system, const double *x, const double *v,
     store(force, a, first, n);
     if (jerks) store(jerk, j, first, n);
   }
-  for (int lane = 1; lane < LANES; lane++) tightest[0] = fmax(tightest[0], tightest[lane]);
+  for (int lane = 1; lane < ROWS; lane++) tightest[0] = fmax(tightest[0], tightest[lane]);
   system->crowding = tightest[0];
 }
 

@@ -4,17 +4,7 @@
 
 #include <stdbool.h>
 
-#include "criteria.h"
-#include "stepper.h"
-#include "steps.h"
-#include "system.h"
-
-typedef struct {
-  const orrery_stepper *stepper; /* is asked, or where it is NULL: */
-  orrery_criterion criterion;
-  double accuracy; /* factor on the criterion's time; the threshold of those that know one */
-  bool reversible; /* steps are made symmetric in time */
-} orrery_rule;
+#include "rule.h"
 
 typedef enum { ORRERY_DONE, ORRERY_STANDS_STILL, ORRERY_TOO_MANY_STEPS, ORRERY_LOST } orrery_end;
 
@@ -30,11 +20,6 @@ typedef struct {
   long steps, outside; /* states unlike those that the stepper was trained on */
   double time, largest_error, last_error; /* errors are relative to the energy at the start */
 } orrery_outcome;
-
-/* the step that a rule asks for, for a run whose errors are relative to an energy; outside: may be
- * NULL, else set where a stepper says so */
-double orrery_wanted(orrery_system *system, const orrery_method *method, orrery_rule rule,
-                     double energy, bool *outside);
 
 /* Moves a system that was begun; the end is LOST, too, where a step is not a number. */
 orrery_outcome orrery_run(orrery_system *system, const orrery_method *method, orrery_rule rule,

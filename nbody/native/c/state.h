@@ -4,6 +4,8 @@
 
 #include <stddef.h>
 
+enum { ORRERY_D = 3 }; /* dimensions */
+
 typedef struct {
   size_t n;                          /* particles */
   const double *mass;                /* [n] */

@@ -27,10 +27,6 @@ const orrery_method orrery_methods[ORRERY_METHODS] = {
     {0, NULL, 1, 4},     {0, NULL, 2, 4},     {0, NULL, 3, 4},
 };
 
-int orrery_passes(const orrery_method *method) {
-  return method->parts ? method->parts : method->evaluations;
-}
-
 static void leapfrog(orrery_system *system, const orrery_method *method, double dt, bool crowding) {
   const size_t size = ORRERY_D * system->n;
   double *x = system->x, *v = system->v, *a = system->a;

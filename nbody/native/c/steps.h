@@ -16,9 +16,6 @@ typedef struct {
 enum { ORRERY_METHODS = 7 };
 extern const orrery_method orrery_methods[ORRERY_METHODS]; /* in the order of IntegratorName */
 
-/* passes over all pairs in one step */
-int orrery_passes(const orrery_method *method);
-
 /* crowding: whether the pass looks for the closest pair */
 void orrery_take_step(orrery_system *system, const orrery_method *method, double dt, bool crowding);
 

@@ -2,9 +2,7 @@
 #ifndef ORRERY_SYSTEM_H
 #define ORRERY_SYSTEM_H
 
-#include <stddef.h>
-
-enum { ORRERY_D = 3 };
+#include "state.h"
 
 typedef struct {
   size_t n;

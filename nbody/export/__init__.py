@@ -1,0 +1,1 @@
+"""Trained steppers as files for other programs: C, Fortran, REBOUND, ONNX, safetensors."""
