@@ -3,9 +3,10 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from nbody.config.stepping_rules import METHODS
 from nbody.durable_file import write_durably
@@ -72,7 +73,7 @@ def export_stepper(
 
     Raises:
         NotCompilable, NotExportable: it cannot become such a file; says why.
-        InvalidInitialConditions: its initial conditions, from which test vectors come, are not here.
+        InvalidInitialConditions: those from which test vectors come are in a file that is not here.
         OSError: the folder cannot be written.
     """
     rate = stepper.info.get("violation_rate")
@@ -116,11 +117,8 @@ def _onnx(exported: Exported, folder: Path) -> list[Path]:
 
 def _safetensors(exported: Exported, folder: Path) -> list[Path]:
     if find_spec("safetensors") is None:
-        raise NotExportable(
-            "this needs the package safetensors: pip install 'orrery[export]'"
-        )
-    from safetensors.torch import save_file  # noqa: PLC0415 - not installed unless wanted
-
+        raise NotExportable("this needs the package safetensors: pip install 'orrery[export]'")
+    write: Any = import_module("safetensors.torch").save_file
     stepper, path = exported.stepper, folder / f"{exported.facts.name}_stepper.safetensors"
     tensors = {name: values.contiguous() for name, values in stepper.model.state_dict().items()}
     told = {
@@ -128,7 +126,7 @@ def _safetensors(exported: Exported, folder: Path) -> list[Path]:
         "calibration": repr(exported.calibration),
         "title": exported.facts.title,
     }
-    return [write_durably(path, lambda file: save_file(tensors, file, told))]
+    return [write_durably(path, lambda file: write(tensors, file, told))]
 
 
 def _written(folder: Path, texts: dict[str, str]) -> list[Path]:

@@ -3,15 +3,17 @@
 Legend: T states, F features without ln t_ref.
 """
 
+import math
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from nbody.errors import NotExportable
 from nbody.native.weights import Weights
 
-OPSET, IR_VERSION = 20, 9  # the first with Gelu
-OPERATORS = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid", "gelu": "Gelu"}
+OPSET, IR_VERSION = 13, 8
+OPERATORS = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid"}
 
 
 @dataclass
@@ -41,13 +43,17 @@ class _Graph:
             return self.node(OPERATORS[activation], inside)
         if activation == "silu":
             return self.node("Mul", inside, self.node("Sigmoid", inside))
+        if activation == "gelu":
+            scaled = self.node("Mul", inside, self.constant([math.sqrt(0.5)]))
+            above = self.node("Add", self.node("Erf", scaled), self.constant([1.0]))
+            return self.node("Mul", self.node("Mul", inside, self.constant([0.5])), above)
         squared = self.node("Mul", inside, inside)
         above = self.node("Add", squared, self.constant([1.0]))
         return self.node("Div", inside, self.node("Sqrt", above))
 
 
 def write_onnx(weights: Weights, path: Path) -> None:
-    """Write the graph: input `features` (T, F + 1), of which the last is ln t_ref, output `dt` (T,).
+    """Write the graph: input `features` (T, F + 1), the last of them ln t_ref, output `dt` (T,).
 
     The features have to come from elsewhere; what they are, and the envelope, stand in the
     metadata.
@@ -56,18 +62,22 @@ def write_onnx(weights: Weights, path: Path) -> None:
         NotExportable: onnx is not installed, or the network has a Fourier embedding.
     """
     try:
-        import onnx  # noqa: PLC0415 - not installed unless somebody wants it
+        onnx: Any = import_module("onnx")
     except ModuleNotFoundError as error:
         raise NotExportable("ONNX needs the package onnx: pip install 'orrery[export]'") from error
     if weights.waves is not None:
         raise NotExportable("a network with a Fourier embedding is not written as ONNX")
     graph, make, number = _Graph(onnx), onnx.helper, onnx.TensorProto.DOUBLE
-    inside = graph.node("Gather", "features", graph.constant([*range(weights.inputs)], (weights.inputs,)), axis=1)
+    inside = graph.node(
+        "Gather", "features", graph.constant([*range(weights.inputs)], (weights.inputs,)), axis=1
+    )
     at, width = 0, weights.inputs
     for layer, outputs in enumerate(weights.widths):
         bias, rows = weights.values[at:], weights.values[at + outputs :]
         matrix = graph.constant(rows[: outputs * width].tolist(), (width, outputs))
-        inside = graph.node("Gemm", inside, matrix, graph.constant(bias[:outputs].tolist(), (outputs,)))
+        inside = graph.node(
+            "Gemm", inside, matrix, graph.constant(bias[:outputs].tolist(), (outputs,))
+        )
         if layer < len(weights.widths) - 1:
             inside = graph.activated(weights.activation, inside)
         at, width = at + outputs * (width + 1), outputs

@@ -1,5 +1,6 @@
 """An integrator with its rule as a plugin for REBOUND: one file of C that its user compiles."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from nbody.config.stepping_rules import METHODS, IntegratorName
@@ -9,12 +10,11 @@ from nbody.export.c_source import (
     amalgam,
     declarations,
     filled,
-    weights_in_c,
-    widest,
+    numbers,
     words_of,
 )
 from nbody.native.engine import CRITERION_NAMES, CriterionName
-from nbody.native.weights import Weights
+from nbody.native.weights import Weights, packed
 
 ENGINE = ("system", "pairs", "path", "steps", *PARTS, "criteria", "rule")
 
@@ -39,19 +39,19 @@ class PluginRule:
 
 def rebound_files(rule: PluginRule, facts: Facts) -> dict[str, str]:
     """The plugin's source, by file name."""
-    weights = rule.weights
-    said = "chosen by a trained stepper" if weights is not None else f"by {rule.criterion}"
     words = {
         **words_of(facts),
-        "INTEGRATOR": rule.integrator,
-        "RULE": said,
-        "WIDEST": "1" if weights is None else str(widest(weights)),
         "PARTS": f"{declarations('state.h')}\n\n{amalgam(ENGINE)}",
-        "WEIGHTS": "" if weights is None else weights_in_c(weights),
-        "TRAINED": "NULL" if weights is None else "&orrery_trained",
+        "STEPPER": "0" if rule.weights is None else numbers(packed(rule.weights)),
         "METHOD": str(list(METHODS).index(rule.integrator)),
-        "CRITERION": f"(orrery_criterion){CRITERION_NAMES.index(rule.criterion)}",
+        "METHODS": _numbered(METHODS),
+        "CRITERION": str(CRITERION_NAMES.index(rule.criterion)),
+        "CRITERIA": _numbered(CRITERION_NAMES),
         "ACCURACY": repr(rule.accuracy),
         "REVERSIBLE": str(int(rule.reversible)),
     }
     return {f"{facts.name}_rebound.c": filled("rebound.c", words)}
+
+
+def _numbered(names: Iterable[str]) -> str:
+    return ", ".join(f"{number} {name}" for number, name in enumerate(names))

@@ -44,6 +44,18 @@ class Weights:
     calibration: float = 1.0
 
 
+def packed(weights: Weights) -> np.ndarray:
+    """A stepper as one row of numbers, as the plugin for REBOUND unpacks it."""
+    head = [
+        *(COMPILED.index(weights.features), weights.inputs, len(weights.widths)),
+        COMPILED_ACTIVATIONS.index(weights.activation),
+        0 if weights.waves is None else 2 * len(weights.waves),
+        *(weights.calibration, float(weights.envelope is not None)),
+    ]
+    arrays = [a.ravel() for a in (weights.waves, weights.values, weights.envelope) if a is not None]
+    return np.concatenate([np.array([*head, *weights.widths], dtype=np.float64), *arrays])
+
+
 def weights_of(
     model: nn.Module, features: FeatureType, history_len: int = 0, calibration: float = 1.0
 ) -> Weights:

@@ -1,11 +1,14 @@
-"""A stepper, or one of our integrators with a criterion, as the integrator of a REBOUND simulation.
+"""A stepper, or one of our integrators with a criterion, as a REBOUND simulation's integrator.
 
-The plugin is compiled once, beside the other libraries that are kept, and loaded into REBOUND.
+One plugin for all of them, for REBOUND 5.2 can take no second: it is compiled once, beside the
+other libraries that are kept, and loaded into REBOUND. Which integrator, criterion and stepper are
+fields of each simulation, and are saved with it.
 """
 
 import ctypes
-import hashlib
+from dataclasses import replace
 from functools import lru_cache
+from importlib import import_module
 from importlib.metadata import files
 from pathlib import Path
 from typing import Any
@@ -18,10 +21,11 @@ from nbody.export.formats import Exported
 from nbody.export.rebound_source import PluginRule, rebound_files
 from nbody.native.compiler import kept_libraries, shared_library
 from nbody.native.engine import CRITERION_NAMES, CriterionName
+from nbody.native.weights import packed
 from nbody.stepper import load_stepper
 
 OLDEST = 5  # major version of REBOUND that has custom integrators
-DIGITS = 10  # of a plugin's name
+NAME = "orrery"  # of the integrator
 
 
 def use(
@@ -52,29 +56,49 @@ def use(
         CompilerMissing, CompilerFailed: nothing can be compiled here; the message says what to do.
         ValueError: neither a stepper nor both of integrator and criterion.
     """
-    simulation.integrator = register(
-        stepper, integrator=integrator, criterion=criterion, accuracy=accuracy, reversible=reversible
-    )
+    rule = _rule(stepper, integrator, criterion, accuracy, reversible)
+    plugin = register()
+    simulation.integrator = NAME
+    chosen: Any = getattr(simulation, "integrator")  # noqa: B009 - no longer the name alone
+    chosen.method = list(METHODS).index(rule.integrator)
+    chosen.criterion = CRITERION_NAMES.index(rule.criterion)
+    chosen.accuracy, chosen.reversible = rule.accuracy, int(rule.reversible)
+    if rule.weights is not None:
+        numbers = packed(rule.weights)
+        row = numbers.ctypes.data_as(ctypes.POINTER(ctypes.c_double))
+        if not plugin.orrery_set_stepper(ctypes.c_void_p(chosen.state), row, len(numbers)):
+            raise MemoryError("no memory for the stepper's weights")
 
 
-def register(
-    stepper: str | Path | None = None,
-    *,
-    integrator: IntegratorName | None = None,
-    criterion: CriterionName | None = None,
-    accuracy: float | None = None,
-    reversible: bool | None = None,
-) -> str:
-    """Load the integrator into REBOUND; returns the name that `Simulation.integrator` takes.
+@lru_cache(maxsize=1)
+def register() -> Any:
+    """Load the plugin into REBOUND, once in a process; `use` does it by itself.
 
-    To be called before an archive of such a simulation is opened in another process. Arguments and
-    errors are those of `use`.
+    To be called before an archive of a simulation with such an integrator is opened in another
+    process: integrator, stepper and what the last step left are in the archive.
+
+    Raises:
+        NotExportable: REBOUND is not here, or too old.
+        CompilerMissing, CompilerFailed
     """
-    rule, title = _rule(stepper, integrator, criterion, accuracy, reversible)
-    digest = hashlib.sha256(repr((rule, title)).encode() + _values(rule)).hexdigest()
-    name = f"orrery_{digest[:DIGITS]}"
-    _load(name, rebound_files(rule, _facts(name, title, rule))[f"{name}_rebound.c"])
-    return name
+    rebound = _rebound()
+    facts = Facts(NAME, "Orrery's integrators, criteria and trained steppers", "", 0.0, None, None)
+    source = rebound_files(PluginRule("hermite4", 0.02, criterion="Aarseth 1985"), facts)
+    path = kept_libraries() / f"{NAME}_rebound.c"
+    (text,) = source.values()
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_durably(path, lambda file: file.write_text(text, encoding="utf-8"), mode=0o600)
+    library = shared_library([path], flags=[f"-I{_header_folder()}"])
+    ctypes.CDLL(rebound.clibrebound._name, mode=ctypes.RTLD_GLOBAL)
+    plugin = ctypes.CDLL(str(library))
+    plugin.orrery_set_stepper.restype = ctypes.c_bool
+    plugin.orrery_set_stepper.argtypes = [
+        ctypes.c_void_p,
+        ctypes.POINTER(ctypes.c_double),
+        ctypes.c_size_t,
+    ]
+    plugin.orrery_register()
+    return plugin
 
 
 def _rule(
@@ -83,50 +107,31 @@ def _rule(
     criterion: CriterionName | None,
     accuracy: float | None,
     reversible: bool | None,
-) -> tuple[PluginRule, str]:
+) -> PluginRule:
     if stepper is not None:
         if integrator is not None or criterion is not None:
             raise ValueError("give a stepper, or an integrator and a criterion, not both")
         loaded = load_stepper(stepper)
-        facts = Facts.of(loaded.config, "orrery", "", None)
-        rule, title = Exported(loaded, facts, 1.0).rule, f"Trained stepper {Path(stepper).name}"
+        facts = Facts.of(loaded.config, NAME, "", None)
+        rule = Exported(loaded, facts, 1.0).rule
     elif integrator in METHODS and criterion in CRITERION_NAMES:
         symmetric = METHODS[integrator].symmetric
         rule = PluginRule(integrator, 0.02, symmetric, criterion=criterion)
-        title = f"Orrery's {integrator} by {criterion}"
     else:
         raise ValueError(
             f"give a stepper, or an integrator ({', '.join(METHODS)}) and a criterion "
             f"({', '.join(CRITERION_NAMES)})"
         )
-    changes = {"accuracy": accuracy, "reversible": reversible}
-    given = {name: value for name, value in changes.items() if value is not None}
-    return PluginRule(**{**vars(rule), **given}), title
-
-
-def _values(rule: PluginRule) -> bytes:
-    return b"" if rule.weights is None else rule.weights.values.tobytes()
-
-
-def _facts(name: str, title: str, rule: PluginRule) -> Facts:
-    return Facts(name, title, rule.integrator, rule.accuracy, None, None)
-
-
-@lru_cache(maxsize=256)
-def _load(name: str, source: str) -> None:
-    """Compile and load a plugin, once in a process."""
-    rebound = _rebound()
-    path = kept_libraries() / f"{name}_rebound.c"
-    if not path.exists() or path.read_text(encoding="utf-8") != source:
-        write_durably(path, lambda file: file.write_text(source, encoding="utf-8"), mode=0o600)
-    library = shared_library([path], flags=[f"-I{_header_folder()}"])
-    ctypes.CDLL(rebound.clibrebound._name, mode=ctypes.RTLD_GLOBAL)
-    getattr(ctypes.CDLL(str(library)), f"{name}_register")()
+    return replace(
+        rule,
+        accuracy=rule.accuracy if accuracy is None else accuracy,
+        reversible=rule.reversible if reversible is None else reversible,
+    )
 
 
 def _rebound() -> Any:
     try:
-        import rebound  # noqa: PLC0415 - not installed unless somebody wants it
+        rebound: Any = import_module("rebound")
     except ModuleNotFoundError as error:
         raise NotExportable("REBOUND is not here: pip install 'orrery[rebound]'") from error
     if int(str(rebound.__version__).partition(".")[0]) < OLDEST:

@@ -246,6 +246,15 @@ def evaluate(context: typer.Context) -> None:
     _become("nbody.evaluation", context.args)
 
 
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def export(context: typer.Context) -> None:
+    """Turn a checkpoint file into C, Fortran, a REBOUND integrator; `orrery export --help`."""
+    _become("nbody.export", context.args)
+
+
 @app.command()
 def backup(
     target: Annotated[Path, typer.Argument(metavar="FILE", help="File to write.")],

@@ -1,7 +1,7 @@
 ! Does the stepper say in Fortran what it said where it was trained? Made by `orrery export`.
-program @NAME@_check
-  use, intrinsic :: iso_c_binding, only: c_bool, c_double, c_f_pointer, c_ptr
-  use @NAME@_stepper, only: @NAME@_dt, @NAME@_state
+module @NAME@_expected
+  use, intrinsic :: iso_c_binding, only: c_bool, c_double
+  use @NAME@_stepper, only: @NAME@_state
   implicit none
 
   type, bind(c) :: vector
@@ -11,6 +11,14 @@ program @NAME@_check
   end type
 
   type(vector), bind(c, name="@NAME@_vectors") :: vectors(@COUNT@)
+end module
+
+program @NAME@_check
+  use, intrinsic :: iso_c_binding, only: c_double, c_f_pointer, c_ptr
+  use @NAME@_stepper, only: @NAME@_dt
+  use @NAME@_expected, only: vectors
+  implicit none
+
   real(c_double), pointer, contiguous :: mass(:)
   real(c_double) :: dt, worst
   integer :: k

@@ -12,14 +12,19 @@ from nbody.model_adapter import ModelAdapter
 from nbody.stepper import Stepper
 
 
-def small_stepper(feature_type: str, **fields: Any) -> tuple[Stepper, States]:
-    """A stepper, and states some of which lie in its envelope: half of those that it saw."""
+def small_stepper(
+    feature_type: str, *, wider: float = 0.0, **fields: Any
+) -> tuple[Stepper, States]:
+    """A stepper, and states some of which lie in its envelope: half of those that it saw.
+
+    Args:
+        wider: by how much the envelope reaches beyond them.
+    """
     integrator = "hermite4" if feature_type == "leading_error" else "leapfrog4"
     given = {"initial_conditions": "plummer", "num_particles": 5, "dim": 3, "num_systems": 12}
     layers = {"hidden_dims": [16, 8], "activation": "isru", "device": "cpu", "dropout": 0.0}
-    config = Config(
-        **{**given, **layers, **fields}, feature_type=feature_type, integrator=integrator
-    )
+    kind = {"feature_type": feature_type, "integrator": integrator}
+    config = Config(**{**given, **layers, **kind, **fields})
     states = initial_particle(config, seed=8).states()
     for _ in range(3):
         states = states.after(states.step(torch.full_like(states.energy, 1e-3)))
@@ -29,4 +34,5 @@ def small_stepper(feature_type: str, **fields: Any) -> tuple[Stepper, States]:
     model = build_model(config, features.shape[1]).double()
     assert isinstance(model, LogTimeStepNN)
     model.see(features[:6], model(features)[:6, 0].detach())
+    model.envelope += wider * torch.tensor([[-1.0], [1.0]])
     return Stepper(model, adapter), states
