@@ -10,7 +10,8 @@ NBodyError
 ├── CompilerMissing            there is no C compiler
 ├── CompilerFailed             it did not make a library
 ├── NotCompilable              a stepper is made of what the C code does not have
-└── NotExportable              a stepper cannot become such a file
+├── NotExportable              a stepper cannot become such a file
+└── NothingKeepsTheError       no way to integrate keeps the energy error that was asked for
 """
 
 
@@ -98,3 +99,13 @@ class NotCompilable(NBodyError, ValueError):
 
 class NotExportable(NBodyError, ValueError):
     """A stepper cannot become such a file."""
+
+
+class NothingKeepsTheError(NBodyError):
+    """No way to integrate keeps the energy error that was asked for."""
+
+    def __init__(self, error: float, names: list[str]) -> None:
+        super().__init__(
+            f"nothing that was tried keeps the relative energy error under {error:g} "
+            f"({', '.join(names[:4])}, …): allow a larger one, a softening, or a shorter span"
+        )

@@ -1,17 +1,27 @@
 """The ways to integrate that are tried: ours with every criterion and stepper, and REBOUND's."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
 
-from nbody.advice.rebound_trials import Setting, fixed_steps, ias15, rebound_trial
+from nbody.advice.rebound_trials import (
+    Setting,
+    fixed_steps,
+    ias15,
+    rebound_trial,
+    shortest_free_fall,
+)
 from nbody.advice.trials import Trial, native_trial
 from nbody.config.stepping_rules import METHODS, IntegratorName
 from nbody.native.engine import CriterionName, NativeRule, NativeSystem
-from nbody.native.weights import Weights
+from nbody.native.weights import Weights, weights_of
+from nbody.stepper import load_stepper
 
 Attempt = Callable[[NativeSystem, float, float], Trial]  # system, accuracy, span
+Lines = Callable[[NativeSystem, float], str]
 
 HERMITE: tuple[CriterionName, ...] = (
     *("r/v", "free fall", "free fall (r/a)^(1/3)"),
@@ -21,18 +31,41 @@ REVERSIBLE: tuple[CriterionName, ...] = ("free fall", "free fall (r/a)^(1/3)")
 LEAPFROGS: tuple[IntegratorName, ...] = ("leapfrog2", "leapfrog4", "leapfrog6", "leapfrog8")
 
 
+class TrainedStepper(NamedTuple):
+    """A stepper that is tried, by its file's name."""
+
+    name: str
+    integrator: IntegratorName
+    weights: Weights
+
+    @classmethod
+    def load(cls, path: Path) -> "TrainedStepper":
+        """The stepper in a checkpoint.
+
+        Raises:
+            CheckpointUnreadable, NotCompilable
+        """
+        loaded = load_stepper(path)
+        config = loaded.config
+        weights = weights_of(loaded.model, config.feature_type, config.history_len)
+        return cls(str(path), config.integrator, weights)
+
+
 @dataclass(frozen=True)
 class Ladder:
-    """Accuracies, from the roughest: each finer than the last by a factor."""
+    """Accuracies: rung 0 is a rough one, each further one finer by a factor.
+
+    Attributes:
+        roughest: the first rung that may be tried.
+    """
 
     first: float
     factor: float
+    roughest: int = -6
 
-    def __iter__(self) -> Iterator[float]:
-        accuracy = self.first
-        while True:
-            yield accuracy
-            accuracy /= self.factor
+    def accuracy(self, rung: float) -> float:
+        """The accuracy of a rung, or of a place between two; negative ones are rougher still."""
+        return self.first / self.factor**rung
 
 
 @dataclass(frozen=True)
@@ -43,28 +76,32 @@ class Candidate:
         name: integrator and rule, in words.
         ladder: its accuracies.
         attempt: runs a system with an accuracy for a span.
-        code: lines of Python that run a REBOUND simulation so; {accuracy} stands for it.
+        lines: of Python that make a REBOUND simulation of a system run so, with an accuracy.
         learned: whether a trained stepper chooses its steps.
         planetary: whether it is for a dominant mass only.
+        fixed_steps: whether all steps of a run are of one length.
     """
 
     name: str
     ladder: Ladder
     attempt: Attempt
-    code: str
+    lines: Lines
     learned: bool = False
     planetary: bool = False
+    fixed_steps: bool = False
 
 
-def native_candidates(steppers: Sequence[tuple[str, IntegratorName, Weights]] = ()) -> list[Candidate]:
+def native_candidates(
+    steppers: Sequence[TrainedStepper] = (),
+) -> list[Candidate]:
     """Ours: Hermite with every criterion, leapfrogs in steps symmetric in time, trained steppers.
 
     Args:
-        steppers: name, integrator and weights of each.
+        steppers: those that are tried, too.
     """
     found = [_native("hermite4", criterion) for criterion in HERMITE]
     found += [_native(leapfrog, criterion) for leapfrog in LEAPFROGS for criterion in REVERSIBLE]
-    return found + [_trained(*stepper) for stepper in steppers]
+    return found + [_trained(stepper) for stepper in steppers]
 
 
 def rebound_candidates() -> list[Candidate]:
@@ -78,13 +115,15 @@ def rebound_candidates() -> list[Candidate]:
     return [
         Candidate(
             "REBOUND IAS15",
-            Ladder(10.0, 10.0),
+            Ladder(1.0, 4.0),
             partial(_attempt_rebound, ias15),
-            'sim.integrator = "ias15"\nsim.integrator.epsilon = {accuracy:.3g}',
+            lambda _, accuracy: (
+                f'sim.integrator = "ias15"\nsim.integrator.epsilon = {accuracy:.4g}'
+            ),
         ),
         *orders,
-        _rebound("REBOUND WHFast", Ladder(0.5, 1.7), "whfast", planetary=True),
-        _rebound("REBOUND TRACE", Ladder(0.5, 1.7), "trace", planetary=True),
+        _rebound("REBOUND WHFast", Ladder(0.5, 1.7, 0), "whfast", planetary=True),
+        _rebound("REBOUND TRACE", Ladder(0.5, 1.7, 0), "trace", planetary=True),
     ]
 
 
@@ -100,36 +139,47 @@ def _native(integrator: IntegratorName, criterion: CriterionName) -> Candidate:
         f"{integrator}, {criterion}",
         ladder,
         attempt,
-        "from nbody.rebound import use\n"
-        f'use(sim, integrator="{integrator}", criterion="{criterion}", accuracy={{accuracy:.3g}})',
+        lambda _, accuracy: (
+            "from nbody.rebound import use\n"
+            f'use(sim, integrator="{integrator}", criterion="{criterion}", '
+            f"accuracy={accuracy:.4g})"
+        ),
     )
 
 
-def _trained(name: str, integrator: IntegratorName, weights: Weights) -> Candidate:
-    symmetric = METHODS[integrator].symmetric
+def _trained(stepper: TrainedStepper) -> Candidate:
+    symmetric = METHODS[stepper.integrator].symmetric
 
     def attempt(system: NativeSystem, accuracy: float, span: float) -> Trial:
-        rule = NativeRule(accuracy, stepper=weights, reversible=symmetric)
-        return native_trial(system, integrator, rule, span)
+        rule = NativeRule(accuracy, stepper=stepper.weights, reversible=symmetric)
+        return native_trial(system, stepper.integrator, rule, span)
 
     return Candidate(
-        f"{integrator}, {name}",
+        f"{stepper.integrator}, {stepper.name}",
         Ladder(1e-4, 8.0),
         attempt,
-        f'from nbody.rebound import use\nuse(sim, "{name}", accuracy={{accuracy:.3g}})',
+        lambda _, accuracy: (
+            f'from nbody.rebound import use\nuse(sim, "{stepper.name}", accuracy={accuracy:.4g})'
+        ),
         learned=True,
     )
 
 
-def _rebound(name: str, ladder: Ladder, integrator: str, *, planetary: bool = False, **fields: int) -> Candidate:
-    lines = [f'sim.integrator = "{integrator}"']
-    lines += [f"sim.integrator.{field} = {value}" for field, value in fields.items()]
+def _rebound(
+    name: str, ladder: Ladder, integrator: str, *, planetary: bool = False, **fields: int
+) -> Candidate:
+    def lines(system: NativeSystem, accuracy: float) -> str:
+        told = [f'sim.integrator = "{integrator}"']
+        told += [f"sim.integrator.{field} = {value}" for field, value in fields.items()]
+        return "\n".join([*told, f"sim.dt = {accuracy * shortest_free_fall(system):.6g}"])
+
     return Candidate(
         name,
         ladder,
         partial(_attempt_rebound, fixed_steps(integrator, **fields)),
-        "\n".join([*lines, "sim.dt = {accuracy:.6g}"]),
+        lines,
         planetary=planetary,
+        fixed_steps=True,
     )
 
 

@@ -4,13 +4,14 @@ Legend: N particles.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 
 import numpy as np
 from jaxtyping import Float
 
-from nbody.native.engine import NativeRule, NativeSystem, run_natively
 from nbody.config.stepping_rules import IntegratorName
+from nbody.native.engine import NativeRule, NativeSystem, run_natively
 
 SHORT, ROUNDS = 0.05, 3  # seconds of a run that is timed several times; how often
 MOST_STEPS = 50_000_000
@@ -42,14 +43,14 @@ def native_trial(
     Raises:
         CompilerMissing, CompilerFailed
     """
-    limits = {"most_steps": MOST_STEPS, "lost_at": LOST}
-    watched = run_natively(system, integrator, rule, span, **limits)
+    run = partial(run_natively, system, integrator, rule, span, most_steps=MOST_STEPS, lost_at=LOST)
+    watched = run()
     if watched.end != "done":
         return Trial(np.inf, watched.passes, np.inf, watched.position)
     seconds = np.inf
     for _ in range(ROUNDS):
         begun = perf_counter()
-        run_natively(system, integrator, rule, span, watched=False, **limits)
+        run(watched=False)
         seconds = min(seconds, perf_counter() - begun)
         if seconds > SHORT:
             break

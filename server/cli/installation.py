@@ -255,6 +255,15 @@ def export(context: typer.Context) -> None:
     _become("nbody.export", context.args)
 
 
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def advise(context: typer.Context) -> None:
+    """Try integrators on a file of initial conditions: which to use; `orrery advise --help`."""
+    _become("nbody.advice", context.args)
+
+
 @app.command()
 def backup(
     target: Annotated[Path, typer.Argument(metavar="FILE", help="File to write.")],

@@ -1,22 +1,27 @@
 """Integrators and rules side by side, in seconds: `python tests/bench/board.py FAMILY...`.
 
-Every row is run at finer and finer accuracies on all systems of a family. Told are the seconds (one
-thread) and the passes over the pairs that it needs for a median of the largest relative energy
-errors, interpolated between two accuracies, and how far beyond it the worst tenth of the systems is.
+Every row is run at finer and finer accuracies on all systems of a family. Told are the seconds of
+one thread and the passes over the pairs that it needs for a median of the largest relative energy
+errors, interpolated between two accuracies, and how far beyond it the worst tenth of the systems
+is.
 """
 
 import argparse
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nbody.advice.candidates import Candidate, native_candidates, rebound_candidates
+from nbody.advice.candidates import (
+    Candidate,
+    TrainedStepper,
+    native_candidates,
+    rebound_candidates,
+)
 from nbody.advice.trials import Trial
-from nbody.native.weights import weights_of
-from nbody.stepper import load_stepper
 from tests.bench.board_systems import FAMILIES, Family
 
 TARGETS = (1e-4, 1e-5, 1e-6, 1e-7, 1e-8)
@@ -26,12 +31,13 @@ MOST_RUNGS = 26
 def points_of(candidate: Candidate, family: Family, budget: float) -> list[dict[str, float]]:
     """Medians over the systems at each accuracy, until all targets are passed or time is up."""
     points: list[dict[str, float]] = []
-    for rung, accuracy in enumerate(candidate.ladder):
+    for rung in range(MOST_RUNGS):
+        accuracy = candidate.ladder.accuracy(rung)
         trials = [candidate.attempt(system, accuracy, span) for system, span in family.systems]
         points.append(point_of(accuracy, trials))
         last = points[-1]
         spent = sum(trial.seconds for trial in trials if math.isfinite(trial.seconds))
-        if last["error"] < TARGETS[-1] or rung == MOST_RUNGS or 1.5 * spent > budget:
+        if last["error"] < TARGETS[-1] or 1.5 * spent > budget:
             return points
     return points
 
@@ -50,9 +56,12 @@ def point_of(accuracy: float, trials: list[Trial]) -> dict[str, float]:
 
 
 def at(target: float, points: list[dict[str, float]], column: str) -> float:
-    """A column at an error, between the two accuracies around it that are finest."""
-    for rough, fine in reversed(list(zip(points, points[1:], strict=False))):
-        if fine["error"] <= target < rough["error"] and math.isfinite(rough["error"]):
+    """A column at an error, between the two finest accuracies around it; where the rougher one does
+    not come to its end, at the finer one."""
+    for rough, fine in reversed(list(pairwise(points))):
+        if fine["error"] <= target < rough["error"]:
+            if not math.isfinite(rough["error"] + rough[column]):
+                return fine[column]
             ends = [math.log(p["error"]) for p in (rough, fine)]
             share = (ends[0] - math.log(target)) / (ends[0] - ends[1])
             logs = [math.log(p[column]) for p in (rough, fine)]
@@ -87,11 +96,7 @@ def main() -> None:
     parser.add_argument("--stepper", type=Path, action="append", default=[])
     parser.add_argument("--out", type=Path, help="write the points to this file, too")
     options = parser.parse_args()
-    loaded = [(path.name, load_stepper(path)) for path in options.stepper]
-    steppers = [
-        (name, one.config.integrator, weights_of(one.model, one.config.feature_type))
-        for name, one in loaded
-    ]
+    steppers = [TrainedStepper.load(path) for path in options.stepper]
     rows = [*native_candidates(steppers), *rebound_candidates()]
     told: dict[str, Any] = {}
     for name in options.family:
