@@ -115,7 +115,7 @@ def rebound_candidates() -> list[Candidate]:
     return [
         Candidate(
             "REBOUND IAS15",
-            Ladder(1.0, 4.0),
+            Ladder(64.0, 4.0),
             partial(_attempt_rebound, ias15),
             lambda _, accuracy: (
                 f'sim.integrator = "ias15"\nsim.integrator.epsilon = {accuracy:.4g}'

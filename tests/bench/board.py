@@ -57,7 +57,9 @@ def point_of(accuracy: float, trials: list[Trial]) -> dict[str, float]:
 
 def at(target: float, points: list[dict[str, float]], column: str) -> float:
     """A column at an error, between the two finest accuracies around it; where the rougher one does
-    not come to its end, at the finer one."""
+    not come to its end, or was not tried, at the finer one."""
+    if points[0]["error"] <= target:
+        return points[0][column]
     for rough, fine in reversed(list(pairwise(points))):
         if fine["error"] <= target < rough["error"]:
             if not math.isfinite(rough["error"] + rough[column]):

@@ -30,49 +30,62 @@ static void mean_velocity(const orrery_state *state, double mean[ORRERY_D]) {
   for (int d = 0; d < ORRERY_D; d++) mean[d] /= total;
 }
 
+/* adds what LANES bodies in a row contribute, of which `count` are real */
+static inline void add_up(const double *const from[TERMS], const double *v, const double *m,
+                          const double mean[ORRERY_D], size_t count, double lanes[SUMS][LANES]) {
+  const double *a = from[0], *j = from[1], *s = from[2], *c = from[3], *f = from[4];
+  for (size_t lane = 0; lane < LANES; lane++) {
+    const size_t i = ORRERY_D * lane;
+#define DOT(x, y) (x[i] * y[i] + x[i + 1] * y[i + 1] + x[i + 2] * y[i + 2])
+    const double a2 = DOT(a, a) + TINY, j2 = DOT(j, j) + TINY, s2 = DOT(s, s) + TINY,
+                 c2 = DOT(c, c) + TINY;
+    const double aj = DOT(a, j), as = DOT(a, s), ac = DOT(a, c), js = DOT(j, s), jc = DOT(j, c),
+                 sc = DOT(s, c), cf = DOT(c, f), af = DOT(a, f),
+                 vf = DOT(v, f) - (mean[0] * f[i] + mean[1] * f[i + 1] + mean[2] * f[i + 2]);
+#undef DOT
+    const double outer = sqrt(a2 * s2), inner = sqrt(j2 * c2);
+    const double above = outer + j2, below = inner + s2; /* of the square of Aarseth's time */
+    const double rise = (aj * s2 + sc * a2) / outer + 2.0 * js,
+                 fall = (js * c2 + cf * j2) / inner + 2.0 * sc;
+    const double share = lane < count ? 1.0 / (above * below) : 0.0;
+    const double rate2 = below * below * share;
+    const double rate4 = rate2 * rate2, w = rate4 * rate4;
+    lanes[SUM_W][lane] += w, lanes[SUM_W2][lane] += w * w;
+    lanes[SUM_WA][lane] += w * a2, lanes[SUM_WJ][lane] += w * j2;
+    lanes[SUM_WS][lane] += w * s2, lanes[SUM_WC][lane] += w * c2;
+    lanes[SUM_WAJ][lane] += w * aj, lanes[SUM_WAS][lane] += w * as;
+    lanes[SUM_WJS][lane] += w * js;
+    lanes[SUM_RATE][lane] += w * 0.5 * share * (rise * below - fall * above);
+    lanes[SUM_VF][lane] += m[lane] * vf, lanes[SUM_JS][lane] += m[lane] * js;
+    lanes[SUM_AC][lane] += m[lane] * ac;
+    lanes[SUM_MIDDLE_RATE][lane] += m[lane] * (s2 + jc);
+    lanes[SUM_LAST_RATE][lane] += m[lane] * (jc + af);
+  }
+}
+
 /* sums over the bodies, as many of them at once as a vector holds */
 static void sum_up(const orrery_state *state, double sums[SUMS]) {
-  const double *from[TERMS] = {state->acceleration, state->jerk, state->snap, state->crackle,
-                               state->fourth};
+  const double *rows[TERMS + 1] = {state->acceleration, state->jerk,   state->snap,
+                                   state->crackle,      state->fourth, state->velocity};
   double mean[ORRERY_D], lanes[SUMS][LANES] = {{0.0}};
+  const size_t rest = state->n % LANES, whole = state->n - rest;
   mean_velocity(state, mean);
-  for (size_t first = 0; first < state->n; first += LANES) {
-    double at[TERMS][ORRERY_D][LANES], v[ORRERY_D][LANES], m[LANES];
-    const size_t left = state->n - first, real = left < LANES ? left : LANES;
-    for (size_t lane = 0; lane < LANES; lane++) {
-      const size_t i = first + (lane < real ? lane : 0); /* the others count for nothing */
-      m[lane] = lane < real ? state->mass[i] : 0.0;
-      for (int d = 0; d < ORRERY_D; d++) {
-        v[d][lane] = state->velocity[ORRERY_D * i + d] - mean[d];
-        for (int t = 0; t < TERMS; t++) at[t][d][lane] = from[t][ORRERY_D * i + d];
-      }
+  for (size_t first = 0; first < whole; first += LANES) {
+    const double *from[TERMS + 1];
+    for (int t = 0; t <= TERMS; t++) from[t] = rows[t] + ORRERY_D * first;
+    add_up(from, from[TERMS], state->mass + first, mean, LANES, lanes);
+  }
+  if (rest) { /* filled up with bodies that count for nothing */
+    double room[TERMS + 1][ORRERY_D * LANES], m[LANES] = {0.0};
+    const double *from[TERMS + 1];
+    for (int t = 0; t <= TERMS; t++) {
+      from[t] = room[t];
+      for (size_t lane = 0; lane < LANES; lane++)
+        for (int d = 0; d < ORRERY_D; d++)
+          room[t][ORRERY_D * lane + d] = rows[t][ORRERY_D * (whole + (lane < rest ? lane : 0)) + d];
     }
-    for (size_t lane = 0; lane < LANES; lane++) {
-#define DOT(x, y) (x[0][lane] * y[0][lane] + x[1][lane] * y[1][lane] + x[2][lane] * y[2][lane])
-      const double a2 = DOT(at[0], at[0]) + TINY, j2 = DOT(at[1], at[1]) + TINY,
-                   s2 = DOT(at[2], at[2]) + TINY, c2 = DOT(at[3], at[3]) + TINY;
-      const double aj = DOT(at[0], at[1]), as = DOT(at[0], at[2]), ac = DOT(at[0], at[3]),
-                   js = DOT(at[1], at[2]), jc = DOT(at[1], at[3]), sc = DOT(at[2], at[3]),
-                   cf = DOT(at[3], at[4]), af = DOT(at[0], at[4]), vf = DOT(v, at[4]);
-#undef DOT
-      const double outer = sqrt(a2 * s2), inner = sqrt(j2 * c2);
-      const double above = outer + j2, below = inner + s2; /* of the square of Aarseth's time */
-      const double rise = (aj * s2 + sc * a2) / outer + 2.0 * js,
-                   fall = (js * c2 + cf * j2) / inner + 2.0 * sc;
-      const double share = lane < real ? 1.0 / (above * below) : 0.0;
-      const double rate2 = below * below * share;
-      const double rate4 = rate2 * rate2, w = rate4 * rate4;
-      lanes[SUM_W][lane] += w, lanes[SUM_W2][lane] += w * w;
-      lanes[SUM_WA][lane] += w * a2, lanes[SUM_WJ][lane] += w * j2;
-      lanes[SUM_WS][lane] += w * s2, lanes[SUM_WC][lane] += w * c2;
-      lanes[SUM_WAJ][lane] += w * aj, lanes[SUM_WAS][lane] += w * as;
-      lanes[SUM_WJS][lane] += w * js;
-      lanes[SUM_RATE][lane] += w * 0.5 * share * (rise * below - fall * above);
-      lanes[SUM_VF][lane] += m[lane] * vf, lanes[SUM_JS][lane] += m[lane] * js;
-      lanes[SUM_AC][lane] += m[lane] * ac;
-      lanes[SUM_MIDDLE_RATE][lane] += m[lane] * (s2 + jc);
-      lanes[SUM_LAST_RATE][lane] += m[lane] * (jc + af);
-    }
+    for (size_t i = 0; i < rest; i++) m[i] = state->mass[whole + i];
+    add_up(from, from[TERMS], m, mean, rest, lanes);
   }
   for (int sum = 0; sum < SUMS; sum++) {
     sums[sum] = 0.0;
