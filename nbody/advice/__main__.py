@@ -8,15 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from nbody.advice.candidates import TrainedStepper, native_candidates, rebound_candidates
-from nbody.advice.search import Search, Tried, front_of
+from nbody.advice.candidates import TrainedStepper
+from nbody.advice.report import advice, advice_text
 from nbody.config.explained import in_words
 from nbody.config.particle_file import read_particles
 from nbody.config.units import G_OF_UNITS, newton
 from nbody.errors import NBodyError
-from nbody.native.engine import NativeSystem
-
-DOMINANT = 0.9  # of the mass: then planetary integrators are tried, too
+from nbody.native.engine import NativeSystem, in_space
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,63 +41,22 @@ def main(arguments: list[str] | None = None) -> int:
     except (NBodyError, ValueError, OSError, ModuleNotFoundError) as error:
         print(f"error: {in_words(error)}", file=sys.stderr)
         return 1
-    print(json.dumps(told, indent=2) if options.json else _text(told))
+    print(json.dumps(told, indent=2) if options.json else advice_text(told))
     return 0
 
 
 def _advice(options: argparse.Namespace) -> dict[str, Any]:
     G = newton(options.G if options.G in G_OF_UNITS else float(options.G))
-    system = _system(np.array(read_particles(options.system, G)), G, options.softening)
-    steppers = [TrainedStepper.load(path) for path in options.stepper]
-    planetary = float(system.mass.max() / system.mass.sum()) > DOMINANT
-    candidates = [
-        candidate
-        for candidate in (*native_candidates(steppers), *rebound_candidates())
-        if planetary or not candidate.planetary
-    ]
-    search = Search(system, options.span, options.error, lambda t: print(t, file=sys.stderr))
-    choice = search.run(candidates)
-    learned = [t for t in front_of([t for t in search.tried if t.keeps]) if t.candidate.learned]
-    return {
-        "choice": _told(choice),
-        "code": choice.candidate.lines(system, choice.accuracy),
-        "front": [_told(tried) for tried in front_of(search.tried)],
-        "learned": [_told(tried) for tried in learned],
-        "span": options.span,
-        "error": options.error,
-    }
-
-
-def _system(rows: np.ndarray, G: float, softening: float) -> NativeSystem:
+    rows = np.array(read_particles(options.system, G))
     dim = (rows.shape[1] - 1) // 2
-    places, speeds = (
-        np.pad(part, ((0, 0), (0, 3 - dim))) for part in (rows[:, 1 : 1 + dim], rows[:, 1 + dim :])
-    )
-    return NativeSystem(G * rows[:, 0], places, speeds, softening)
+    places, speeds = in_space(rows[:, 1 : 1 + dim]), in_space(rows[:, 1 + dim :])
+    system = NativeSystem(G * rows[:, 0], places, speeds, options.softening)
+    steppers = [TrainedStepper.load(path) for path in options.stepper]
 
+    def tell(text: str) -> None:
+        print(text, file=sys.stderr)
 
-def _told(tried: Tried) -> dict[str, Any]:
-    return {
-        "name": tried.candidate.name,
-        "accuracy": tried.accuracy,
-        "seconds": tried.trial.seconds,
-        "error": tried.trial.error,
-        "passes": tried.trial.passes,
-    }
-
-
-def _text(told: dict[str, Any]) -> str:
-    choice = told["choice"]
-    cost = f"{choice['seconds']:.3g} s for the whole span, max |ΔE/E| {choice['error']:.1e}"
-    lines = [
-        f"Use {choice['name']}, accuracy {choice['accuracy']:.3g}: {cost}, measured on one thread.",
-        "",
-        *told["code"].splitlines(),
-        "",
-        f"{'seconds':>10} {'max |ΔE/E|':>11}  over the whole span",
-    ]
-    lines += [f"{t['seconds']:10.4g} {t['error']:11.1e}  {t['name']}" for t in told["front"]]
-    return "\n".join(lines)
+    return advice(system, options.span, options.error, steppers, tell=tell)
 
 
 if __name__ == "__main__":

@@ -51,6 +51,7 @@ class Search:
 
     Attributes:
         error: largest relative energy error that is allowed.
+        tell, tick: called with what is going on, and after each run.
         budget: seconds for which all remaining candidates may go to the whole span at once.
     """
 
@@ -58,6 +59,7 @@ class Search:
     span: float
     error: float
     tell: Tell
+    tick: Callable[[], object] = lambda: None
     budget: float = 60.0
     tried: list[Tried] = field(default_factory=list[Tried])
 
@@ -141,6 +143,7 @@ class Search:
         allowed = self.error * share**0.5 / MARGIN
         tried = Tried(candidate, accuracy, share, trial, trial.error <= allowed)
         self.tried.append(tried)
+        self.tick()
         return tried
 
 

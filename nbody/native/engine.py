@@ -163,6 +163,11 @@ class NativeSystem:
     softening: float = 0.0
 
 
+def in_space(vectors: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "N 3"]:
+    """Vectors of a plane, or of space, in space."""
+    return np.pad(vectors, ((0, 0), (0, 3 - vectors.shape[1])))
+
+
 def run_natively(
     system: NativeSystem,
     integrator: IntegratorName,

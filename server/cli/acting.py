@@ -208,6 +208,56 @@ def evaluate_job(
 
 @app.command()
 @connected
+def export_job(
+    client: "Client",
+    job_id: Annotated[
+        str, typer.Argument(metavar="JOB|FILE", help="Whose trained stepper, or its file.")
+    ],
+    epoch: Epoch = None,
+    name: Name = None,
+    watch: Watch = False,
+    as_json: AsJson = False,
+) -> None:
+    """Turn a stepper into C, Fortran, a REBOUND integrator, ONNX, safetensors, on a worker.
+
+    `orrery artifacts JOB --download FOLDER` takes the files; `orrery result JOB` says which there
+    are, and why others are not.
+    """
+    options = _stepper(client, job_id, epoch) | ({"name": name} if name else {})
+    _show_new(client, client.submit({}, kind="export", **options), watch=watch, as_json=as_json)
+
+
+@app.command()
+@connected
+def advise_job(
+    client: "Client",
+    job_id: Annotated[
+        str | None,
+        typer.Argument(metavar="[JOB|FILE]", help="Whose trained stepper to try, or its file."),
+    ] = None,
+    epoch: Epoch = None,
+    config: Annotated[
+        Path | None, typer.Option(help="JSON or TOML file with fields of the system.")
+    ] = None,
+    assignments: Replaced = None,
+    initial: Initial = None,
+    name: Name = None,
+    watch: Watch = False,
+    as_json: AsJson = False,
+) -> None:
+    """Try integrators on a system, on a worker: the fastest that keeps the energy error.
+
+    `duration` is the time to integrate, `energy_threshold` the largest energy error.
+    """
+    changes = dict(map(parse_override, assignments or []))
+    fields = read_config_file(config, changes, "simulate") if config else changes
+    fields = _without_system(fields, initial) | _sent(client, initial)
+    options = _stepper(client, job_id, epoch) | ({"name": name} if name else {})
+    _show_new(client, client.submit(fields, kind="advise", **options), watch=watch, as_json=as_json)
+
+
+@app.command()
+@connected
 def upload(
     client: "Client",
     file: Annotated[

@@ -7,7 +7,7 @@ import numpy as np
 
 from nbody.config import Config
 from nbody.initial_conditions.from_config import initial_particle
-from nbody.native.engine import NativeSystem
+from nbody.native.engine import NativeSystem, in_space
 from nbody.particle import ParticleTorch
 
 CROSSING_TIME = 2 * 2**0.5  # of a cluster in Hénon units
@@ -74,11 +74,7 @@ def preset(name: str, orbits: float = 100.0) -> Family:
 
 def native(batch: ParticleTorch, which: int) -> NativeSystem:
     """One system of a batch, in space."""
-    missing = 3 - batch.position.shape[-1]
-    places, speeds = (
-        np.pad(vectors[which].numpy(), ((0, 0), (0, missing)))
-        for vectors in (batch.position, batch.velocity)
-    )
+    places, speeds = (in_space(v[which].numpy()) for v in (batch.position, batch.velocity))
     return NativeSystem(batch.mass[which].numpy(), places, speeds, batch.softening)
 
 

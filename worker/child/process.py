@@ -23,8 +23,12 @@ from nbody.confined_path import PathEscapes, confined
 from nbody.device import Threads, set_process_switches
 from nbody.errors import (
     CheckpointUnreadable,
+    CompilerFailed,
+    CompilerMissing,
     DeviceUnavailable,
     InvalidInitialConditions,
+    NotCompilable,
+    NothingKeepsTheError,
     SimulationImpossible,
     StepImpossible,
     TrainingDiverged,
@@ -33,6 +37,8 @@ from server.wire.jobs import OF_A_JOB
 from server.wire.states import StopReason
 from server.wire.workers import Assignment
 from worker.child import gpu
+from worker.child.advise_job import advise_job
+from worker.child.export_job import export_job
 from worker.child.lifeline import hold_on
 from worker.child.out_of_memory import is_out_of_memory
 from worker.child.stepper_jobs import evaluate_job, simulate_job
@@ -47,10 +53,20 @@ INVALID = (
     StepImpossible,
     DeviceUnavailable,
     CheckpointUnreadable,
+    NotCompilable,
+    NothingKeepsTheError,
+    CompilerMissing,
+    CompilerFailed,
     ValidationError,
 )
 PR_SET_PDEATHSIG = 1
-TASKS = {"train": train_job, "simulate": simulate_job, "evaluate": evaluate_job}
+TASKS = {
+    "train": train_job,
+    "simulate": simulate_job,
+    "evaluate": evaluate_job,
+    "export": export_job,
+    "advise": advise_job,
+}
 
 
 def run(workplace: Workplace, pulse: Connection) -> None:

@@ -32,8 +32,8 @@ def simulate_job(
 ) -> dict[str, Any]:
     """Integrate what the config names; returns the outcome, what was conserved in its result."""
     config = assignment.config
-    _begin(config, spool)
-    stepper = _stepper(assignment, data) if assignment.must_resume else None
+    begin(config, spool)
+    stepper = stepper_of(assignment, data) if assignment.must_resume else None
     print(f"{config.initial_conditions}, rule {config.integrator_mode}", flush=True)
     watcher.phase(Phase.SIMULATE)
     particle = initial_particle(config, seed=config.seed or 0, data_folder=data)
@@ -41,7 +41,7 @@ def simulate_job(
     artifacts = Artifacts(assignment, data, spool)
     artifacts.keep("simulation.npz", lambda path: run.save(path))
     artifacts.keep_json("orbit.json", orbit_of(run))
-    return _succeed(run.report(), artifacts)
+    return succeed(run.report(), artifacts)
 
 
 def evaluate_job(
@@ -49,8 +49,8 @@ def evaluate_job(
 ) -> dict[str, Any]:
     """Score a stepper on held-out systems beside every criterion; returns the outcome."""
     config = assignment.config
-    _begin(config, spool)
-    stepper = _stepper(assignment, data)
+    begin(config, spool)
+    stepper = stepper_of(assignment, data)
     watcher.phase(Phase.EVALUATE)
     systems = max(evaluated_systems(config), LEAST_SYSTEMS)
     seed = config.seed or 0
@@ -63,22 +63,35 @@ def evaluate_job(
     look = close_look(held_out, rules, factors_of(scores), newton=config.newton)
     keep_look(look, artifacts, picture=config.wandb)
     found = beside_criteria(stepper, config, held_out, scores, look["by_eccentricity"])
-    return _succeed({"seed": seed, **found}, artifacts)
+    return succeed({"seed": seed, **found}, artifacts)
 
 
-def _begin(config: Config, spool: SpoolWriter) -> None:
+def begin(config: Config, spool: SpoolWriter) -> None:
+    """The first record of a job without epochs."""
     place = whereabouts(config.seed or 0, resolve_device(config))
     spool.append("begin", {"first_epoch": 0, "whereabouts": place})
 
 
-def _succeed(found: dict[str, Any], artifacts: Artifacts) -> dict[str, Any]:
+def succeed(found: dict[str, Any], artifacts: Artifacts) -> dict[str, Any]:
+    """The outcome of a job that found something, which is kept as a file, too."""
     artifacts.keep_json("result.json", found, indent=2)
     result = replace_nonfinite(found)
     return {"status": "succeeded", "stop_reason": StopReason.COMPLETED, "result": result}
 
 
-def _stepper(assignment: Assignment, data: Path) -> Stepper:
-    """The stepper that was named, if its file is what it was.
+def stepper_of(assignment: Assignment, data: Path) -> Stepper:
+    """The stepper that was named.
+
+    Raises:
+        CheckpointUnreadable
+    """
+    config = assignment.config
+    path = stepper_path(assignment, data)
+    return load_stepper(path, resolve_device(config), compiled=config.compile)
+
+
+def stepper_path(assignment: Assignment, data: Path) -> Path:
+    """The file of the stepper that was named, if it is what it was.
 
     Raises:
         CheckpointUnreadable
@@ -90,5 +103,4 @@ def _stepper(assignment: Assignment, data: Path) -> Stepper:
     if not is_file_of(path, point.sha256):
         raise CheckpointUnreadable(point.path, "it is gone or damaged; choose another one")
     print(f"stepper {point.path}", flush=True)
-    config = assignment.config
-    return load_stepper(path, resolve_device(config), compiled=config.compile)
+    return path

@@ -44,6 +44,10 @@ def resolve(
         return submission, None
     if submission.simulate is not None:
         raise InvalidRequest(FieldProblem("/simulate", "goes with kind train; put it in config"))
+    for field in kind.needs:
+        if getattr(submission.config, field) is None:
+            detail = f"a job of kind {submission.kind} needs it"
+            raise InvalidRequest(FieldProblem(f"/config/{field}", detail))
     given = submission.config.model_dump(mode="json", include=submission.config.model_fields_set)
     if submission.stepper is None:
         rule = STEPPING_RULES[submission.config.integrator_mode]

@@ -316,3 +316,31 @@ def test_a_repeat_is_answered_also_when_the_stepper_is_gone(server: OrreryServer
     server.admin.delete(f"/v1/jobs/{source['id']}")
     again = server.admin.post("/v1/jobs", json=body, headers=headers)
     assert (again.status_code, again.json()["id"]) == (201, job["id"])
+
+
+def test_advice_needs_a_duration_and_no_stepper_and_goes_to_workers_that_know_it(
+    server: OrreryServer,
+) -> None:
+    body = {"kind": "advise", "config": {"initial_conditions": "kepler"}}
+    refused = server.admin.post("/v1/jobs", json=body)
+    assert_problem(refused, 422, "invalid_request")
+    assert refused.json()["errors"][0]["pointer"] == "/config/duration"
+    config = {"initial_conditions": "kepler", "duration": 6.0, "energy_threshold": 1e-7}
+    job = server.admin.post("/v1/jobs", json=body | {"config": config}).json()
+    assert job["kind"] == "advise"
+    assert claim(server) is None
+    worker = server.register()
+    asked = {"claim_id": "new", "kinds": ["train", "advise"]}
+    assignment = server.worker.post(f"/v1/workers/{worker}/claim", json=asked).json()
+    assert assignment["kind"] == "advise"
+    assert assignment["config"]["duration"] == 6.0
+
+
+def test_an_export_has_the_checkpoint_that_was_chosen(server: OrreryServer) -> None:
+    source = trained(server)
+    body = {"kind": "export", "config": {}}
+    assert server.admin.post("/v1/jobs", json=body).status_code == 422
+    stepper = {"job": source["id"], "epoch": 0}
+    job = server.admin.post("/v1/jobs", json=body | {"stepper": stepper}).json()
+    assert job["kind"] == "export"
+    assert job["config"]["hidden_dims"] == source["config"]["hidden_dims"]

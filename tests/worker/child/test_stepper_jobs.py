@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,19 @@ import torch
 from nbody.config import Config
 from nbody.errors import CheckpointUnreadable, SimulationImpossible
 from nbody.training.run import TrainingRun
+from server.wire.kinds import KINDS
 from server.wire.states import StopReason
 from server.wire.workers import Assignment, ResumePoint
-from worker.child.process import outcome_of
-from worker.child.stepper_jobs import evaluate_job, simulate_job
+from worker.child.process import TASKS, outcome_of
 from worker.child.watcher import ChildWatcher, StopRequested
 from worker.spool import ProgressFile, SpoolReader, SpoolWriter
 
 TINY: dict[str, Any] = {"num_orbits": 2, "hidden_dims": [4], "seed": 5}
 
 
-def stepper_in(data: Path) -> ResumePoint:
+def stepper_in(data: Path, **fields: Any) -> ResumePoint:
     path = data / "old" / "model_epoch_0003.pt"
-    TrainingRun.start(Config(**TINY)).save(path)
+    TrainingRun.start(Config(**(TINY | fields))).save(path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return ResumePoint(epoch=3, path="old/model_epoch_0003.pt", sha256=digest)
 
@@ -39,7 +40,7 @@ def assignment(kind: Any, config: dict[str, Any], *points: ResumePoint) -> Assig
         config=Config(**(TINY | config)),
         output_folder="run/job/attempt-1",
         resume_from=list(points),
-        must_resume=bool(points) or kind == "evaluate",
+        must_resume=bool(points) or KINDS[kind].stepper == "required",
         runtime_left_s=None,
     )
 
@@ -49,8 +50,7 @@ def run(data: Path, given: Assignment, *, stop: bool = False) -> tuple[dict[str,
     if stop:
         watcher.ask_to_stop()
         watcher._asked_at = -1000.0  # long ago
-    task = {"simulate": simulate_job, "evaluate": evaluate_job}[given.kind]
-    outcome = task(given, data, spool, watcher)
+    outcome = TASKS[given.kind](given, data, spool, watcher)
     return outcome, SpoolReader(data / "spool").peek(1000)
 
 
@@ -138,3 +138,43 @@ def test_states_of_a_batch_are_saved_beside_each_other(tmp_path: Path) -> None:
     _, records = run(tmp_path, given)
     path = next(r["data"]["path"] for r in records if r["data"].get("path", "").endswith("npz"))
     assert torch.from_numpy(np.load(tmp_path / path)["position"]).shape[1:] == (2, 2, 2)
+
+
+@pytest.mark.slow
+def test_an_export_leaves_a_file_of_each_form_or_says_why_not(tmp_path: Path) -> None:
+    point = stepper_in(tmp_path, feature_type="dimensionless")
+    outcome, records = run(tmp_path, assignment("export", {}, point))
+    forms = outcome["result"]["formats"]
+    assert {forms[form]["file"] for form in ("c", "fortran")} == {
+        "stepper_c.zip",
+        "stepper_fortran.zip",
+    }
+    files = {Path(r["data"]["path"]).name for r in records if r["kind"] == "artifact"}
+    assert files == {told["file"] for told in forms.values()} | {"result.json"}
+    with zipfile.ZipFile(tmp_path / "run/job/attempt-1/stepper_c.zip") as packed:
+        assert "orrery_stepper.c" in packed.namelist()
+
+
+def test_a_stepper_that_cannot_become_c_is_told_why(tmp_path: Path) -> None:
+    outcome, _ = run(tmp_path, assignment("export", {}, stepper_in(tmp_path)))
+    forms = outcome["result"]["formats"]
+    assert "error_series" in forms["c"]["refused"]
+    assert forms["safetensors"]["file"] == "orrery_stepper.safetensors"
+
+
+@pytest.mark.slow
+def test_advice_names_what_keeps_the_error(tmp_path: Path) -> None:
+    given = {"initial_conditions": "kepler", "eccentricity": 0.5, "duration": 20.0}
+    point = stepper_in(tmp_path, feature_type="dimensionless")
+    outcome, _ = run(tmp_path, assignment("advise", given | {"energy_threshold": 1e-5}, point))
+    result = outcome["result"]
+    assert outcome["status"] == "succeeded"
+    assert result["choice"]["error"] <= 1e-5
+    assert "sim." in result["code"] or "use(sim" in result["code"]
+    names = [told["name"] for told in result["best_of_each"]]
+    assert names[0] == result["choice"]["name"]
+
+
+def test_advice_without_a_duration_says_what_to_give(tmp_path: Path) -> None:
+    with pytest.raises(SimulationImpossible, match="duration"):
+        run(tmp_path, assignment("advise", {"initial_conditions": "kepler"}))
